@@ -1,0 +1,1 @@
+//! Criterion measurements of the pure crates beside their peers

@@ -1,0 +1,49 @@
+//! The global directory as a proxy holds it: which region is home to which
+//! account, and where that region's proxies are. No personal data.
+
+use std::collections::BTreeMap;
+
+use landline_region::{AccountSid, Jurisdiction, RegionCode};
+
+use crate::tenancy::EdgePolicy;
+
+/// One snapshot. Replaced whole when a newer one is read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Directory {
+    pub version: u64,
+    pub regions: BTreeMap<RegionCode, RegionEntry>,
+    /// By SIP domain, lower case.
+    pub accounts: BTreeMap<String, AccountEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegionEntry {
+    pub jurisdiction: Jurisdiction,
+    /// Where other regions' proxies reach this one's over mTLS, as `host:port`.
+    pub proxies: Vec<InterRegionAddress>,
+    /// Where clients reach it: the Contact of a redirect, as `sip:host:port;transport=tls`.
+    pub public_uri: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterRegionAddress {
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccountEntry {
+    pub sid: AccountSid,
+    pub home_region: RegionCode,
+    pub edge_policy: EdgePolicy,
+}
+
+impl Directory {
+    /// Looks a SIP domain up, whatever its case.
+    pub fn account(&self, domain: &str) -> Option<&AccountEntry> {
+        match domain.bytes().any(|b| b.is_ascii_uppercase()) {
+            true => self.accounts.get(&domain.to_ascii_lowercase()),
+            false => self.accounts.get(domain),
+        }
+    }
+}

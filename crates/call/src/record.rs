@@ -1,0 +1,157 @@
+//! What is written down of a call: the events the core journals, from which
+//! the store makes `call`, `call_leg` and `recording` rows.
+//!
+//! Every attempt at a call is opened before it rings and closed once.
+
+use landline_control::{Consent, LegStats, Recorded, RelayId};
+use landline_region::{
+    AccountSid, CallSid, LegSid, Personal, RecordingSid, RegionCode, TrunkSid, UnixMillis, UserSid,
+};
+
+/// One step in a call's record. `(call, sequence)` is its idempotent key;
+/// sequences count from 0 without gaps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallEvent {
+    pub call: CallSid,
+    pub account: AccountSid,
+    pub sequence: u32,
+    pub at: UnixMillis,
+    pub step: Step,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Always sequence 0.
+    Opened(Opened),
+    /// A leg was set up towards a contact or trunk, or from the caller.
+    LegOpened(LegOpened),
+    /// The call's first 18x reached us.
+    Ringing,
+    Answered {
+        leg: LegSid,
+    },
+    LegClosed(LegClosed),
+    /// Always the last step.
+    Closed(Closed),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    pub direction: CallDirection,
+    /// User part or E.164 number of the caller, as authenticated or accepted.
+    pub from: Personal<String>,
+    /// What was dialled.
+    pub to: Personal<String>,
+    pub home_region: RegionCode,
+    pub signalling_region: RegionCode,
+    pub contracting_entity: String,
+    /// The proxy's configured name.
+    pub proxy: String,
+    pub recording: Option<(RecordingSid, Consent)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallDirection {
+    /// User to user of one account.
+    Internal,
+    /// In from a trunk.
+    Inbound,
+    /// Out by a trunk.
+    Outbound,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LegOpened {
+    pub leg: LegSid,
+    /// A for the caller's leg, B for the others.
+    pub role: LegRole,
+    pub party: Party,
+    pub sip_call_id: Personal<String>,
+    /// `rtp`, `sdes` or `dtls`, once known.
+    pub media: Option<landline_control::Protocol>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegRole {
+    A,
+    B,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    User(UserSid),
+    Trunk(TrunkSid),
+    /// Refused before it was known who called.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LegClosed {
+    pub leg: LegSid,
+    /// The final SIP status of the leg's INVITE, or 0 when it got none.
+    pub sip_status: u16,
+    pub stats: Option<LegStats>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Closed {
+    pub cause: Cause,
+    /// The final status the caller's INVITE got; 487 when cancelled.
+    pub sip_status: u16,
+    pub relay: Option<RelayId>,
+    pub media_region: Option<RegionCode>,
+    pub recorded: Option<Recorded>,
+}
+
+/// Why a call ended, and so who hung up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    CallerHungUp,
+    CalleeHungUp,
+    /// CANCEL before the answer.
+    CallerCancelled,
+    Busy,
+    NoAnswer,
+    /// No contact registered, or none could be reached.
+    Unreachable,
+    /// Neither user nor number nor trunk of that name.
+    NotFound,
+    /// 603 or another refusal by the callee.
+    Declined,
+    /// The offers could not be brought together, or encryption was missing.
+    NotAcceptable,
+    /// The caller may not call there.
+    Forbidden,
+    /// Neither side sent media for the media timeout, or DTLS failed.
+    MediaLost,
+    /// A refreshing or in-dialog request was not answered.
+    SignallingLost,
+    /// Ended by an administrator.
+    HungUpByAdmin,
+    /// The process that carried the call died; the end is the last proven time.
+    Lost,
+    /// No relay, overload, or a fault of ours; the status says which.
+    Failed,
+}
+
+impl Cause {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CallerHungUp => "caller_hung_up",
+            Self::CalleeHungUp => "callee_hung_up",
+            Self::CallerCancelled => "caller_cancelled",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no_answer",
+            Self::Unreachable => "unreachable",
+            Self::NotFound => "not_found",
+            Self::Declined => "declined",
+            Self::NotAcceptable => "not_acceptable",
+            Self::Forbidden => "forbidden",
+            Self::MediaLost => "media_lost",
+            Self::SignallingLost => "signalling_lost",
+            Self::HungUpByAdmin => "hung_up_by_admin",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The accounts of one region as a proxy holds them in memory: who exists,
+//! what they may do, where a number leads.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use landline_region::{AccountSid, Personal, RegionCode, Secret, TrunkSid, UserSid};
+
+/// Everything the home proxy knows of its accounts. Loaded from the region's
+/// database at start and replaced whole when its revision there changes; the
+/// parts are shared, so replacing costs what changed.
+#[derive(Debug, Clone, Default)]
+pub struct Tenancy {
+    pub revision: i64,
+    pub accounts: Vec<Arc<Account>>,
+    pub users: Vec<Arc<User>>,
+    pub numbers: Vec<Arc<Number>>,
+    pub trunks: Vec<Arc<Trunk>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    pub sid: AccountSid,
+    pub name: Personal<String>,
+    /// The SIP domain, lower case.
+    pub domain: String,
+    pub home_region: RegionCode,
+    pub edge_policy: EdgePolicy,
+    pub recording: RecordingPolicy,
+    pub encryption: EncryptionPolicy,
+    /// Who the customer's contract is with: derived from the region by default.
+    pub contracting_entity: String,
+}
+
+/// What another region's proxy does with requests for this account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EdgePolicy {
+    /// Forward over mTLS to the home proxy.
+    #[default]
+    Forward,
+    /// Answer 302 with the home proxy as Contact.
+    Redirect,
+    /// Answer 403.
+    Refuse,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RecordingPolicy {
+    #[default]
+    Off,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EncryptionPolicy {
+    /// An app leg that offers plain RTP gets 488, unless its user's media
+    /// policy is `rtp`.
+    #[default]
+    Required,
+    Optional,
+}
+
+/// How a user's or trunk's media is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MediaPolicy {
+    /// By the transport and by what the client registered with.
+    #[default]
+    Auto,
+    /// Plain RTP, allowed explicitly.
+    Rtp,
+    Sdes,
+    Dtls,
+    /// DTLS-SRTP with ICE, rtcp-mux and AVPF, as browsers speak.
+    Webrtc,
+}
+
+macro_rules! named {
+    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl $type {
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                match text {
+                    $($name => Ok(Self::$variant),)+
+                    _ => Err(UnknownName { found: text.chars().take(32).collect(), wanted: Self::NAMES }),
+                }
+            }
+        }
+    };
+}
+
+named!(EdgePolicy { Forward = "forward", Redirect = "redirect", Refuse = "refuse" });
+named!(RecordingPolicy { Off = "off", All = "all" });
+named!(EncryptionPolicy { Required = "required", Optional = "optional" });
+named!(MediaPolicy { Auto = "auto", Rtp = "rtp", Sdes = "sdes", Dtls = "dtls", Webrtc = "webrtc" });
+named!(TrunkTransport { Udp = "udp", Tcp = "tcp", Tls = "tls" });
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is none of {}", .wanted.join(", "))]
+pub struct UnknownName {
+    found: String,
+    wanted: &'static [&'static str],
+}
+
+#[derive(Debug, Clone)]
+pub struct User {
+    pub sid: UserSid,
+    pub account: AccountSid,
+    /// The user part of the address of record, and the digest username.
+    pub name: Personal<String>,
+    pub digest: DigestSecrets,
+    /// E.164 with `+`; also listed in [`Tenancy::numbers`].
+    pub number: Option<Personal<String>>,
+    pub media: MediaPolicy,
+    /// Overrides the account's policy.
+    pub recording: Option<RecordingPolicy>,
+}
+
+/// H(username:realm:password) with the account's domain as realm (RFC 7616
+/// §3.4.2), in lower-case hexadecimal. The password itself is not kept.
+#[derive(Debug, Clone)]
+pub struct DigestSecrets {
+    pub md5: Secret<String>,
+    pub sha256: Secret<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Number {
+    /// With `+`.
+    pub e164: Personal<String>,
+    pub account: AccountSid,
+    pub target: NumberTarget,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NumberTarget {
+    User(UserSid),
+    Trunk(TrunkSid),
+}
+
+#[derive(Debug, Clone)]
+pub struct Trunk {
+    pub sid: TrunkSid,
+    pub account: AccountSid,
+    pub name: String,
+    pub send_to: TrunkAddress,
+    /// Who may send calls in by this trunk. Empty: nobody.
+    pub accept_from: Vec<IpNet>,
+    pub media: MediaPolicy,
+    /// For the carrier's digest challenge.
+    pub credentials: Option<TrunkCredentials>,
+}
+
+impl Trunk {
+    pub fn accepts(&self, source: IpAddr) -> bool {
+        self.accept_from.iter().any(|network| network.contains(&source))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct TrunkCredentials {
+    pub username: Personal<String>,
+    pub password: Secret<String>,
+}
+
+/// Where a trunk's calls are sent, as `udp:carrier.example:5060`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrunkAddress {
+    pub transport: TrunkTransport,
+    /// A name or an address, IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrunkTransport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a trunk's address: wanted TRANSPORT:HOST:PORT, as `udp:carrier.example:5060`"
+)]
+pub struct InvalidTrunkAddress(String);
+
+impl FromStr for TrunkAddress {
+    type Err = InvalidTrunkAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTrunkAddress> {
+        let parse = || {
+            let (transport, rest) = text.split_once(':')?;
+            let (host, port) = rest.rsplit_once(':')?;
+            let host = match host.strip_prefix('[') {
+                Some(v6) => {
+                    v6.strip_suffix(']').filter(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())?
+                }
+                None => Some(host).filter(|name| {
+                    !name.is_empty()
+                        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                })?,
+            };
+            Some(Self {
+                transport: transport.parse().ok()?,
+                host: host.to_owned(),
+                port: port.parse().ok().filter(|&port| port != 0)?,
+            })
+        };
+        parse().ok_or_else(|| InvalidTrunkAddress(text.chars().take(64).collect()))
+    }
+}
+
+impl fmt::Display for TrunkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}:[{}]:{}", self.transport, self.host, self.port)
+        } else {
+            write!(f, "{}:{}:{}", self.transport, self.host, self.port)
+        }
+    }
+}
+
+/// Whether `text` is an E.164 number: `+`, then 3 to 15 digits, the first not 0.
+pub fn is_e164(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (3..=15).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && !digits.starts_with('0')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trunk_address_names_transport_host_and_port() {
+        for good in ["udp:carrier.example:5060", "tls:[2001:db8::1]:5061", "tcp:127.0.0.1:1"] {
+            assert_eq!(good.parse::<TrunkAddress>().unwrap().to_string(), good);
+        }
+        for bad in [
+            "",
+            "udp:x",
+            "sctp:x:1",
+            "udp::5060",
+            "udp:x:0",
+            "udp:x:70000",
+            "udp:[zz]:1",
+            "udp:a b:1",
+        ] {
+            assert!(bad.parse::<TrunkAddress>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_parse_back_and_others_are_refused_by_name() {
+        assert_eq!("webrtc".parse(), Ok(MediaPolicy::Webrtc));
+        let error = "zrtp".parse::<MediaPolicy>().unwrap_err().to_string();
+        assert_eq!(error, "`zrtp` is none of auto, rtp, sdes, dtls, webrtc");
+    }
+
+    #[test]
+    fn e164_wants_a_plus_and_digits() {
+        assert!(is_e164("+353123456789") && is_e164("+112"));
+        for bad in ["353123", "+", "+0123", "+12a", "+1234567890123456", "+12"] {
+            assert!(!is_e164(bad), "{bad}");
+        }
+    }
+}

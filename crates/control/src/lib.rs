@@ -1,0 +1,21 @@
+//! What proxy and relay say to each other: typed, versioned, framed.
+//!
+//! The transport (mutual TLS inside a region) belongs to the shells. A frame is
+//! a big-endian `u32` length and a postcard body; see [`Framer`]. Enumerations
+//! grow at their end only, so that neighbours of adjacent versions understand
+//! each other; [`Hello`] refuses what is too far apart.
+
+mod frame;
+mod media;
+mod message;
+
+pub use frame::{FrameError, Framer, MAX_FRAME, encode};
+pub use media::{
+    Direction, DtlsParameters, DtlsRole, Fingerprint, HashFunction, IceCredentials, IpFamily,
+    LegLocal, LegSpec, LegStats, MediaFault, PayloadType, Protocol, Remote, SdesKey, SdesPair,
+    SrtpSuite, StreamStats,
+};
+pub use message::{
+    Close, Consent, Event, FromRelay, Hello, LegId, Op, Open, Outcome, Recorded, Recording,
+    Refusal, RelayId, Request, RequestId, SessionId, ToRelay, VERSION,
+};

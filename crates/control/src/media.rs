@@ -1,0 +1,245 @@
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+/// How a leg's packets are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    /// Plain RTP: only where the user or the trunk is set to allow it.
+    Rtp,
+    /// SRTP with keys in the SDP (RFC 4568).
+    Sdes,
+    /// SRTP with keys from a DTLS handshake on the media path (RFC 5764).
+    Dtls,
+}
+
+/// SRTP protection profiles by their SDES names (RFC 4568 §6.2, RFC 7714 §14.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SrtpSuite {
+    AesCm128HmacSha1_80,
+    AeadAes128Gcm,
+}
+
+impl SrtpSuite {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
+            Self::AeadAes128Gcm => "AEAD_AES_128_GCM",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::AesCm128HmacSha1_80, Self::AeadAes128Gcm]
+            .into_iter()
+            .find(|suite| suite.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Octets of master key and master salt together: what `inline:` carries.
+    pub const fn key_and_salt_len(self) -> usize {
+        match self {
+            Self::AesCm128HmacSha1_80 => 16 + 14,
+            Self::AeadAes128Gcm => 16 + 12,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum IpFamily {
+    V4,
+    V6,
+}
+
+/// One SDES key: suite, `a=crypto` tag, and master key followed by master salt.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SdesKey {
+    pub tag: u32,
+    pub suite: SrtpSuite,
+    pub key_and_salt: Vec<u8>,
+}
+
+impl Drop for SdesKey {
+    fn drop(&mut self) {
+        self.key_and_salt.zeroize();
+    }
+}
+
+impl fmt::Debug for SdesKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SdesKey({} {} ‹secret›)", self.tag, self.suite.name())
+    }
+}
+
+/// The two keys of an SDES leg once offer and answer have met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SdesPair {
+    /// What the relay protects with: the key in our own `a=crypto`.
+    pub send: SdesKey,
+    /// What the peer protects with: the key in its `a=crypto`.
+    pub receive: SdesKey,
+}
+
+/// RFC 8122 §5 hash functions that we accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum HashFunction {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl HashFunction {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha-256",
+            Self::Sha384 => "sha-384",
+            Self::Sha512 => "sha-512",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Sha256, Self::Sha384, Self::Sha512]
+            .into_iter()
+            .find(|hash| hash.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// `a=fingerprint` (RFC 8122 §5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    pub hash: HashFunction,
+    pub digest: Vec<u8>,
+}
+
+/// The relay's part in the DTLS handshake (RFC 5763 §5, RFC 8842).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DtlsRole {
+    /// `a=setup:active` in our description.
+    Client,
+    /// `a=setup:passive` in our description.
+    Server,
+}
+
+/// What the peer signalled for DTLS. Any of the fingerprints may match.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DtlsParameters {
+    pub fingerprints: Vec<Fingerprint>,
+    /// Our own role. In an offer we say `actpass`; the answer decides.
+    pub role: DtlsRole,
+}
+
+/// `a=ice-ufrag` and `a=ice-pwd` (RFC 8839 §5.4).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IceCredentials {
+    pub ufrag: String,
+    pub pwd: String,
+}
+
+impl fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IceCredentials({}, ‹secret›)", self.ufrag)
+    }
+}
+
+/// Direction as the *peer of this leg* may use it, seen from the relay:
+/// `send` is relay to peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Direction {
+    #[default]
+    SendReceive,
+    SendOnly,
+    ReceiveOnly,
+    Inactive,
+}
+
+/// One negotiated RTP payload type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadType {
+    /// 0 to 127.
+    pub number: u8,
+    /// Encoding name as in `a=rtpmap`, upper-cased: `PCMU`, `OPUS`, `TELEPHONE-EVENT`.
+    pub encoding: String,
+    /// RTP clock rate in Hz.
+    pub clock_rate: u32,
+    pub channels: u8,
+}
+
+/// What the relay must know to allocate a leg, before or after the peer's
+/// description is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegSpec {
+    pub protocol: Protocol,
+    /// Answer connectivity checks as an ICE-lite agent (RFC 8445 §2.5).
+    pub ice: bool,
+    /// RTP and RTCP on one port (RFC 5761). When it is offered and not yet
+    /// answered, the relay allocates the RTCP port as well.
+    pub rtcp_mux: bool,
+    pub family: IpFamily,
+    /// For SDES: a key is made for each, in this order. Otherwise empty.
+    pub suites: Vec<SrtpSuite>,
+}
+
+/// What the relay answers: everything our description of the leg needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegLocal {
+    /// Advertised addresses. With `rtcp_mux`, `rtcp` may equal `rtp`.
+    pub rtp: SocketAddr,
+    pub rtcp: SocketAddr,
+    pub ice: Option<IceCredentials>,
+    pub fingerprint: Option<Fingerprint>,
+    /// One key per wanted suite, tags counted from 1 in order.
+    pub sdes: Vec<SdesKey>,
+}
+
+/// What the peer's description says, as far as the relay needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// From `c=` and `m=`. Port 9 or an unspecified address with ICE.
+    pub rtp: SocketAddr,
+    /// From `a=rtcp`, else RTP's port plus one; equal to `rtp` with mux.
+    pub rtcp: SocketAddr,
+    pub rtcp_mux: bool,
+    pub ice: Option<IceCredentials>,
+    pub dtls: Option<DtlsParameters>,
+    pub sdes: Option<SdesPair>,
+    pub direction: Direction,
+    pub payload_types: Vec<PayloadType>,
+}
+
+/// Counters of one direction of one leg since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct StreamStats {
+    pub packets: u64,
+    pub octets: u64,
+    /// Expected by sequence number minus received; never negative.
+    pub lost: u64,
+    /// RFC 3550 §6.4.1 interarrival jitter, in microseconds.
+    pub jitter_us: u32,
+    pub rtcp_packets: u64,
+    /// RFC 4733 events begun.
+    pub dtmf_events: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LegStats {
+    /// From the peer to the relay.
+    pub received: StreamStats,
+    /// From the relay to the peer.
+    pub sent: StreamStats,
+    /// Encoding name of the last audio payload received, if any was.
+    pub codec: Option<String>,
+    /// Estimated listening quality of what was received, MOS × 100, if any was.
+    pub mos_x100: Option<u16>,
+    /// Packets dropped by cause, the causes' names as in the metrics.
+    pub dropped: Vec<(String, u64)>,
+    pub faults: Vec<MediaFault>,
+}
+
+/// Why a leg's media does not flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum MediaFault {
+    DtlsHandshakeFailed,
+    DtlsFingerprintMismatch,
+    /// Nothing received from this leg for the media timeout.
+    MediaTimeout,
+}

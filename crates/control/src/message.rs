@@ -1,0 +1,165 @@
+use std::fmt;
+
+use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use crate::media::{LegLocal, LegSpec, LegStats, MediaFault, Remote};
+
+/// The protocol's version. A peer of another one is refused at [`Hello`].
+pub const VERSION: u16 = 1;
+
+/// A relay's name within its region, as configured.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RelayId(pub String);
+
+impl fmt::Display for RelayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A media session: the legs of one call on one relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub u64);
+
+/// A leg within its session: 0 is the caller's, others are branches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LegId(pub u16);
+
+/// Pairs an outcome with its request on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId(pub u64);
+
+/// The first message of each side. The relay closes the connection when
+/// version or region differ from its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub version: u16,
+    pub region: RegionCode,
+    /// The sender's name within its region.
+    pub name: String,
+    /// Differs at each start of the sender. When the proxy's changes, the
+    /// relay closes the sessions of the former one.
+    pub incarnation: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToRelay {
+    Hello(Hello),
+    Request(RequestId, Request),
+    Ping(u64),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromRelay {
+    Hello(Hello),
+    Outcome(RequestId, Outcome),
+    Event(SessionId, Event),
+    Pong(u64),
+    /// The relay takes no new sessions from now on.
+    Draining,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    Open(Open),
+    /// Operations on an open session, carried out in order; stops at the first
+    /// that fails, whose refusal is the outcome.
+    Change(SessionId, Vec<Op>),
+    Close(Close),
+}
+
+/// Opens a session and its first legs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    pub session: SessionId,
+    pub account: AccountSid,
+    pub call: CallSid,
+    pub recording: Option<Recording>,
+    pub legs: Vec<(LegId, LegSpec)>,
+}
+
+/// What is recorded from the moment two legs are joined after the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recording {
+    pub sid: RecordingSid,
+    pub consent: Consent,
+}
+
+/// On whose word a call is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// The account's or user's recording policy.
+    pub by_policy: bool,
+    pub granted_at: UnixMillis,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// Allocates one more leg.
+    Add(LegId, LegSpec),
+    /// Tells what the leg's peer described; again after a re-INVITE.
+    Remote(LegId, Box<Remote>),
+    /// Relays between these two from now on. A leg has one partner; joining it
+    /// anew (fork, transfer) ends the former pair.
+    Join(LegId, LegId),
+    /// Starts the recording (the call was answered).
+    Record,
+    /// Replaces the leg's ICE credentials and DTLS association (ICE restart).
+    Restart(LegId),
+    /// Ends a leg; its ports go into quarantine.
+    Remove(LegId),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Close {
+    pub session: SessionId,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The legs that were allocated or restarted by the request, in order.
+    Done(Vec<(LegId, LegLocal)>),
+    /// The session is closed; statistics by leg, removed ones included.
+    Closed {
+        legs: Vec<(LegId, LegStats)>,
+        recording: Option<Recorded>,
+    },
+    Refused(Refusal),
+}
+
+/// What the recording tap took and what it gave to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    pub sid: RecordingSid,
+    pub expected_packets: u64,
+    pub stored_packets: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    #[error("the relay has no free port pair")]
+    NoPorts,
+    #[error("the relay is at its limit of sessions")]
+    Full,
+    #[error("the relay is draining")]
+    Draining,
+    #[error("no such session")]
+    UnknownSession,
+    #[error("no such leg in the session")]
+    UnknownLeg(LegId),
+    #[error("the session or leg exists already")]
+    Exists,
+    #[error("the peer's description does not fit the leg: {0}")]
+    BadRemote(String),
+    #[error("the relay has no address of this family")]
+    NoFamily,
+}
+
+/// What a session's media does by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The first authentic media (or, for plain RTP, the latched stream) arrived.
+    MediaStarted(LegId),
+    Fault(LegId, MediaFault),
+}

@@ -1,0 +1,1 @@
+//! One media leg: classify, ICE-lite, DTLS, SRTP, RTP and RTCP, statistics, audio

@@ -1,0 +1,1 @@
+//! A scriptable softphone: the demo's callers and the tests' user agent

@@ -1,0 +1,1 @@
+//! Signalling sockets, TLS, WebSocket and DNS around the SIP and call machines

@@ -1,0 +1,18 @@
+//! What a region is, and the types that keep an account's data in it.
+//!
+//! Pure: no clock, no randomness, no socket. Identifiers are made by an
+//! [`Entropy`] that the shell seeds.
+
+mod code;
+mod entropy;
+mod id;
+mod personal;
+mod pseudonym;
+mod time;
+
+pub use code::{InvalidRegion, Jurisdiction, RegionCode};
+pub use entropy::{Entropy, Seed};
+pub use id::{AccountSid, CallSid, InvalidSid, LegSid, RecordingSid, TrunkSid, UserSid};
+pub use personal::{DataClass, Personal, Secret};
+pub use pseudonym::{PseudonymKey, Token};
+pub use time::{Now, UnixMillis};

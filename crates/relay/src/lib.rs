@@ -1,0 +1,1 @@
+//! Media ports, shards, the recording tap and the control server

@@ -1,0 +1,1 @@
+//! SIP messages, SDP, transactions, dialogs and digest as pure machines

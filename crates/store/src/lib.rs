@@ -1,0 +1,1 @@
+//! One region's database, keys, sealed recordings and the ledger
