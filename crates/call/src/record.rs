@@ -8,6 +8,8 @@ use landline_region::{
     AccountSid, CallSid, LegSid, Personal, RecordingSid, RegionCode, TrunkSid, UnixMillis, UserSid,
 };
 
+use crate::tenancy::{UnknownName, named};
+
 /// One step in a call's record. `(call, sequence)` is its idempotent key;
 /// sequences count from 0 without gaps.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,24 +136,49 @@ pub enum Cause {
     Failed,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HungUpBy {
+    Caller,
+    Callee,
+    Us,
+}
+
+named!(CallDirection { Internal = "internal", Inbound = "inbound", Outbound = "outbound" });
+named!(LegRole { A = "a", B = "b" });
+named!(Cause {
+    CallerHungUp = "caller_hung_up",
+    CalleeHungUp = "callee_hung_up",
+    CallerCancelled = "caller_cancelled",
+    Busy = "busy",
+    NoAnswer = "no_answer",
+    Unreachable = "unreachable",
+    NotFound = "not_found",
+    Declined = "declined",
+    NotAcceptable = "not_acceptable",
+    Forbidden = "forbidden",
+    MediaLost = "media_lost",
+    SignallingLost = "signalling_lost",
+    HungUpByAdmin = "hung_up_by_admin",
+    Lost = "lost",
+    Failed = "failed",
+});
+named!(HungUpBy { Caller = "caller", Callee = "callee", Us = "us" });
+
 impl Cause {
-    pub const fn name(self) -> &'static str {
+    pub const fn hung_up_by(self) -> HungUpBy {
         match self {
-            Self::CallerHungUp => "caller_hung_up",
-            Self::CalleeHungUp => "callee_hung_up",
-            Self::CallerCancelled => "caller_cancelled",
-            Self::Busy => "busy",
-            Self::NoAnswer => "no_answer",
-            Self::Unreachable => "unreachable",
-            Self::NotFound => "not_found",
-            Self::Declined => "declined",
-            Self::NotAcceptable => "not_acceptable",
-            Self::Forbidden => "forbidden",
-            Self::MediaLost => "media_lost",
-            Self::SignallingLost => "signalling_lost",
-            Self::HungUpByAdmin => "hung_up_by_admin",
-            Self::Lost => "lost",
-            Self::Failed => "failed",
+            Self::CallerHungUp | Self::CallerCancelled => HungUpBy::Caller,
+            Self::CalleeHungUp | Self::Busy | Self::Declined => HungUpBy::Callee,
+            Self::NoAnswer
+            | Self::Unreachable
+            | Self::NotFound
+            | Self::NotAcceptable
+            | Self::Forbidden
+            | Self::MediaLost
+            | Self::SignallingLost
+            | Self::HungUpByAdmin
+            | Self::Lost
+            | Self::Failed => HungUpBy::Us,
         }
     }
 }

@@ -77,6 +77,7 @@ pub enum MediaPolicy {
     Webrtc,
 }
 
+/// Names an enumeration's variants as configuration and the database write them.
 macro_rules! named {
     ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
         impl $type {
@@ -87,13 +88,13 @@ macro_rules! named {
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.name())
             }
         }
 
-        impl FromStr for $type {
+        impl std::str::FromStr for $type {
             type Err = UnknownName;
 
             fn from_str(text: &str) -> Result<Self, UnknownName> {
@@ -105,6 +106,7 @@ macro_rules! named {
         }
     };
 }
+pub(crate) use named;
 
 named!(EdgePolicy { Forward = "forward", Redirect = "redirect", Refuse = "refuse" });
 named!(RecordingPolicy { Off = "off", All = "all" });
@@ -115,8 +117,8 @@ named!(TrunkTransport { Udp = "udp", Tcp = "tcp", Tls = "tls" });
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is none of {}", .wanted.join(", "))]
 pub struct UnknownName {
-    found: String,
-    wanted: &'static [&'static str],
+    pub(crate) found: String,
+    pub(crate) wanted: &'static [&'static str],
 }
 
 #[derive(Debug, Clone)]
