@@ -1,2 +1,94 @@
-//! Set-up, tests, benches and checks of the workspace
-fn main() {}
+//! `cargo xtask …`: everything the workspace needs done to itself.
+
+mod bench;
+mod postgres;
+mod test;
+mod tidy;
+mod tools;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sets up, tests and measures the workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what the tests need, start private databases, run everything.
+    Test(test::Options),
+    /// Install what the tests need (as root), or say what is missing.
+    Tools,
+    /// House rules: rooms, purity, file lengths.
+    Tidy,
+    /// Run the fuzz targets on mutated inputs.
+    Fuzz {
+        /// Mutated inputs for each target.
+        #[arg(long, default_value_t = 1_000_000)]
+        inputs: u64,
+    },
+    /// Run the Criterion benches, or the comparison with other servers.
+    Bench(bench::Options),
+    /// Licences, sources and duplicate crates, by cargo-deny.
+    Deny,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Test(options) => test::run(&options),
+        Task::Tools => tools::install(),
+        Task::Tidy => tidy::run(),
+        Task::Fuzz { inputs } => fuzz(inputs),
+        Task::Bench(options) => bench::run(&options),
+        Task::Deny => deny(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fuzz(inputs: u64) -> Result<()> {
+    let mut command = cargo();
+    command
+        .args(["test", "--release", "-p", "landline-fuzz", "--", "--nocapture"])
+        .env("LANDLINE_FUZZ_INPUTS", inputs.to_string());
+    execute(&mut command)
+}
+
+fn deny() -> Result<()> {
+    tools::cargo_tool("cargo-deny")?;
+    execute(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path.pop();
+    path
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+fn execute(command: &mut Command) -> Result<()> {
+    let shown = format!("{command:?}");
+    let status = command.status().with_context(|| format!("could not start {shown}"))?;
+    if !status.success() {
+        bail!("{shown} ended with {status}");
+    }
+    Ok(())
+}
