@@ -1,1 +1,32 @@
-//! One region's database, keys, sealed recordings and the ledger
+//! One region's database, keys, sealed recordings and the ledger.
+//!
+//! Everything personal is sealed before it reaches a table or a file: the
+//! region's master key wraps a key per account, which wraps a key per call.
+
+mod account;
+mod binding;
+mod call;
+pub mod directory;
+mod error;
+pub mod keys;
+pub mod ledger;
+mod number;
+mod recorder;
+mod recording;
+mod store;
+mod trunk;
+mod user;
+
+pub use account::{AccountChange, NewAccount};
+pub use call::{Applied, CallFilter, CallRecord, CallState, ChainReport, LegRecord, OpenCall};
+pub use error::{Result, StoreError};
+pub use keys::KeyRing;
+pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};
+pub use number::NewNumber;
+pub use recorder::{
+    Full, Recorder, RecorderConfig, RecorderCounters, RecordingSink, RecordingStart,
+};
+pub use recording::{RecordedEntry, RecordingFilter, RecordingRecord};
+pub use store::{Store, StoreConfig, StoreCounters};
+pub use trunk::NewTrunk;
+pub use user::{NewUser, UserChange};
