@@ -1,1 +1,16 @@
 //! One media leg: classify, ICE-lite, DTLS, SRTP, RTP and RTCP, statistics, audio
+
+mod identity;
+mod leg;
+mod packet;
+mod quality;
+pub mod rtcp;
+pub mod rtp;
+pub mod srtp;
+
+pub use identity::{Identity, IdentityError, fingerprint};
+pub use leg::{
+    Component, DropCause, Drops, DtlsBackend, Leg, LegConfig, LegOutput, Received, RemoteError,
+};
+pub use packet::{MAX_PACKET, PacketBuf};
+pub use rtp::RtpInfo;

@@ -1,0 +1,105 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landline_control::{LegSpec, MediaFault};
+use landline_region::Seed;
+
+use crate::identity::Identity;
+use crate::leg::DropCause;
+use crate::packet::PacketBuf;
+use crate::rtp::RtpInfo;
+
+/// Which socket of the leg, and what kind of packet. With RTCP multiplexed
+/// everything comes and goes by the RTP socket (RFC 5761).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    Rtp,
+    Rtcp,
+}
+
+/// Which DTLS implementation a leg uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DtlsBackend {
+    /// Takes peers with RSA and ECDSA certificates.
+    #[default]
+    Primary,
+    /// Independent of the primary one; takes ECDSA certificates only.
+    Dimpl,
+}
+
+/// What a leg is made from.
+#[derive(Debug, Clone)]
+pub struct LegConfig {
+    pub spec: LegSpec,
+    /// Must be there when the specification's protocol is DTLS.
+    pub identity: Option<Arc<Identity>>,
+    pub dtls_backend: DtlsBackend,
+    /// How long a leg that should bring media may be silent.
+    pub media_timeout: Duration,
+    /// How long plain media from an address that was not signalled may become
+    /// the peer's: after its description, after the first packet sent to it,
+    /// and after [`super::Leg::open_latch`].
+    pub latch_window: Duration,
+    /// How long a DTLS handshake may take from its first sign of life.
+    pub handshake_timeout: Duration,
+    /// Makes ICE credentials and SDES keys. Never use one twice.
+    pub seed: Seed,
+}
+
+impl LegConfig {
+    pub fn new(spec: LegSpec, identity: Option<Arc<Identity>>, seed: Seed) -> Self {
+        Self {
+            spec,
+            identity,
+            dtls_backend: DtlsBackend::default(),
+            media_timeout: Duration::from_secs(60),
+            latch_window: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(30),
+            seed,
+        }
+    }
+}
+
+/// What became of a received packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// The buffer holds the plain RTP packet.
+    Rtp(RtpInfo),
+    /// The buffer holds the plain RTCP compound.
+    Rtcp,
+    /// It was for the leg itself (STUN, DTLS); see [`super::Leg::poll_output`].
+    Handled,
+    Dropped(DropCause),
+}
+
+/// What a leg wants done or known.
+#[derive(Debug)]
+pub enum LegOutput {
+    /// Send this by that socket: a STUN answer or a part of a DTLS flight.
+    Transmit {
+        component: Component,
+        to: SocketAddr,
+        bytes: PacketBuf,
+    },
+    /// The first authentic media arrived; for plain RTP, the latched stream.
+    Started,
+    Fault(MediaFault),
+}
+
+/// Why a peer's description does not fit the leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RemoteError {
+    #[error("it has no SDES keys")]
+    NoSdesKeys,
+    #[error("the SDES key to send with is none of those offered")]
+    ForeignSendKey,
+    #[error("an SDES key has the wrong length for its suite")]
+    SdesKeyLength,
+    #[error("it has no DTLS fingerprint")]
+    NoFingerprint,
+    #[error("the leg has no DTLS identity")]
+    NoIdentity,
+    #[error("it has no ICE credentials")]
+    NoIceCredentials,
+}
