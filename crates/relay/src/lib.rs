@@ -1,1 +1,23 @@
-//! Media ports, shards, the recording tap and the control server
+//! The media relay: ports, shards, the recording tap and the control server.
+//!
+//! [`Relay::start`] binds everything and returns a [`RelayHandle`]. Proxies of
+//! the same region connect to the control server over mutual TLS and open
+//! sessions with the messages of `landline-control`. Each session lives on one
+//! shard: a thread with its own sockets, legs and timers, which drives
+//! `landline-media` and shares nothing with the others while packets flow.
+
+mod config;
+mod metrics;
+mod owner;
+mod ports;
+mod recording;
+mod relay;
+mod server;
+mod shard;
+mod shared;
+mod tls;
+
+pub use config::{Limits, MediaAddress, RelayConfig, StartError, TlsFiles};
+pub use landline_store::{Full, RecordingStart};
+pub use recording::RecordingSink;
+pub use relay::{Relay, RelayHandle};

@@ -1,0 +1,154 @@
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landline_control::RelayId;
+use landline_region::RegionCode;
+
+use crate::recording::RecordingSink;
+
+/// Everything a relay is told at its start. [`RelayConfig::new`] fills in what
+/// has a default.
+#[derive(Debug, Clone)]
+pub struct RelayConfig {
+    /// Unique within the region.
+    pub name: RelayId,
+    pub region: RegionCode,
+    /// Where proxies connect. Port 0 takes any; see `RelayHandle::control_addr`.
+    pub control_listen: SocketAddr,
+    pub tls: TlsFiles,
+    /// At least one; a leg gets the first of its family that has a free port.
+    pub media: Vec<MediaAddress>,
+    /// Legs take an even port for RTP and the next for RTCP out of these.
+    pub ports: RangeInclusive<u16>,
+    /// Shard threads; `None` takes one for each core the process may use.
+    pub shards: Option<usize>,
+    pub limits: Limits,
+    /// Silence of a leg's peer after which the fault is reported.
+    pub media_timeout: Duration,
+    /// How long after a description plain RTP may still move to where it
+    /// really comes from.
+    pub latch_window: Duration,
+    /// How long a port stays unused after its leg, so that late packets of one
+    /// call cannot be heard in another.
+    pub port_quarantine: Duration,
+    /// How long sessions outlive the connection of their proxy.
+    pub proxy_grace: Duration,
+    /// The longest sleep between two looks at the sockets under load. Zero
+    /// turns wake-up coalescing off.
+    pub coalesce: Duration,
+    /// Where recordings go. Without one, a recorded call counts what it would
+    /// have recorded and stores nothing.
+    pub recordings: Option<Arc<dyn RecordingSink>>,
+    /// Metrics are registered here, labelled by region and relay.
+    pub registry: prometheus::Registry,
+}
+
+impl RelayConfig {
+    /// A relay with one media address and defaults for the rest.
+    pub fn new(name: RelayId, region: RegionCode, tls: TlsFiles, media: MediaAddress) -> Self {
+        Self {
+            name,
+            region,
+            control_listen: SocketAddr::new(media.bind, 0),
+            tls,
+            media: vec![media],
+            ports: 30_000..=49_999,
+            shards: None,
+            limits: Limits::default(),
+            media_timeout: Duration::from_secs(60),
+            latch_window: Duration::from_secs(3),
+            port_quarantine: Duration::from_secs(5),
+            proxy_grace: Duration::from_secs(30),
+            coalesce: Duration::from_millis(1),
+            recordings: None,
+            registry: prometheus::Registry::new(),
+        }
+    }
+}
+
+/// The relay's identity on the control connection, as PEM files. The
+/// certificate's name is `<relay>.<region>.landline.internal`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its intermediates.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// The authorities that sign the proxies' certificates.
+    pub authorities: PathBuf,
+}
+
+/// A local address for media, and what peers are told in its place when there
+/// is address translation in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaAddress {
+    pub bind: IpAddr,
+    pub advertise: IpAddr,
+}
+
+impl MediaAddress {
+    /// An address that peers reach as it is.
+    pub fn direct(address: IpAddr) -> Self {
+        Self { bind: address, advertise: address }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Over the whole relay.
+    pub sessions: usize,
+    /// Legs of one session at a time.
+    pub legs_per_session: usize,
+    pub control_connections: usize,
+    /// Requests waiting for one shard.
+    pub commands_per_shard: usize,
+    /// Messages waiting for one control connection; one more closes it.
+    pub messages_per_connection: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 5_000,
+            legs_per_session: 16,
+            control_connections: 64,
+            commands_per_shard: 1_024,
+            messages_per_connection: 16_384,
+        }
+    }
+}
+
+/// Why a relay did not start. Each names what is at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("control address {address}: {source}")]
+    ControlAddress { address: SocketAddr, source: io::Error },
+    #[error("media address {address}: {source}")]
+    MediaAddress { address: IpAddr, source: io::Error },
+    #[error("no media address is configured")]
+    NoMediaAddress,
+    #[error("media address {0} is unspecified; name the address that peers are told")]
+    UnspecifiedAdvertised(IpAddr),
+    #[error("media address {bind} and the address told to peers, {advertise}, are of two families")]
+    MixedFamilies { bind: IpAddr, advertise: IpAddr },
+    #[error(
+        "port range {first}-{last} has no pair of an even port above 1023 and the next: \
+         as 30000-49999"
+    )]
+    PortRange { first: u16, last: u16 },
+    #[error("{path}: {reason}")]
+    Tls { path: PathBuf, reason: String },
+    #[error("{path}: the certificate names no host of region {region}, as {example}")]
+    CertificateRegion { path: PathBuf, region: RegionCode, example: String },
+    #[error("a metric could not be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("a shard could not start: {0}")]
+    Shard(io::Error),
+    #[error("the DTLS identity could not be made: {0}")]
+    Identity(String),
+    #[error("the operating system gave no randomness")]
+    Randomness,
+}

@@ -1,0 +1,212 @@
+use std::fmt;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use landline_control::{FromRelay, Hello, VERSION};
+use landline_media::Identity;
+use landline_region::{Entropy, Seed};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::{RelayConfig, StartError};
+use crate::metrics::Metrics;
+use crate::owner::Owners;
+use crate::ports::PortAllocator;
+use crate::server::Server;
+use crate::shard::ShardThreads;
+use crate::shared::{LocalAddress, Shared};
+use crate::tls;
+
+/// How long a shutdown waits for recordings to be stored.
+const FINISHING_TIME: Duration = Duration::from_secs(10);
+
+/// A media relay: its ports, its shards and its control server.
+#[derive(Debug)]
+pub struct Relay;
+
+impl Relay {
+    /// Starts the shards and the control server, the latter on the current
+    /// tokio runtime.
+    pub async fn start(config: RelayConfig) -> Result<RelayHandle, StartError> {
+        let mut entropy = Entropy::new(read_seed()?);
+        let tls = tls::server_config(&config.tls, config.region)?;
+        let addresses = local_addresses(&config, &mut entropy)?;
+        let metrics = Metrics::register(&config.registry, config.region, &config.name)?;
+        let identity = Identity::generate().map_err(|e| StartError::Identity(e.to_string()))?;
+        let listen = config.control_listen;
+        let unusable = |source| StartError::ControlAddress { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(unusable)?;
+        let control_addr = listener.local_addr().map_err(unusable)?;
+        raise_file_limit();
+
+        let shared = Arc::new(Shared {
+            metrics,
+            addresses,
+            identity: Arc::new(identity),
+            runtime: Handle::current(),
+            finishing: Arc::new(()),
+            draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            sessions: AtomicUsize::new(0),
+            config,
+        });
+        let threads = ShardThreads::start(&shared, &mut entropy).map_err(StartError::Shard)?;
+        let owners = Arc::new(Owners::new(shared.config.limits.control_connections));
+        let (stop, stopped) = watch::channel(false);
+        let server = Server {
+            shared: Arc::clone(&shared),
+            shards: threads.shards(),
+            owners: Arc::clone(&owners),
+            acceptor: TlsAcceptor::from(tls),
+            hello: Hello {
+                version: VERSION,
+                region: shared.config.region,
+                name: shared.config.name.0.clone(),
+                incarnation: entropy.u64(),
+            },
+            next_connection: AtomicU64::new(1),
+            stop: stopped.clone(),
+        };
+        tokio::spawn(Arc::new(server).run(listener));
+        tokio::spawn(keep_house(Arc::clone(&shared), stopped));
+        tracing::info!(
+            relay = %shared.config.name,
+            region = %shared.config.region,
+            shards = threads.shards().count(),
+            "the relay is up"
+        );
+        Ok(RelayHandle { control_addr, shared, owners, threads, stop })
+    }
+}
+
+/// A running relay. Dropping it stops the relay without waiting; see
+/// [`RelayHandle::shutdown`].
+pub struct RelayHandle {
+    control_addr: SocketAddr,
+    shared: Arc<Shared>,
+    owners: Arc<Owners>,
+    threads: ShardThreads,
+    stop: watch::Sender<bool>,
+}
+
+impl RelayHandle {
+    /// Where the control server listens.
+    pub fn control_addr(&self) -> SocketAddr {
+        self.control_addr
+    }
+
+    /// The registry of the configuration.
+    pub fn registry(&self) -> &prometheus::Registry {
+        &self.shared.config.registry
+    }
+
+    /// Sessions that are open.
+    pub fn sessions(&self) -> usize {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Whether every shard still runs. Sessions of one that does not are dead,
+    /// and the process should be replaced.
+    pub fn is_healthy(&self) -> bool {
+        self.threads.all_run()
+    }
+
+    /// Takes no new sessions from now on and tells the proxies so. Sessions
+    /// that are open go on.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.owners.tell_all(&FromRelay::Draining);
+    }
+
+    /// Closes everything, waiting for recordings to be stored.
+    pub async fn shutdown(self) {
+        let _ = self.stop.send(true);
+        self.threads.stop();
+        while !self.threads.all_ended() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let deadline = Instant::now() + FINISHING_TIME;
+        while Arc::strong_count(&self.shared.finishing) > 1 {
+            if Instant::now() >= deadline {
+                tracing::error!("recordings were not stored in time");
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Drop for RelayHandle {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        self.threads.stop();
+    }
+}
+
+impl fmt::Debug for RelayHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayHandle")
+            .field("relay", &self.shared.config.name)
+            .field("control_addr", &self.control_addr)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_seed() -> Result<Seed, StartError> {
+    let mut seed = Seed::default();
+    rustls::crypto::aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut seed)
+        .map_err(|_| StartError::Randomness)?;
+    Ok(seed)
+}
+
+/// The port allocators of the media addresses, each tried by a bind.
+fn local_addresses(
+    config: &RelayConfig,
+    entropy: &mut Entropy,
+) -> Result<Vec<LocalAddress>, StartError> {
+    if config.media.is_empty() {
+        return Err(StartError::NoMediaAddress);
+    }
+    let mut addresses = Vec::new();
+    for media in &config.media {
+        let (bind, advertise) = (media.bind, media.advertise);
+        if advertise.is_unspecified() {
+            return Err(StartError::UnspecifiedAdvertised(advertise));
+        }
+        if bind.is_ipv4() != advertise.is_ipv4() {
+            return Err(StartError::MixedFamilies { bind, advertise });
+        }
+        UdpSocket::bind((bind, 0))
+            .map_err(|source| StartError::MediaAddress { address: bind, source })?;
+        let ports = PortAllocator::new(bind, &config.ports, config.port_quarantine, entropy)?;
+        addresses.push(LocalAddress { advertise, ports });
+    }
+    Ok(addresses)
+}
+
+/// Two sockets a leg: the usual 1024 open files are 256 calls. Best effort.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        tracing::warn!(limit = ?limit.current, "the limit of open files could not be raised");
+    }
+}
+
+/// Keeps the gauges right that change by the passing of time alone.
+async fn keep_house(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = interval.tick() => shared.report_ports(Instant::now()),
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}

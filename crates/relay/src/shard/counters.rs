@@ -1,0 +1,115 @@
+use landline_media::DropCause;
+use prometheus::IntCounter;
+
+use crate::metrics::Metrics;
+
+/// What a shard counts between two flushes: plain integers, so that a packet
+/// costs no atomic operation.
+pub(super) struct Counters {
+    pub packets_received: u64,
+    pub octets_received: u64,
+    pub packets_sent: u64,
+    pub octets_sent: u64,
+    pub recording_frames: u64,
+    pub recording_drops: u64,
+    media_drops: [u64; DropCause::ALL.len()],
+    own_drops: [u64; OwnDrop::ALL.len()],
+    any_drop: bool,
+    metrics: Metrics,
+    media_drop_counters: Vec<IntCounter>,
+    own_drop_counters: Vec<IntCounter>,
+}
+
+/// Why the relay itself let a packet go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OwnDrop {
+    /// The leg is joined to no other.
+    Unjoined,
+    /// The partner could not send: no address, no keys or not its direction.
+    PartnerNotReady,
+    /// Longer than any packet may be.
+    TooLong,
+    /// The kernel refused it.
+    SendFailed,
+    ReceiveFailed,
+}
+
+impl OwnDrop {
+    const ALL: [Self; 5] = [
+        Self::Unjoined,
+        Self::PartnerNotReady,
+        Self::TooLong,
+        Self::SendFailed,
+        Self::ReceiveFailed,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Unjoined => "unjoined",
+            Self::PartnerNotReady => "partner_not_ready",
+            Self::TooLong => "too_long",
+            Self::SendFailed => "send_failed",
+            Self::ReceiveFailed => "receive_failed",
+        }
+    }
+}
+
+impl Counters {
+    pub fn new(metrics: &Metrics) -> Self {
+        let child = |name: &str| metrics.drops.with_label_values(&[name]);
+        Self {
+            packets_received: 0,
+            octets_received: 0,
+            packets_sent: 0,
+            octets_sent: 0,
+            recording_frames: 0,
+            recording_drops: 0,
+            media_drops: [0; DropCause::ALL.len()],
+            own_drops: [0; OwnDrop::ALL.len()],
+            any_drop: false,
+            media_drop_counters: DropCause::ALL.iter().map(|cause| child(cause.name())).collect(),
+            own_drop_counters: OwnDrop::ALL.iter().map(|cause| child(cause.name())).collect(),
+            metrics: metrics.clone(),
+        }
+    }
+
+    pub fn dropped(&mut self, cause: DropCause) {
+        if let Some(count) = self.media_drops.get_mut(cause as usize) {
+            *count += 1;
+            self.any_drop = true;
+        }
+    }
+
+    pub fn lost(&mut self, cause: OwnDrop) {
+        if let Some(count) = self.own_drops.get_mut(cause as usize) {
+            *count += 1;
+            self.any_drop = true;
+        }
+    }
+
+    /// Adds to the metrics what was counted since the last time.
+    pub fn flush(&mut self) {
+        self.metrics.wakeups.inc();
+        for (count, counter) in [
+            (&mut self.packets_received, &self.metrics.packets_received),
+            (&mut self.octets_received, &self.metrics.octets_received),
+            (&mut self.packets_sent, &self.metrics.packets_sent),
+            (&mut self.octets_sent, &self.metrics.octets_sent),
+            (&mut self.recording_frames, &self.metrics.recording_frames),
+            (&mut self.recording_drops, &self.metrics.recording_drops),
+        ] {
+            move_into(count, counter);
+        }
+        if std::mem::take(&mut self.any_drop) {
+            let media = self.media_drops.iter_mut().zip(&self.media_drop_counters);
+            let own = self.own_drops.iter_mut().zip(&self.own_drop_counters);
+            media.chain(own).for_each(|(count, counter)| move_into(count, counter));
+        }
+    }
+}
+
+fn move_into(count: &mut u64, counter: &IntCounter) {
+    if *count > 0 {
+        counter.inc_by(std::mem::take(count));
+    }
+}

@@ -1,0 +1,287 @@
+//! A shard: one thread with its own sockets, sessions, legs and timers. Both
+//! legs of a call are on one shard, so a packet meets no lock.
+
+mod counters;
+mod leg;
+mod operations;
+mod pacing;
+mod poller;
+mod session;
+mod tap;
+mod threads;
+mod timers;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use landline_control::{Event, MediaFault, Request, SessionId};
+use landline_media::{Component, LegOutput, MAX_PACKET, PacketBuf, Received};
+use landline_region::Entropy;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use tokio::sync::mpsc;
+
+use self::counters::{Counters, OwnDrop};
+use self::leg::{RelayLeg, from_token};
+use self::pacing::Pacing;
+use self::poller::{Found, Poller};
+use self::session::Session;
+pub(crate) use self::threads::{ShardThreads, Shards};
+use self::timers::{Timer, Timers};
+use crate::owner::{Owner, OwnerKey, Reply};
+use crate::shared::Shared;
+
+/// Commands carried out before the sockets have their turn again.
+const COMMANDS_PER_ROUND: usize = 64;
+
+/// Datagrams of a handshake or of connectivity checks that are taken from one
+/// socket in a row. Media comes one by one.
+const BURST: usize = 8;
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Request {
+        owner: Arc<Owner>,
+        request: Request,
+        reply: Reply,
+    },
+    /// Closes all sessions of a proxy's incarnation.
+    CloseOwner(OwnerKey),
+}
+
+pub(crate) struct Shard {
+    shared: Arc<Shared>,
+    poller: Poller,
+    commands: mpsc::Receiver<Command>,
+    sessions: Slab<Session>,
+    index: FxHashMap<(OwnerKey, SessionId), usize>,
+    legs: Slab<Box<RelayLeg>>,
+    timers: Timers,
+    counters: Counters,
+    entropy: Entropy,
+    next_serial: u64,
+    /// The one packet in hand.
+    packet: Box<PacketBuf>,
+}
+
+impl Shard {
+    fn new(
+        shared: Arc<Shared>,
+        poller: Poller,
+        commands: mpsc::Receiver<Command>,
+        entropy: Entropy,
+    ) -> Self {
+        let counters = Counters::new(&shared.metrics);
+        Self {
+            shared,
+            poller,
+            commands,
+            sessions: Slab::new(),
+            index: FxHashMap::default(),
+            legs: Slab::new(),
+            timers: Timers::default(),
+            counters,
+            entropy,
+            next_serial: 0,
+            packet: Box::default(),
+        }
+    }
+
+    /// Each round: (1) sockets, (2) commands, (3) timers. Sockets come first:
+    /// what was found readable must still be the leg it was found on.
+    fn run(mut self) {
+        let mut pacing = Pacing::new(self.shared.config.coalesce, Instant::now());
+        let mut found = Found::new();
+        let mut commands_wait = false;
+        while !self.shared.is_stopping() {
+            let timeout = if commands_wait { Some(Duration::ZERO) } else { self.until_timer() };
+            self.poller.wait(timeout, &mut found);
+            let now = Instant::now();
+            let before = self.counters.packets_received;
+            for token in found.tokens() {
+                match token {
+                    Some(token) => self.receive(now, token),
+                    None => {
+                        self.poller.quiet_waker();
+                        commands_wait = true;
+                    }
+                }
+            }
+            let packets = (self.counters.packets_received - before) as u32;
+            if commands_wait {
+                commands_wait = self.carry_out(now);
+            }
+            self.fire_timers(now);
+            self.counters.flush();
+            if let Some(pause) = pacing.round(now, packets)
+                && !found.is_full()
+            {
+                std::thread::sleep(pause.saturating_sub(now.elapsed()));
+            }
+        }
+        self.close_all();
+    }
+
+    fn until_timer(&self) -> Option<Duration> {
+        self.timers.next().map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn receive(&mut self, now: Instant, token: u64) {
+        let (slot, component) = from_token(token);
+        for _ in 0..BURST {
+            match self.receive_one(now, slot, component) {
+                Some(Received::Handled) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// The way of a packet: receive, unprotect, record, protect, send.
+    fn receive_one(&mut self, now: Instant, slot: usize, component: Component) -> Option<Received> {
+        let leg = self.legs.get_mut(slot)?;
+        let (length, from) = match leg.socket(component).recv_from(self.packet.receive_area()) {
+            Ok(received) => received,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            Err(_) => {
+                self.counters.lost(OwnDrop::ReceiveFailed);
+                return None;
+            }
+        };
+        self.counters.packets_received += 1;
+        self.counters.octets_received += length as u64;
+        if length >= MAX_PACKET {
+            self.counters.lost(OwnDrop::TooLong);
+            return None;
+        }
+        self.packet.set_len(length);
+        let received = leg.machine.receive(now, component, from, &mut self.packet);
+        let (partner, recorded) = (leg.partner, leg.recorded);
+        match received {
+            Received::Rtp(_) => {
+                if recorded {
+                    self.record(now, slot);
+                }
+                self.forward(now, partner, Component::Rtp);
+            }
+            Received::Rtcp => self.forward(now, partner, Component::Rtcp),
+            Received::Handled => self.reschedule(slot),
+            Received::Dropped(cause) => self.counters.dropped(cause),
+        }
+        self.drain_outputs(slot);
+        Some(received)
+    }
+
+    /// Sends the packet in hand by the partner's socket.
+    fn forward(&mut self, now: Instant, partner: Option<usize>, component: Component) {
+        let partner = partner.and_then(|slot| Some((slot, self.legs.get_mut(slot)?)));
+        let Some((slot, leg)) = partner else {
+            self.counters.lost(OwnDrop::Unjoined);
+            return;
+        };
+        let Some((by, to)) = leg.machine.send(now, component, &mut self.packet) else {
+            self.counters.lost(OwnDrop::PartnerNotReady);
+            return;
+        };
+        send(&mut self.counters, leg, by, to, self.packet.as_slice());
+        if leg.wake_at.is_none() {
+            self.reschedule(slot);
+        }
+    }
+
+    /// Does what a leg wants done. Cheap when it wants nothing.
+    fn drain_outputs(&mut self, slot: usize) {
+        let Some(leg) = self.legs.get_mut(slot) else { return };
+        let mut changed = leg.wake_at.is_none();
+        while let Some(output) = leg.machine.poll_output() {
+            changed = true;
+            let event = match output {
+                LegOutput::Transmit { component, to, bytes } => {
+                    send(&mut self.counters, leg, component, to, bytes.as_slice());
+                    continue;
+                }
+                LegOutput::Started => Event::MediaStarted(leg.id),
+                LegOutput::Fault(fault) => {
+                    self.shared.metrics.faults.with_label_values(&[fault_name(fault)]).inc();
+                    Event::Fault(leg.id, fault)
+                }
+            };
+            if let Some(session) = self.sessions.get(leg.session) {
+                session.owner.tell(session.id, event);
+            }
+        }
+        if changed {
+            self.reschedule(slot);
+        }
+    }
+
+    /// Sets a timer if the leg wants one that is earlier than what is set. A
+    /// deadline that moved on is found out when the timer fires.
+    fn reschedule(&mut self, slot: usize) {
+        let Some(leg) = self.legs.get_mut(slot) else { return };
+        let Some(at) = leg.machine.poll_timeout() else { return };
+        if leg.wake_at.is_none_or(|set| at < set) {
+            leg.wake_at = Some(at);
+            self.timers.push(Timer { at, slot, serial: leg.serial });
+        }
+        // Outdated entries go by themselves within the longest deadline; a
+        // peer that makes many faster than that must not fill the memory.
+        if self.timers.len() > 4 * self.legs.len() + 64 {
+            let legs = &self.legs;
+            self.timers.retain(|timer| is_set(legs, timer));
+        }
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            if !is_set(&self.legs, &timer) {
+                continue;
+            }
+            if let Some(leg) = self.legs.get_mut(timer.slot) {
+                leg.wake_at = None;
+                if leg.machine.poll_timeout().is_some_and(|at| at <= now) {
+                    leg.machine.handle_timeout(now);
+                }
+            }
+            self.drain_outputs(timer.slot);
+        }
+    }
+
+    /// Carries out what waits, up to a limit. True when there may be more.
+    fn carry_out(&mut self, now: Instant) -> bool {
+        for _ in 0..COMMANDS_PER_ROUND {
+            match self.commands.try_recv() {
+                Ok(Command::Request { owner, request, reply }) => {
+                    self.request(now, owner, request, reply);
+                }
+                Ok(Command::CloseOwner(owner)) => self.close_owner(now, owner),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+fn send(counters: &mut Counters, leg: &RelayLeg, by: Component, to: SocketAddr, octets: &[u8]) {
+    match leg.socket(by).send_to(octets, to) {
+        Ok(sent) => {
+            counters.packets_sent += 1;
+            counters.octets_sent += sent as u64;
+        }
+        Err(_) => counters.lost(OwnDrop::SendFailed),
+    }
+}
+
+fn is_set(legs: &Slab<Box<RelayLeg>>, timer: &Timer) -> bool {
+    legs.get(timer.slot)
+        .is_some_and(|leg| leg.serial == timer.serial && leg.wake_at == Some(timer.at))
+}
+
+fn fault_name(fault: MediaFault) -> &'static str {
+    match fault {
+        MediaFault::DtlsHandshakeFailed => "dtls_handshake_failed",
+        MediaFault::DtlsFingerprintMismatch => "dtls_fingerprint_mismatch",
+        MediaFault::MediaTimeout => "media_timeout",
+    }
+}

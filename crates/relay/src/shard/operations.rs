@@ -1,0 +1,207 @@
+//! What can be done with the legs of an open session.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use landline_control::{IpFamily, LegId, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote};
+use landline_media::{Component, Leg, LegConfig};
+
+use super::Shard;
+use super::leg::{RelayLeg, Sockets, bind, token};
+
+/// How many port pairs are tried when others on the machine hold some.
+const PORT_ATTEMPTS: usize = 16;
+
+/// Legs that a session may have had, as a multiple of those it may have.
+const ENDED_LEGS: usize = 8;
+
+impl Shard {
+    pub(super) fn add_leg(
+        &mut self,
+        now: Instant,
+        session: usize,
+        id: LegId,
+        spec: LegSpec,
+    ) -> Result<LegLocal, Refusal> {
+        let limit = self.shared.config.limits.legs_per_session;
+        let open = self.session(session)?;
+        if open.has_had(id) {
+            return Err(Refusal::Exists);
+        }
+        if open.legs.len() >= limit || open.ended.len() >= limit * ENDED_LEGS {
+            return Err(Refusal::Full);
+        }
+        let sockets = self.open_sockets(now, spec.family)?;
+        let identity = (spec.protocol == Protocol::Dtls).then(|| Arc::clone(&self.shared.identity));
+        let mut config = LegConfig::new(spec, identity, self.entropy.seed());
+        config.media_timeout = self.shared.config.media_timeout;
+        config.latch_window = self.shared.config.latch_window;
+        self.next_serial += 1;
+        let leg = RelayLeg {
+            id,
+            session,
+            machine: Leg::new(config, now),
+            sockets,
+            partner: None,
+            recorded: false,
+            payload_types: Vec::new(),
+            wake_at: None,
+            serial: self.next_serial,
+        };
+        let local = leg.local();
+        let slot = self.legs.insert(Box::new(leg));
+        self.session_mut(session)?.legs.push((id, slot));
+        self.shared.metrics.legs.inc();
+        if self.watch(slot).is_err() {
+            self.remove(now, session, id)?;
+            return Err(Refusal::NoPorts);
+        }
+        self.drain_outputs(slot);
+        Ok(local)
+    }
+
+    fn watch(&self, slot: usize) -> io::Result<()> {
+        if let Some(leg) = self.legs.get(slot) {
+            self.poller.add(&leg.sockets.rtp, token(slot, Component::Rtp))?;
+            self.poller.add(&leg.sockets.rtcp, token(slot, Component::Rtcp))?;
+        }
+        Ok(())
+    }
+
+    fn open_sockets(&self, now: Instant, family: IpFamily) -> Result<Sockets, Refusal> {
+        let mut refusal = Refusal::NoFamily;
+        let addresses = self.shared.addresses.iter().enumerate();
+        for (index, local) in addresses.filter(|(_, local)| local.is(family)) {
+            refusal = Refusal::NoPorts;
+            for _ in 0..PORT_ATTEMPTS {
+                let Some(pair) = local.ports.take(now) else { break };
+                let both = bind(local.ports.address, pair.rtp())
+                    .and_then(|rtp| Ok((rtp, bind(local.ports.address, pair.rtcp())?)));
+                match both {
+                    Ok((rtp, rtcp)) => {
+                        return Ok(Sockets {
+                            rtp,
+                            rtcp,
+                            pair,
+                            address: index,
+                            advertised_rtp: local.advertised(pair.rtp()),
+                            advertised_rtcp: local.advertised(pair.rtcp()),
+                        });
+                    }
+                    Err(error) => {
+                        local.ports.release(now, pair);
+                        tracing::debug!(kind = ?error.kind(), "a port pair could not be bound");
+                    }
+                }
+            }
+        }
+        Err(refusal)
+    }
+
+    pub(super) fn set_remote(
+        &mut self,
+        now: Instant,
+        session: usize,
+        leg: LegId,
+        remote: &Remote,
+    ) -> Result<(), Refusal> {
+        let slot = self.session(session)?.slot(leg)?;
+        let found = self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?;
+        found
+            .machine
+            .set_remote(now, remote)
+            .map_err(|error| Refusal::BadRemote(error.to_string()))?;
+        found.payload_types.clone_from(&remote.payload_types);
+        if found.recorded {
+            self.describe(session, slot);
+        }
+        self.drain_outputs(slot);
+        self.reschedule(slot);
+        Ok(())
+    }
+
+    pub(super) fn join(
+        &mut self,
+        now: Instant,
+        session: usize,
+        a: LegId,
+        b: LegId,
+    ) -> Result<(), Refusal> {
+        let found = self.session(session)?;
+        let (slot_a, slot_b) = (found.slot(a)?, found.slot(b)?);
+        if slot_a == slot_b {
+            return Err(Refusal::UnknownLeg(b));
+        }
+        for (slot, partner) in [(slot_a, slot_b), (slot_b, slot_a)] {
+            let former = self.legs.get_mut(slot).and_then(|leg| leg.partner.replace(partner));
+            if let Some(former) = former.filter(|former| *former != partner) {
+                self.part(former, slot);
+            }
+            if let Some(leg) = self.legs.get_mut(slot) {
+                leg.machine.open_latch(now);
+            }
+        }
+        if self.session(session)?.tap.is_some() {
+            self.record_leg(session, slot_a);
+            self.record_leg(session, slot_b);
+        }
+        Ok(())
+    }
+
+    /// Takes a leg's partner from it, if it still is `partner`.
+    fn part(&mut self, slot: usize, partner: usize) {
+        if let Some(leg) = self.legs.get_mut(slot)
+            && leg.partner == Some(partner)
+        {
+            leg.partner = None;
+            leg.recorded = false;
+        }
+    }
+
+    pub(super) fn restart(
+        &mut self,
+        now: Instant,
+        session: usize,
+        leg: LegId,
+    ) -> Result<LegLocal, Refusal> {
+        let slot = self.session(session)?.slot(leg)?;
+        let found = self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?;
+        found.machine.restart(now);
+        let local = found.local();
+        self.drain_outputs(slot);
+        self.reschedule(slot);
+        Ok(local)
+    }
+
+    pub(super) fn remove(
+        &mut self,
+        now: Instant,
+        session: usize,
+        leg: LegId,
+    ) -> Result<(), Refusal> {
+        let found = self.session_mut(session)?;
+        let slot = found.slot(leg)?;
+        found.legs.retain(|(id, _)| *id != leg);
+        if let Some(stats) = self.end_leg(now, slot) {
+            self.session_mut(session)?.ended.push((leg, stats));
+        }
+        Ok(())
+    }
+
+    /// Closes a leg's sockets and lets its ports rest.
+    pub(super) fn end_leg(&mut self, now: Instant, slot: usize) -> Option<LegStats> {
+        let leg = *self.legs.try_remove(slot)?;
+        if let Some(partner) = leg.partner {
+            self.part(partner, slot);
+        }
+        let stats = leg.machine.stats(now);
+        let Sockets { rtp, rtcp, pair, address, .. } = leg.sockets;
+        drop((rtp, rtcp));
+        if let Some(local) = self.shared.addresses.get(address) {
+            local.ports.release(now, pair);
+        }
+        self.shared.metrics.legs.dec();
+        Some(stats)
+    }
+}

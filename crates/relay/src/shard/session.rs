@@ -1,0 +1,206 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use landline_control::{
+    LegId, LegLocal, LegStats, Op, Open, Outcome, Recording, Refusal, Request, SessionId,
+};
+use landline_region::{AccountSid, CallSid};
+
+use super::Shard;
+use super::tap::{Finishing, Tap};
+use crate::owner::{Owner, OwnerKey, Reply};
+
+/// The legs of one call.
+pub(super) struct Session {
+    pub id: SessionId,
+    pub owner: Arc<Owner>,
+    pub account: AccountSid,
+    pub call: CallSid,
+    /// Where each leg is.
+    pub legs: Vec<(LegId, usize)>,
+    /// What the removed ones did.
+    pub ended: Vec<(LegId, LegStats)>,
+    pub recording: Option<Recording>,
+    pub tap: Option<Tap>,
+}
+
+impl Session {
+    pub fn slot(&self, leg: LegId) -> Result<usize, Refusal> {
+        let found = self.legs.iter().find(|(id, _)| *id == leg);
+        found.map(|(_, slot)| *slot).ok_or(Refusal::UnknownLeg(leg))
+    }
+
+    /// An identifier is used once, so that statistics name one leg.
+    pub fn has_had(&self, leg: LegId) -> bool {
+        self.legs.iter().any(|(id, _)| *id == leg) || self.ended.iter().any(|(id, _)| *id == leg)
+    }
+}
+
+/// What is left of a closed session.
+struct Closed {
+    legs: Vec<(LegId, LegStats)>,
+    recording: Option<Finishing>,
+}
+
+impl Shard {
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        owner: Arc<Owner>,
+        request: Request,
+        reply: Reply,
+    ) {
+        let outcome = match request {
+            Request::Open(open) => self.open(now, owner, open),
+            Request::Change(session, ops) => self.change(now, &owner, session, ops),
+            Request::Close(close) => match self.find(&owner, close.session) {
+                Ok(session) => {
+                    let closed = self.close(now, session);
+                    return self.answer_closed(closed, reply);
+                }
+                Err(refusal) => Err(refusal),
+            },
+        };
+        reply.send(match outcome {
+            Ok(locals) => Outcome::Done(locals),
+            Err(refusal) => {
+                let reason = refusal_name(&refusal);
+                self.shared.metrics.refusals.with_label_values(&[reason]).inc();
+                Outcome::Refused(refusal)
+            }
+        });
+    }
+
+    fn find(&self, owner: &Owner, session: SessionId) -> Result<usize, Refusal> {
+        self.index.get(&(owner.key, session)).copied().ok_or(Refusal::UnknownSession)
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        owner: Arc<Owner>,
+        open: Open,
+    ) -> Result<Vec<(LegId, LegLocal)>, Refusal> {
+        if self.shared.is_draining() || owner.is_gone() {
+            return Err(Refusal::Draining);
+        }
+        let key = (owner.key, open.session);
+        if self.index.contains_key(&key) {
+            return Err(Refusal::Exists);
+        }
+        if !self.shared.admit_session() {
+            return Err(Refusal::Full);
+        }
+        let session = self.sessions.insert(Session {
+            id: open.session,
+            owner,
+            account: open.account,
+            call: open.call,
+            legs: Vec::with_capacity(2),
+            ended: Vec::new(),
+            recording: open.recording,
+            tap: None,
+        });
+        self.index.insert(key, session);
+        let mut locals = Vec::with_capacity(open.legs.len());
+        for (leg, spec) in open.legs {
+            match self.add_leg(now, session, leg, spec) {
+                Ok(local) => locals.push((leg, local)),
+                Err(refusal) => {
+                    self.close(now, session);
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(locals)
+    }
+
+    fn change(
+        &mut self,
+        now: Instant,
+        owner: &Owner,
+        session: SessionId,
+        ops: Vec<Op>,
+    ) -> Result<Vec<(LegId, LegLocal)>, Refusal> {
+        let session = self.find(owner, session)?;
+        let mut locals = Vec::new();
+        for op in ops {
+            match op {
+                Op::Add(leg, spec) => locals.push((leg, self.add_leg(now, session, leg, spec)?)),
+                Op::Remote(leg, remote) => self.set_remote(now, session, leg, &remote)?,
+                Op::Join(a, b) => self.join(now, session, a, b)?,
+                Op::Record => self.start_recording(now, session)?,
+                Op::Restart(leg) => locals.push((leg, self.restart(now, session, leg)?)),
+                Op::Remove(leg) => self.remove(now, session, leg)?,
+            }
+        }
+        Ok(locals)
+    }
+
+    fn close(&mut self, now: Instant, session: usize) -> Closed {
+        let Some(session) = self.sessions.try_remove(session) else {
+            return Closed { legs: Vec::new(), recording: None };
+        };
+        self.index.remove(&(session.owner.key, session.id));
+        let mut legs = session.ended;
+        for (id, slot) in session.legs {
+            legs.extend(self.end_leg(now, slot).map(|stats| (id, stats)));
+        }
+        legs.sort_by_key(|(id, _)| *id);
+        self.shared.end_session();
+        let recording = session.tap.map(|tap| self.end_recording(tap));
+        Closed { legs, recording }
+    }
+
+    fn answer_closed(&self, closed: Closed, reply: Reply) {
+        let Closed { legs, recording } = closed;
+        match recording {
+            None => reply.send(Outcome::Closed { legs, recording: None }),
+            Some(finishing) => self.finish(finishing, move |recorded| {
+                reply.send(Outcome::Closed { legs, recording: Some(recorded) });
+            }),
+        }
+    }
+
+    pub(super) fn close_owner(&mut self, now: Instant, owner: OwnerKey) {
+        let theirs: Vec<_> =
+            self.index.iter().filter(|((key, _), _)| *key == owner).map(|(_, at)| *at).collect();
+        self.shared.metrics.orphaned_sessions.inc_by(theirs.len() as u64);
+        theirs.into_iter().for_each(|session| self.abandon(now, session));
+    }
+
+    pub(super) fn close_all(&mut self) {
+        let now = Instant::now();
+        let all: Vec<_> = self.index.values().copied().collect();
+        all.into_iter().for_each(|session| self.abandon(now, session));
+        self.counters.flush();
+    }
+
+    /// Closes a session for which nobody waits.
+    fn abandon(&mut self, now: Instant, session: usize) {
+        if let Some(finishing) = self.close(now, session).recording {
+            self.finish(finishing, |_| {});
+        }
+    }
+
+    pub(super) fn session(&self, session: usize) -> Result<&Session, Refusal> {
+        self.sessions.get(session).ok_or(Refusal::UnknownSession)
+    }
+
+    pub(super) fn session_mut(&mut self, session: usize) -> Result<&mut Session, Refusal> {
+        self.sessions.get_mut(session).ok_or(Refusal::UnknownSession)
+    }
+}
+
+fn refusal_name(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoPorts => "no_ports",
+        Refusal::Full => "full",
+        Refusal::Draining => "draining",
+        Refusal::UnknownSession => "unknown_session",
+        Refusal::UnknownLeg(_) => "unknown_leg",
+        Refusal::Exists => "exists",
+        Refusal::BadRemote(_) => "bad_remote",
+        Refusal::NoFamily => "no_family",
+    }
+}

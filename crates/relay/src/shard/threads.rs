@@ -1,0 +1,114 @@
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use landline_control::{Outcome, Refusal, SessionId};
+use landline_region::Entropy;
+use tokio::sync::mpsc;
+
+use super::poller::{Poller, Waker};
+use super::{Command, Shard};
+use crate::owner::OwnerKey;
+use crate::shared::Shared;
+
+/// The ways to the shards.
+#[derive(Debug, Clone)]
+pub(crate) struct Shards(Arc<[Entrance]>);
+
+#[derive(Debug)]
+struct Entrance {
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+}
+
+impl Shards {
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Gives a command to the session's shard, waiting while its queue is full.
+    pub async fn send(&self, session: SessionId, command: Command) {
+        // Identifiers may be counted or random: either way the sum of the
+        // halves spreads them.
+        let spread = (session.0 >> 32).wrapping_add(session.0) as usize;
+        if let Some(shard) = self.0.get(spread % self.0.len().max(1)) {
+            shard.send(command).await;
+        }
+    }
+
+    pub async fn close_owner(&self, owner: OwnerKey) {
+        for shard in self.0.iter() {
+            shard.send(Command::CloseOwner(owner)).await;
+        }
+    }
+
+    fn wake_all(&self) {
+        self.0.iter().for_each(|shard| shard.waker.wake());
+    }
+}
+
+impl Entrance {
+    async fn send(&self, command: Command) {
+        match self.commands.send(command).await {
+            Ok(()) => self.waker.wake(),
+            // The shard is gone, and its sessions with it.
+            Err(mpsc::error::SendError(Command::Request { reply, .. })) => {
+                reply.send(Outcome::Refused(Refusal::UnknownSession));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The shards' threads.
+#[derive(Debug)]
+pub(crate) struct ShardThreads {
+    shared: Arc<Shared>,
+    shards: Shards,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ShardThreads {
+    pub fn start(shared: &Arc<Shared>, entropy: &mut Entropy) -> io::Result<Self> {
+        let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        let count = shared.config.shards.unwrap_or_else(available).max(1);
+        let mut entrances = Vec::with_capacity(count);
+        let mut shards = Vec::with_capacity(count);
+        for _ in 0..count {
+            let poller = Poller::new()?;
+            let (commands, receiver) =
+                mpsc::channel(shared.config.limits.commands_per_shard.max(1));
+            entrances.push(Entrance { commands, waker: poller.waker() });
+            let entropy = Entropy::new(entropy.seed());
+            shards.push(Shard::new(Arc::clone(shared), poller, receiver, entropy));
+        }
+        let mut started =
+            Self { shared: Arc::clone(shared), shards: Shards(entrances.into()), threads: vec![] };
+        for (number, shard) in shards.into_iter().enumerate() {
+            let thread = std::thread::Builder::new()
+                .name(format!("relay-shard-{number}"))
+                .spawn(move || shard.run())
+                .inspect_err(|_| started.stop())?;
+            started.threads.push(thread);
+        }
+        Ok(started)
+    }
+
+    pub fn shards(&self) -> Shards {
+        self.shards.clone()
+    }
+
+    pub fn all_run(&self) -> bool {
+        !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    pub fn all_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Asks the shards to close everything and end.
+    pub fn stop(&self) {
+        self.shared.stop();
+        self.shards.wake_all();
+    }
+}

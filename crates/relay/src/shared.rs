@@ -1,0 +1,93 @@
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use landline_control::IpFamily;
+use landline_media::Identity;
+use tokio::runtime::Handle;
+
+use crate::config::RelayConfig;
+use crate::metrics::Metrics;
+use crate::ports::PortAllocator;
+
+/// What all shards and the control server see of the relay.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub config: RelayConfig,
+    pub metrics: Metrics,
+    pub addresses: Vec<LocalAddress>,
+    /// Of every DTLS leg.
+    pub identity: Arc<Identity>,
+    /// Where the ends of recordings are awaited.
+    pub runtime: Handle,
+    /// A clone is held as long as a recording is being finished.
+    pub finishing: Arc<()>,
+    pub draining: AtomicBool,
+    pub stopping: AtomicBool,
+    pub sessions: AtomicUsize,
+}
+
+#[derive(Debug)]
+pub(crate) struct LocalAddress {
+    pub advertise: IpAddr,
+    pub ports: PortAllocator,
+}
+
+impl Shared {
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Asks the shards to end; they notice when they wake.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Takes a place for one more session, if there is one.
+    pub fn admit_session(&self) -> bool {
+        let limit = self.config.limits.sessions;
+        let step = |open| (open < limit).then_some(open + 1);
+        let admitted =
+            self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok();
+        if admitted {
+            self.metrics.sessions.inc();
+        }
+        admitted
+    }
+
+    pub fn end_session(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.sessions.dec();
+    }
+
+    pub fn report_ports(&self, now: Instant) {
+        let (mut free, mut used, mut quarantined) = (0, 0, 0);
+        for address in &self.addresses {
+            let usage = address.ports.usage(now);
+            free += usage.free;
+            used += usage.used;
+            quarantined += usage.quarantined;
+        }
+        self.metrics.ports_free.set(free as i64);
+        self.metrics.ports_used.set(used as i64);
+        self.metrics.ports_quarantined.set(quarantined as i64);
+    }
+}
+
+impl LocalAddress {
+    pub fn is(&self, family: IpFamily) -> bool {
+        match family {
+            IpFamily::V4 => self.ports.address.is_ipv4(),
+            IpFamily::V6 => self.ports.address.is_ipv6(),
+        }
+    }
+
+    pub fn advertised(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.advertise, port)
+    }
+}
