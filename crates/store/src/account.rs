@@ -1,8 +1,9 @@
 use landline_call::tenancy::{Account, EdgePolicy, EncryptionPolicy, RecordingPolicy};
 use landline_region::{AccountSid, Personal, RegionCode};
 
-use crate::error::Result;
-use crate::store::{Store, not_ready};
+use crate::error::{Result, StoreError};
+use crate::sql::{Row, values};
+use crate::store::{Store, bump_revision, entropy, now};
 
 #[derive(Debug, Clone)]
 pub struct NewAccount {
@@ -44,18 +45,82 @@ pub struct AccountChange {
     pub encryption: Option<EncryptionPolicy>,
 }
 
+const COLUMNS: &str = "sid, name, domain, home_region, edge_policy, recording, encryption, \
+                       contracting_entity, revision";
+
 impl Store {
     pub async fn account_create(&self, new: &NewAccount) -> Result<Account> {
-        Err(not_ready(&new.domain))
+        let account = Account {
+            sid: AccountSid::new(&mut entropy()),
+            name: new.name.clone(),
+            domain: checked_domain(&new.domain)?,
+            home_region: new.home_region,
+            edge_policy: new.edge_policy,
+            recording: new.recording,
+            encryption: new.encryption,
+            contracting_entity: new
+                .contracting_entity
+                .clone()
+                .unwrap_or_else(|| format!("landline-{}", self.region())),
+        };
+        checked_label("account name", account.name.expose())?;
+        self.check_home(&format!("account {}", account.sid), account.home_region)?;
+        self.account_insert(&account).await?;
+        Ok(account)
     }
 
+    async fn account_insert(&self, account: &Account) -> Result<()> {
+        let sid = account.sid.to_string();
+        let (sealer, wrapped) = self.new_account_key(account.sid);
+        let mut tx = self.database().begin().await?;
+        let revision = bump_revision(&mut tx).await?;
+        let inserted = tx
+            .execute(
+                "INSERT INTO account (sid, name, domain, home_region, edge_policy, recording, \
+                 encryption, contracting_entity, created_at, revision) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+                values![
+                    account.sid,
+                    sealer.seal("account.name", &sid, account.name.expose().as_bytes()),
+                    account.domain.as_str(),
+                    account.home_region,
+                    account.edge_policy.name(),
+                    account.recording.name(),
+                    account.encryption.name(),
+                    account.contracting_entity.as_str(),
+                    now(),
+                    revision,
+                ],
+            )
+            .await?;
+        if inserted == 0 {
+            return Err(StoreError::Conflict {
+                what: format!("domain {}", account.domain),
+                next: "choose another, or change its account with `account set`".to_owned(),
+            });
+        }
+        let insert = "INSERT INTO account_key (account, wrapped, created_at) VALUES ($1, $2, $3)";
+        tx.execute(insert, values![account.sid, wrapped, now()]).await?;
+        tx.commit().await
+    }
+
+    /// By domain.
     pub async fn account_list(&self) -> Result<Vec<Account>> {
-        Err(not_ready("account"))
+        let select = format!("SELECT {COLUMNS} FROM account ORDER BY domain");
+        let rows = self.database().rows(sqlx::AssertSqlSafe(select), values![]).await?;
+        let mut accounts = Vec::with_capacity(rows.len());
+        for row in &rows {
+            accounts.push(self.account_of(row).await?);
+        }
+        Ok(accounts)
     }
 
     /// By sid or domain.
     pub async fn account_find(&self, sid_or_domain: &str) -> Result<Account> {
-        Err(not_ready(sid_or_domain))
+        let select = format!("SELECT {COLUMNS} FROM account WHERE sid = $1 OR domain = $2");
+        let values = values![sid_or_domain, sid_or_domain.to_ascii_lowercase()];
+        let row = self.database().row(sqlx::AssertSqlSafe(select), values).await?;
+        self.account_of(&row.ok_or_else(|| unknown(sid_or_domain))?).await
     }
 
     pub async fn account_set(
@@ -63,7 +128,97 @@ impl Store {
         account: AccountSid,
         change: &AccountChange,
     ) -> Result<Account> {
-        let _ = change;
-        Err(not_ready(&account.to_string()))
+        let mut tx = self.database().begin().await?;
+        let revision = bump_revision(&mut tx).await?;
+        let changed = tx
+            .execute(
+                "UPDATE account SET edge_policy = COALESCE($2, edge_policy), \
+                 recording = COALESCE($3, recording), encryption = COALESCE($4, encryption), \
+                 revision = $5 WHERE sid = $1",
+                values![
+                    account,
+                    change.edge_policy.map(EdgePolicy::name),
+                    change.recording.map(RecordingPolicy::name),
+                    change.encryption.map(EncryptionPolicy::name),
+                    revision,
+                ],
+            )
+            .await?;
+        if changed == 0 {
+            return Err(unknown(&account.to_string()));
+        }
+        tx.commit().await?;
+        self.account_find(&account.to_string()).await
+    }
+
+    pub(crate) async fn account_rows(&self) -> Result<Vec<Row>> {
+        let select = format!("SELECT {COLUMNS} FROM account");
+        self.database().rows(sqlx::AssertSqlSafe(select), values![]).await
+    }
+
+    pub(crate) async fn account_of(&self, row: &Row) -> Result<Account> {
+        let sid: AccountSid = row.parse("sid")?;
+        let sealer = self.account_sealer(sid).await?;
+        let name = sealer.open_text("account.name", &sid.to_string(), &row.bytes("name")?)?;
+        Ok(Account {
+            sid,
+            name: Personal::new(name),
+            domain: row.text("domain")?,
+            home_region: row.parse("home_region")?,
+            edge_policy: row.parse("edge_policy")?,
+            recording: row.parse("recording")?,
+            encryption: row.parse("encryption")?,
+            contracting_entity: row.text("contracting_entity")?,
+        })
+    }
+}
+
+pub(crate) fn unknown(account: &str) -> StoreError {
+    StoreError::NotFound {
+        what: format!("account `{}`", account.chars().take(64).collect::<String>()),
+        next: "`account list` shows this region's; others are in their home regions".to_owned(),
+    }
+}
+
+/// A host name (RFC 1123 §2.1) in lower case.
+fn checked_domain(domain: &str) -> Result<String> {
+    let domain = domain.to_ascii_lowercase();
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let host = domain.len() <= 253 && domain.split('.').all(label);
+    let address = domain.rsplit('.').next().is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()));
+    if host && !address {
+        return Ok(domain);
+    }
+    let found: String = domain.chars().take(64).collect();
+    let problem = format!("`{found}` is not a domain name: wanted one as `acme.example`");
+    Err(StoreError::Invalid { field: "domain", problem })
+}
+
+/// Something that people call a thing: 1 to 128 characters, none of them control.
+pub(crate) fn checked_label(field: &'static str, text: &str) -> Result<()> {
+    let length = text.chars().count();
+    if (1..=128).contains(&length) && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let problem = "wanted 1 to 128 characters without control characters".to_owned();
+    Err(StoreError::Invalid { field, problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_a_host_name_and_not_an_address() {
+        assert_eq!(checked_domain("Acme.Test").unwrap(), "acme.test");
+        assert!(checked_domain("a-1.x").is_ok() && checked_domain("localhost").is_ok());
+        for bad in ["", "a..b", "-a.b", "a b.c", "1.2.3.4", "sip:a.b", "ümlaut.de", "a.b."] {
+            assert!(checked_domain(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,12 +1,19 @@
-use landline_call::record::{CallDirection, CallEvent, Cause, HungUpBy, LegRole, Party};
+use landline_call::record::{CallDirection, Cause, HungUpBy, LegRole, Party};
 use landline_control::{LegStats, Protocol, RelayId};
 use landline_region::{
     AccountSid, CallSid, LegSid, Personal, RecordingSid, RegionCode, UnixMillis,
 };
+use sqlx::AssertSqlSafe;
 
-use crate::error::Result;
+use crate::chain::hash_column;
+use crate::error::{Result, StoreError};
 use crate::recording::RecordingRecord;
-use crate::store::{Store, not_ready};
+use crate::seal::Sealer;
+use crate::sql::{Row, values};
+use crate::store::Store;
+
+pub(crate) const DEFAULT_LIMIT: u32 = 100;
+pub(crate) const MAX_LIMIT: u32 = 10_000;
 
 /// What became of a batch of events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,7 +21,8 @@ pub struct Applied {
     pub applied: usize,
     /// Were there already.
     pub duplicates: usize,
-    /// Belong to a call whose opening is not in the database.
+    /// Belong to a call whose opening is not in the database, to an account
+    /// that is not, or come after the call's end.
     pub orphans: usize,
 }
 
@@ -104,35 +112,180 @@ pub struct ChainReport {
 }
 
 impl Store {
-    /// Writes events down, each once by `(call, sequence)`. All or none.
-    pub async fn apply_events(&self, events: &[CallEvent]) -> Result<Applied> {
-        let _ = events;
-        Err(not_ready("call"))
-    }
-
     /// Newest first.
     pub async fn call_list(&self, filter: &CallFilter) -> Result<Vec<CallRecord>> {
-        let _ = filter;
-        Err(not_ready("call"))
+        let state = match filter.state {
+            CallState::Any => "",
+            CallState::Open => "AND c.closed_at IS NULL",
+            CallState::Closed => "AND c.closed_at IS NOT NULL",
+        };
+        let account = filter.account.map_or("", |_| "AND c.account = $3");
+        let select = format!(
+            "SELECT c.*, k.wrapped FROM call c LEFT JOIN call_key k ON k.key_id = c.key_id \
+             WHERE c.opened_at >= $1 {state} {account} ORDER BY c.opened_at DESC, c.sid LIMIT $2"
+        );
+        let since = filter.since.map_or(i64::MIN, |since| since.0);
+        let mut values = values![since, filter.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)];
+        values.extend(filter.account.map(Into::into));
+        let rows = self.database().rows(AssertSqlSafe(select), values).await?;
+        let mut calls = Vec::with_capacity(rows.len());
+        for row in &rows {
+            calls.push(self.call_of(row).await?.0);
+        }
+        Ok(calls)
     }
 
+    /// With its legs, the caller's first, and its recordings.
     pub async fn call_show(&self, call: CallSid) -> Result<CallRecord> {
-        Err(not_ready(&call.to_string()))
+        let select = "SELECT c.*, k.wrapped FROM call c \
+                      LEFT JOIN call_key k ON k.key_id = c.key_id WHERE c.sid = $1";
+        let row = self.database().row(select, values![call]).await?;
+        let (mut record, sealer) = self.call_of(&row.ok_or_else(|| unknown(call))?).await?;
+        let select = "SELECT * FROM call_leg WHERE call = $1 ORDER BY role, opened_at, sid";
+        let legs = self.database().rows(select, values![call]).await?;
+        record.legs = legs.iter().map(|leg| leg_of(leg, &sealer)).collect::<Result<_>>()?;
+        record.recordings = self.recordings_of(call).await?;
+        Ok(record)
     }
 
     /// Whether this region's database has the call's record.
     pub async fn holds(&self, call: CallSid) -> Result<bool> {
-        Err(not_ready(&call.to_string()))
+        let row = self.database().row("SELECT sid FROM call WHERE sid = $1", values![call]).await?;
+        Ok(row.is_some())
     }
 
-    /// Open calls, of one proxy or of all.
+    /// Open calls, of one proxy or of all, oldest first.
     pub async fn open_calls(&self, proxy: Option<&str>) -> Result<Vec<OpenCall>> {
-        let _ = proxy;
-        Err(not_ready("call"))
+        let mut select = "SELECT sid, account, proxy, opened_at, last_at, next_sequence FROM call \
+                          WHERE closed_at IS NULL"
+            .to_owned();
+        let mut values = values![];
+        if let Some(proxy) = proxy {
+            select.push_str(" AND proxy = $1");
+            values = values![proxy];
+        }
+        select.push_str(" ORDER BY opened_at, sid");
+        let rows = self.database().rows(AssertSqlSafe(select), values).await?;
+        rows.iter().map(open_call_of).collect()
     }
 
-    /// Recomputes the region's chain of closed calls.
-    pub async fn call_chain_verify(&self) -> Result<ChainReport> {
-        Err(not_ready("call"))
+    async fn call_of(&self, row: &Row) -> Result<(CallRecord, Sealer)> {
+        let (sid, account): (CallSid, AccountSid) = (row.parse("sid")?, row.parse("account")?);
+        let key_id = row.text("key_id")?;
+        let sealer = self.opened_key(account, &key_id, row.bytes_or_null("wrapped")?).await?;
+        let party = |column: &str, purpose| {
+            let text = sealer.open_text(purpose, &sid.to_string(), &row.bytes(column)?)?;
+            Ok::<_, StoreError>(Personal::new(text))
+        };
+        let hash =
+            |name: &str| row.bytes_or_null(name)?.map(|_| hash_column(row, name)).transpose();
+        let record = CallRecord {
+            sid,
+            account,
+            direction: row.parse("direction")?,
+            from: party("party_from", "call.from")?,
+            to: party("party_to", "call.to")?,
+            opened_at: row.time("opened_at")?,
+            ringing_at: row.time_or_null("ringing_at")?,
+            answered_at: row.time_or_null("answered_at")?,
+            answered_leg: row.parse_or_null("answered_leg")?,
+            closed_at: row.time_or_null("closed_at")?,
+            sip_status: status(row)?,
+            cause: row.parse_or_null("cause")?,
+            hung_up_by: row.parse_or_null("hung_up_by")?,
+            home_region: row.parse("home_region")?,
+            signalling_region: row.parse("signalling_region")?,
+            media_region: row.parse_or_null("media_region")?,
+            storage_region: row.parse("storage_region")?,
+            relay: row.text_or_null("relay_id")?.map(RelayId),
+            proxy: row.text("proxy")?,
+            key_id,
+            contracting_entity: row.text("contracting_entity")?,
+            retention_until: row.time_or_null("retention_until")?,
+            previous_hash: hash("previous_hash")?,
+            hash: hash("hash")?,
+            recording: row.parse_or_null("recording")?,
+            legs: Vec::new(),
+            recordings: Vec::new(),
+        };
+        Ok((record, sealer))
+    }
+
+    /// What a call's or recording's key opens.
+    pub(crate) async fn opened_key(
+        &self,
+        account: AccountSid,
+        key_id: &str,
+        wrapped: Option<Vec<u8>>,
+    ) -> Result<Sealer> {
+        let destroyed =
+            StoreError::Sealed { what: "call_key", account, problem: "it was destroyed" };
+        let of_account = self.account_sealer(account).await?;
+        self.call_sealer(account, &of_account, key_id, &wrapped.ok_or(destroyed)?)
+    }
+}
+
+fn leg_of(row: &Row, sealer: &Sealer) -> Result<LegRecord> {
+    let sid: LegSid = row.parse("sid")?;
+    let call_id = row.bytes("sip_call_id")?;
+    let call_id = sealer.open_text("leg.sip_call_id", &sid.to_string(), &call_id)?;
+    let column = |name: &str, problem: String| StoreError::Column { column: name.into(), problem };
+    let media = row.text_or_null("media")?.map(|name| {
+        protocol_of(&name).ok_or_else(|| column("media", format!("`{name}` is no protocol")))
+    });
+    let stats = row.bytes_or_null("stats")?.map(|stats| {
+        postcard::from_bytes::<LegStats>(&stats).map_err(|e| column("stats", e.to_string()))
+    });
+    let party = match (row.parse_or_null("party_user")?, row.parse_or_null("party_trunk")?) {
+        (Some(user), _) => Party::User(user),
+        (None, Some(trunk)) => Party::Trunk(trunk),
+        (None, None) => Party::Unknown,
+    };
+    Ok(LegRecord {
+        sid,
+        role: row.parse("role")?,
+        party,
+        sip_call_id: Personal::new(call_id),
+        media: media.transpose()?,
+        opened_at: row.time("opened_at")?,
+        closed_at: row.time_or_null("closed_at")?,
+        sip_status: status(row)?,
+        stats: stats.transpose()?,
+    })
+}
+
+fn open_call_of(row: &Row) -> Result<OpenCall> {
+    Ok(OpenCall {
+        sid: row.parse("sid")?,
+        account: row.parse("account")?,
+        proxy: row.text("proxy")?,
+        opened_at: row.time("opened_at")?,
+        last_at: row.time("last_at")?,
+        next_sequence: u32::try_from(row.int("next_sequence")?).unwrap_or(u32::MAX),
+    })
+}
+
+fn status(row: &Row) -> Result<Option<u16>> {
+    Ok(row.int_or_null("sip_status")?.and_then(|status| u16::try_from(status).ok()))
+}
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Rtp, Protocol::Sdes, Protocol::Dtls];
+
+pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Rtp => "rtp",
+        Protocol::Sdes => "sdes",
+        Protocol::Dtls => "dtls",
+    }
+}
+
+fn protocol_of(name: &str) -> Option<Protocol> {
+    PROTOCOLS.into_iter().find(|protocol| protocol_name(*protocol) == name)
+}
+
+fn unknown(call: CallSid) -> StoreError {
+    StoreError::NotFound {
+        what: format!("call {call} in this region"),
+        next: "its record is in the home region of its account".to_owned(),
     }
 }

@@ -1,30 +1,317 @@
-//! The shared directory snapshot as a JSON file.
+//! The shared directory snapshot as a JSON file: which region is home to which
+//! account, and where its proxies are. It holds no personal data, not even an
+//! account's name.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
-use landline_call::directory::{AccountEntry, Directory, RegionEntry};
-use landline_region::RegionCode;
+use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
+use landline_call::tenancy::EdgePolicy;
+use landline_region::{AccountSid, Jurisdiction, RegionCode};
+use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
-use crate::store::not_ready;
+use crate::error::{Result, StoreError};
+use crate::file::replace;
 
+/// Beyond this a file is no directory of ours.
+const MAX_OCTETS: u64 = 64 << 20;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectoryFile {
+    version: u64,
+    regions: BTreeMap<RegionCode, RegionFile>,
+    accounts: Vec<AccountFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegionFile {
+    jurisdiction: Jurisdiction,
+    /// `HOST:PORT` each.
+    proxies: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public_uri: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountFile {
+    sid: AccountSid,
+    domain: String,
+    home_region: RegionCode,
+    edge_policy: String,
+}
+
+/// Reads the snapshot.
 pub fn read(path: &Path) -> Result<Directory> {
-    Err(not_ready(&path.display().to_string()))
+    let text = read_bounded(path).map_err(|error| StoreError::file(path, error))?;
+    parse(&text).map_err(|problem| StoreError::file(path, problem))
 }
 
-/// Reads, changes and replaces the file under a lock; the version rises by one.
-/// A missing file is an empty directory.
+/// Reads, changes and replaces the file under a lock; the version rises by one
+/// where anything changed. A missing file is an empty directory.
 pub fn update<T>(path: &Path, change: impl FnOnce(&mut Directory) -> Result<T>) -> Result<T> {
-    change(&mut Directory::default())?;
-    Err(not_ready(&path.display().to_string()))
+    let fail = |error: std::io::Error| StoreError::file(path, error);
+    let mut lock_name = path.file_name().unwrap_or_default().to_owned();
+    lock_name.push(".lock");
+    let lock = File::create(path.with_file_name(lock_name)).map_err(fail)?;
+    lock.lock().map_err(fail)?;
+    let before = match path.try_exists().map_err(fail)? {
+        true => read(path)?,
+        false => Directory::default(),
+    };
+    let mut after = before.clone();
+    let value = change(&mut after)?;
+    if after != before || before.version == 0 {
+        after.version = before.version + 1;
+        replace(path, print(&after)?.as_bytes()).map_err(fail)?;
+    }
+    Ok(value)
 }
 
+/// Adds a region or replaces what is known of it.
 pub fn region_add(path: &Path, code: RegionCode, entry: RegionEntry) -> Result<()> {
-    let _ = (code, entry);
-    Err(not_ready(&path.display().to_string()))
+    update(path, |directory| {
+        directory.regions.insert(code, entry);
+        Ok(())
+    })
 }
 
+/// Adds an account. Domains are unique across all regions.
 pub fn account_add(path: &Path, domain: &str, entry: AccountEntry) -> Result<()> {
-    let _ = (domain, entry);
-    Err(not_ready(&path.display().to_string()))
+    let domain = domain.to_ascii_lowercase();
+    update(path, |directory| {
+        if !directory.regions.contains_key(&entry.home_region) {
+            return Err(StoreError::NotFound {
+                what: format!("region {} in the directory", entry.home_region),
+                next: format!("its regions are {}", known_regions(directory)),
+            });
+        }
+        if let Some(known) = directory.accounts.get(&domain).filter(|known| known.sid != entry.sid)
+        {
+            return Err(StoreError::Conflict {
+                what: format!("domain {domain}"),
+                next: format!(
+                    "it belongs to account {} of region {}; choose another",
+                    known.sid, known.home_region
+                ),
+            });
+        }
+        directory.accounts.insert(domain, entry);
+        Ok(())
+    })
+}
+
+/// Changes what other regions do with an account's requests.
+pub fn account_set_edge_policy(path: &Path, account: AccountSid, policy: EdgePolicy) -> Result<()> {
+    update(path, |directory| {
+        match directory.accounts.values_mut().find(|entry| entry.sid == account) {
+            Some(entry) => {
+                entry.edge_policy = policy;
+                Ok(())
+            }
+            None => Err(crate::account::unknown(&account.to_string())),
+        }
+    })
+}
+
+/// The snapshot in the file's form.
+pub fn print(directory: &Directory) -> Result<String> {
+    let file = DirectoryFile {
+        version: directory.version,
+        regions: directory
+            .regions
+            .iter()
+            .map(|(code, region)| (*code, region_file(region)))
+            .collect(),
+        accounts: directory
+            .accounts
+            .iter()
+            .map(|(domain, account)| AccountFile {
+                sid: account.sid,
+                domain: domain.clone(),
+                home_region: account.home_region,
+                edge_policy: account.edge_policy.name().to_owned(),
+            })
+            .collect(),
+    };
+    let text = serde_json::to_string_pretty(&file);
+    text.map(|text| text + "\n").map_err(|e| StoreError::file("directory", e))
+}
+
+/// `Err` says what is wrong and where.
+pub fn parse(text: &[u8]) -> Result<Directory, String> {
+    let file: DirectoryFile =
+        serde_json::from_slice(text).map_err(|error| format!("not a directory: {error}"))?;
+    let mut directory = Directory { version: file.version, ..Directory::default() };
+    for (code, region) in file.regions {
+        directory.regions.insert(code, region_entry(code, region)?);
+    }
+    for account in file.accounts {
+        let domain = account.domain.to_ascii_lowercase();
+        if !directory.regions.contains_key(&account.home_region) {
+            return Err(format!(
+                "account {domain}: its home region {} is not among the regions {}",
+                account.home_region,
+                known_regions(&directory)
+            ));
+        }
+        let edge_policy = account
+            .edge_policy
+            .parse()
+            .map_err(|error| format!("account {domain}: edge_policy: {error}"))?;
+        let entry =
+            AccountEntry { sid: account.sid, home_region: account.home_region, edge_policy };
+        if directory.accounts.insert(domain.clone(), entry).is_some() {
+            return Err(format!("account {domain} is listed twice"));
+        }
+    }
+    Ok(directory)
+}
+
+fn region_file(region: &RegionEntry) -> RegionFile {
+    RegionFile {
+        jurisdiction: region.jurisdiction,
+        proxies: region
+            .proxies
+            .iter()
+            .map(|proxy| match proxy.host.contains(':') {
+                true => format!("[{}]:{}", proxy.host, proxy.port),
+                false => format!("{}:{}", proxy.host, proxy.port),
+            })
+            .collect(),
+        public_uri: region.public_uri.clone(),
+    }
+}
+
+fn region_entry(code: RegionCode, region: RegionFile) -> Result<RegionEntry, String> {
+    let proxies = region.proxies.iter().map(|text| {
+        proxy_address(text)
+            .ok_or_else(|| format!("region {code}: proxy `{text}`: wanted HOST:PORT"))
+    });
+    Ok(RegionEntry {
+        jurisdiction: region.jurisdiction,
+        proxies: proxies.collect::<Result<_, _>>()?,
+        public_uri: region.public_uri,
+    })
+}
+
+/// IPv6 addresses stand in brackets.
+fn proxy_address(text: &str) -> Option<InterRegionAddress> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.strip_suffix(']').filter(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())?,
+        None => Some(host).filter(|host| !host.is_empty() && !host.contains([':', ' ', '/']))?,
+    };
+    let port = port.parse().ok().filter(|&port| port != 0)?;
+    Some(InterRegionAddress { host: host.to_owned(), port })
+}
+
+fn known_regions(directory: &Directory) -> String {
+    let codes: Vec<&str> = directory.regions.keys().map(RegionCode::as_str).collect();
+    if codes.is_empty() { "none yet".to_owned() } else { codes.join(", ") }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_OCTETS + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_OCTETS {
+        return Err(std::io::Error::other("it is larger than 64 MiB"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(port: u16) -> RegionEntry {
+        RegionEntry {
+            jurisdiction: "IE".parse().unwrap(),
+            proxies: vec![
+                InterRegionAddress { host: "127.0.0.1".to_owned(), port },
+                InterRegionAddress { host: "::1".to_owned(), port },
+            ],
+            public_uri: Some("sip:127.0.0.1:5060".to_owned()),
+        }
+    }
+
+    fn account(number: u128) -> AccountEntry {
+        AccountEntry {
+            sid: AccountSid::from_u128(number),
+            home_region: "ie1".parse().unwrap(),
+            edge_policy: EdgePolicy::Redirect,
+        }
+    }
+
+    #[test]
+    fn what_was_added_is_read_back_and_the_version_rises() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("directory.json");
+        assert!(read(&path).unwrap_err().to_string().contains("directory.json"));
+        region_add(&path, "ie1".parse().unwrap(), region(7060)).unwrap();
+        account_add(&path, "Acme.Test", account(1)).unwrap();
+        let directory = read(&path).unwrap();
+        assert_eq!(directory.version, 2);
+        assert_eq!(directory.account("ACME.test"), Some(&account(1)));
+        assert_eq!(directory.regions[&"ie1".parse().unwrap()], region(7060));
+        account_add(&path, "acme.test", account(1)).unwrap();
+        assert_eq!(read(&path).unwrap().version, 2, "nothing changed");
+        account_set_edge_policy(&path, account(1).sid, EdgePolicy::Refuse).unwrap();
+        assert_eq!(read(&path).unwrap().accounts["acme.test"].edge_policy, EdgePolicy::Refuse);
+    }
+
+    #[test]
+    fn a_domain_belongs_to_one_account_and_its_region_must_be_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("directory.json");
+        let error = account_add(&path, "acme.test", account(1)).unwrap_err().to_string();
+        assert!(error.contains("region ie1"), "{error}");
+        region_add(&path, "ie1".parse().unwrap(), region(7060)).unwrap();
+        account_add(&path, "acme.test", account(1)).unwrap();
+        let error = account_add(&path, "ACME.test", account(2)).unwrap_err().to_string();
+        assert!(error.contains(&account(1).sid.to_string()), "{error}");
+    }
+
+    #[test]
+    fn administrators_who_write_at_once_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("directory.json");
+        region_add(&path, "ie1".parse().unwrap(), region(7060)).unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    account_add(path, &format!("a{number}.test"), account(number)).unwrap();
+                });
+            }
+        });
+        let directory = read(&path).unwrap();
+        assert_eq!((directory.accounts.len(), directory.version), (8, 9));
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_by_what_is_wrong() {
+        let account = |region: &str, policy: &str| {
+            format!(
+                r#"{{"version":1,"regions":{{"ie1":{{"jurisdiction":"IE","proxies":["h:1"]}}}},
+                "accounts":[{{"sid":"{}","domain":"acme.test","home_region":"{region}",
+                "edge_policy":"{policy}"}}]}}"#,
+                AccountSid::from_u128(1)
+            )
+        };
+        assert!(parse(account("ie1", "forward").as_bytes()).is_ok());
+        let wrong = |text: &str| parse(text.as_bytes()).unwrap_err();
+        assert!(wrong(&account("us1", "forward")).contains("home region us1"));
+        assert!(wrong(&account("ie1", "drop")).contains("forward, redirect, refuse"));
+        assert!(wrong(&account("ie1", "forward").replace("h:1", "h")).contains("proxy `h`"));
+        assert!(
+            wrong(&account("ie1", "forward").replace("\"sid\"", "\"name\":\"x\",\"sid\""))
+                .contains("name")
+        );
+        assert!(wrong("{").contains("line 1"));
+    }
 }

@@ -4,16 +4,25 @@
 //! region's master key wraps a key per account, which wraps a key per call.
 
 mod account;
+mod apply;
 mod binding;
 mod call;
+mod chain;
+mod chunk;
 pub mod directory;
 mod error;
+mod event;
+mod file;
 pub mod keys;
 pub mod ledger;
 mod number;
 mod recorder;
 mod recording;
+mod schema;
+mod seal;
+mod sql;
 mod store;
+mod tenancy;
 mod trunk;
 mod user;
 
@@ -26,7 +35,7 @@ pub use number::NewNumber;
 pub use recorder::{
     Full, Recorder, RecorderConfig, RecorderCounters, RecordingSink, RecordingStart,
 };
-pub use recording::{RecordedEntry, RecordingFilter, RecordingRecord};
+pub use recording::{RecordedEntry, RecordingFilter, RecordingReader, RecordingRecord};
 pub use store::{Store, StoreConfig, StoreCounters};
 pub use trunk::NewTrunk;
 pub use user::{NewUser, UserChange};

@@ -1,9 +1,12 @@
 use ipnet::IpNet;
 use landline_call::tenancy::{MediaPolicy, Trunk, TrunkAddress, TrunkCredentials};
-use landline_region::AccountSid;
+use landline_region::{AccountSid, Personal, Secret, TrunkSid};
 
-use crate::error::Result;
-use crate::store::{Store, not_ready};
+use crate::account::checked_label;
+use crate::error::{Result, StoreError};
+use crate::seal::Sealer;
+use crate::sql::{Row, values};
+use crate::store::{Store, bump_revision, entropy, now};
 
 #[derive(Debug, Clone)]
 pub struct NewTrunk {
@@ -15,25 +18,149 @@ pub struct NewTrunk {
     pub credentials: Option<TrunkCredentials>,
 }
 
+const SELECT: &str = "SELECT sid, account, name, send_to, accept_from, media, credentials, \
+                      revision FROM trunk";
+
 impl Store {
     pub async fn trunk_add(&self, account: AccountSid, new: &NewTrunk) -> Result<Trunk> {
-        let _ = (account, new);
-        Err(not_ready("trunk"))
+        checked_label("trunk name", &new.name)?;
+        let sealer = self.account_sealer(account).await?;
+        let trunk = Trunk {
+            sid: TrunkSid::new(&mut entropy()),
+            account,
+            name: new.name.clone(),
+            send_to: new.send_to.clone(),
+            accept_from: new.accept_from.clone(),
+            media: new.media,
+            credentials: new.credentials.clone(),
+        };
+        let networks: Vec<String> = trunk.accept_from.iter().map(IpNet::to_string).collect();
+        let credentials =
+            trunk.credentials.as_ref().map(|c| sealed_credentials(&sealer, trunk.sid, c));
+        let mut tx = self.database().begin().await?;
+        let revision = bump_revision(&mut tx).await?;
+        let inserted = tx
+            .execute(
+                "INSERT INTO trunk (sid, account, name, send_to, accept_from, media, \
+                 credentials, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                 ON CONFLICT DO NOTHING",
+                values![
+                    trunk.sid,
+                    account,
+                    trunk.name.as_str(),
+                    trunk.send_to.to_string(),
+                    networks.join(" "),
+                    trunk.media.name(),
+                    credentials,
+                    now(),
+                    revision,
+                ],
+            )
+            .await?;
+        if inserted == 0 {
+            return Err(StoreError::Conflict {
+                what: format!("trunk name `{}` in account {account}", trunk.name),
+                next: "choose another, or remove the trunk that has it".to_owned(),
+            });
+        }
+        tx.commit().await?;
+        Ok(trunk)
     }
 
+    /// By name.
     pub async fn trunk_list(&self, account: AccountSid) -> Result<Vec<Trunk>> {
-        let _ = account;
-        Err(not_ready("trunk"))
+        let select = format!("{SELECT} WHERE account = $1 ORDER BY name");
+        let rows = self.database().rows(sqlx::AssertSqlSafe(select), values![account]).await?;
+        let mut trunks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            trunks.push(self.trunk_of(row).await?);
+        }
+        Ok(trunks)
     }
 
     /// By sid or name within the account.
     pub async fn trunk_find(&self, account: AccountSid, trunk: &str) -> Result<Trunk> {
-        let _ = (account, trunk);
-        Err(not_ready("trunk"))
+        let select = format!("{SELECT} WHERE account = $1 AND (sid = $2 OR name = $2)");
+        let values = values![account, trunk];
+        let row = self.database().row(sqlx::AssertSqlSafe(select), values).await?;
+        self.trunk_of(&row.ok_or_else(|| unknown(account, trunk))?).await
     }
 
     pub async fn trunk_remove(&self, account: AccountSid, trunk: &str) -> Result<()> {
-        let _ = (account, trunk);
-        Err(not_ready("trunk"))
+        let mut tx = self.database().begin().await?;
+        bump_revision(&mut tx).await?;
+        let select = "SELECT t.sid, (SELECT COUNT(*) FROM number n WHERE n.target_trunk = t.sid) \
+                      AS numbers FROM trunk t WHERE account = $1 AND (sid = $2 OR name = $2)";
+        let row = tx.row(select, values![account, trunk]).await?;
+        let row = row.ok_or_else(|| unknown(account, trunk))?;
+        let (sid, numbers): (TrunkSid, i64) = (row.parse("sid")?, row.int("numbers")?);
+        if numbers > 0 {
+            return Err(StoreError::InUse {
+                what: format!("trunk {sid}"),
+                next: format!("{numbers} numbers lead to it; `number remove` them first"),
+            });
+        }
+        tx.execute("DELETE FROM trunk WHERE sid = $1", values![sid]).await?;
+        tx.commit().await
+    }
+
+    pub(crate) async fn trunk_rows(&self) -> Result<Vec<Row>> {
+        self.database().rows(SELECT, values![]).await
+    }
+
+    pub(crate) async fn trunk_of(&self, row: &Row) -> Result<Trunk> {
+        let (sid, account): (TrunkSid, AccountSid) = (row.parse("sid")?, row.parse("account")?);
+        let sealer = self.account_sealer(account).await?;
+        let column = |problem: String| StoreError::Column {
+            column: "trunk.accept_from".to_owned(),
+            problem,
+        };
+        let networks = row.text("accept_from")?;
+        let networks = networks.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        let credentials = row.bytes_or_null("credentials")?;
+        Ok(Trunk {
+            sid,
+            account,
+            name: row.text("name")?,
+            send_to: row.parse("send_to")?,
+            accept_from: networks.map_err(|e: ipnet::AddrParseError| column(e.to_string()))?,
+            media: row.parse("media")?,
+            credentials: credentials
+                .map(|sealed| opened_credentials(&sealer, sid, account, &sealed))
+                .transpose()?,
+        })
+    }
+}
+
+/// Username and password, a NUL between them.
+fn sealed_credentials(sealer: &Sealer, trunk: TrunkSid, credentials: &TrunkCredentials) -> Vec<u8> {
+    let (username, password) = (credentials.username.expose(), credentials.password.expose());
+    let text = Secret::new(format!("{username}\0{password}"));
+    sealer.seal("trunk.credentials", &trunk.to_string(), text.expose().as_bytes())
+}
+
+fn opened_credentials(
+    sealer: &Sealer,
+    trunk: TrunkSid,
+    account: AccountSid,
+    sealed: &[u8],
+) -> Result<TrunkCredentials> {
+    let text = Secret::new(sealer.open_text("trunk.credentials", &trunk.to_string(), sealed)?);
+    let (username, password) = text.expose().split_once('\0').ok_or(StoreError::Sealed {
+        what: "trunk.credentials",
+        account,
+        problem: "they are not a username and a password",
+    })?;
+    Ok(TrunkCredentials {
+        username: Personal::new(username.to_owned()),
+        password: Secret::new(password.to_owned()),
+    })
+}
+
+fn unknown(account: AccountSid, trunk: &str) -> StoreError {
+    let trunk: String = trunk.chars().take(64).collect();
+    StoreError::NotFound {
+        what: format!("trunk `{trunk}` in account {account}"),
+        next: "`trunk list` shows them".to_owned(),
     }
 }

@@ -1,0 +1,272 @@
+mod common;
+
+use common::{at, contains, new_user, personal};
+use landline_call::binding::{Binding, BindingChange, FlowTransport, Received};
+use landline_call::tenancy::{
+    EdgePolicy, EncryptionPolicy, MediaPolicy, NumberTarget, RecordingPolicy, TrunkCredentials,
+};
+use landline_region::{Secret, UserSid};
+use landline_store::{
+    AccountChange, KeyRing, NewAccount, NewNumber, NewTrunk, Store, StoreConfig, StoreError,
+    UserChange,
+};
+
+on_both_engines! {
+    async fn a_database_of_another_region_is_refused_by_both_names(region: Region) {
+        region.store.close().await;
+        let us1 = "us1".parse().unwrap();
+        KeyRing::create(&region.path("us1.keys"), us1).unwrap();
+        let config = StoreConfig::new(region.config.url.clone(), us1, region.path("us1.keys"));
+        let error = Store::open(&config).await.err().unwrap();
+        assert!(matches!(error, StoreError::DatabaseOfAnotherRegion { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("ie1") && text.contains("us1"), "{text}");
+        let config = StoreConfig { key_ring: region.path("us1.keys"), ..region.config.clone() };
+        let text = Store::open(&config).await.err().unwrap().to_string();
+        assert!(text.contains("ie1") && text.contains("us1.keys"), "{text}");
+    }
+
+    async fn a_database_opens_only_with_the_key_ring_it_was_made_with(region: Region) {
+        let ie1 = region.config.region;
+        KeyRing::create(&region.path("other.keys"), ie1).unwrap();
+        let config = StoreConfig::new(region.config.url.clone(), ie1, region.path("other.keys"));
+        let error = Store::open(&config).await.err().unwrap();
+        assert!(matches!(error, StoreError::WrongKeyRing { .. }), "{error}");
+        Store::open(&region.config).await.unwrap();
+    }
+
+    async fn an_account_of_another_region_is_refused_and_counted(region: Region) {
+        let new = NewAccount::new("Globex", "globex.test", "us1".parse().unwrap());
+        let error = region.store.account_create(&new).await.unwrap_err();
+        assert!(matches!(error, StoreError::ForeignRecord { .. }), "{error}");
+        assert_eq!(region.store.counters().foreign_records, 1);
+        assert!(region.store.account_list().await.unwrap().is_empty());
+    }
+
+    async fn an_account_is_found_by_sid_and_domain_and_can_be_changed(region: Region) {
+        let store = &region.store;
+        let made = region.account().await;
+        assert_eq!(store.account_find("ACME.test").await.unwrap(), made);
+        assert_eq!(store.account_find(&made.sid.to_string()).await.unwrap(), made);
+        assert_eq!(made.contracting_entity, "landline-ie1");
+        let before = store.revision().await.unwrap();
+        let change = AccountChange {
+            edge_policy: Some(EdgePolicy::Redirect),
+            recording: Some(RecordingPolicy::All),
+            encryption: None,
+        };
+        let changed = store.account_set(made.sid, &change).await.unwrap();
+        assert_eq!(changed.edge_policy, EdgePolicy::Redirect);
+        assert_eq!(changed.recording, RecordingPolicy::All);
+        assert_eq!(changed.encryption, EncryptionPolicy::Required);
+        assert_eq!(store.revision().await.unwrap(), before + 1);
+        let again = NewAccount::new("Other", "Acme.Test", region.config.region);
+        let error = store.account_create(&again).await.unwrap_err();
+        assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+        assert_eq!(store.revision().await.unwrap(), before + 1);
+        let error = store.account_find("nobody.test").await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    }
+
+    async fn users_are_unique_by_name_and_change_one_thing_at_a_time(region: Region) {
+        let store = &region.store;
+        let account = region.account().await;
+        let mut new = new_user("alice");
+        new.number = Some(personal("+35312345678"));
+        let alice = store.user_add(account.sid, &new).await.unwrap();
+        let error = store.user_add(account.sid, &new_user("alice")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+        assert!(!error.to_string().contains("alice"), "{error}");
+        let error = store.user_add(account.sid, &new_user("al ice")).await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid { .. }), "{error}");
+
+        let change = UserChange { media: Some(MediaPolicy::Webrtc), ..UserChange::default() };
+        let changed = store.user_set(account.sid, "alice", &change).await.unwrap();
+        assert_eq!(changed.media, MediaPolicy::Webrtc);
+        assert_eq!(changed.number, alice.number);
+        assert_eq!(changed.digest.sha256.expose(), alice.digest.sha256.expose());
+        let change = UserChange {
+            recording: Some(Some(RecordingPolicy::Off)),
+            number: Some(Some(personal("+35387654321"))),
+            ..UserChange::default()
+        };
+        let changed = store.user_set(account.sid, &alice.sid.to_string(), &change).await.unwrap();
+        assert_eq!(changed.recording, Some(RecordingPolicy::Off));
+        assert_eq!(changed.number, Some(personal("+35387654321")));
+        assert_eq!(store.number_list(account.sid).await.unwrap().len(), 1);
+        let change = UserChange { recording: Some(None), number: Some(None), ..UserChange::default() };
+        let changed = store.user_set(account.sid, "alice", &change).await.unwrap();
+        assert_eq!((changed.recording, changed.number), (None, None));
+        assert!(store.number_list(account.sid).await.unwrap().is_empty());
+    }
+
+    async fn a_number_leads_to_one_place_in_the_region(region: Region) {
+        let store = &region.store;
+        let account = region.account().await;
+        let alice = region.user(&account, "alice").await;
+        let number = |text: &str, target| NewNumber { e164: personal(text), target };
+        let to_alice = NumberTarget::User(alice.sid);
+        store.number_add(account.sid, &number("+353111111", to_alice)).await.unwrap();
+        let error = store.number_add(account.sid, &number("+353111111", to_alice)).await.unwrap_err();
+        assert!(error.to_string().contains(&account.sid.to_string()), "{error}");
+        assert!(!error.to_string().contains("353111111"), "{error}");
+        let error = store.number_add(account.sid, &number("353", to_alice)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid { .. }), "{error}");
+        let stranger = NumberTarget::User(UserSid::from_u128(1));
+        let error = store.number_add(account.sid, &number("+353222222", stranger)).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+
+        let error = store.user_remove(account.sid, "alice").await.unwrap_err();
+        assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+        store.number_remove(account.sid, "+353111111").await.unwrap();
+        store.user_remove(account.sid, "alice").await.unwrap();
+        assert!(store.user_list(account.sid).await.unwrap().is_empty());
+    }
+
+    async fn a_trunk_comes_back_as_it_was_added(region: Region) {
+        let store = &region.store;
+        let account = region.account().await;
+        let new = NewTrunk {
+            name: "carrier".to_owned(),
+            send_to: "udp:carrier.example:5060".parse().unwrap(),
+            accept_from: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            media: MediaPolicy::Rtp,
+            credentials: Some(TrunkCredentials {
+                username: personal("acme-trunk"),
+                password: Secret::new("trunk:secret".to_owned()),
+            }),
+        };
+        store.trunk_add(account.sid, &new).await.unwrap();
+        let found = store.trunk_find(account.sid, "carrier").await.unwrap();
+        assert_eq!(found.accept_from, new.accept_from);
+        assert_eq!(found.send_to, new.send_to);
+        let credentials = found.credentials.unwrap();
+        assert_eq!(credentials.username.expose(), "acme-trunk");
+        assert_eq!(credentials.password.expose(), "trunk:secret");
+        let error = store.trunk_add(account.sid, &new).await.unwrap_err();
+        assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+
+        let number = NewNumber { e164: personal("+353333333"), target: NumberTarget::Trunk(found.sid) };
+        store.number_add(account.sid, &number).await.unwrap();
+        assert!(matches!(
+            store.trunk_remove(account.sid, "carrier").await,
+            Err(StoreError::InUse { .. })
+        ));
+        store.number_remove(account.sid, "+353333333").await.unwrap();
+        store.trunk_remove(account.sid, "carrier").await.unwrap();
+        assert!(store.trunk_list(account.sid).await.unwrap().is_empty());
+    }
+
+    async fn the_tenancy_holds_everything_and_shares_what_did_not_change(region: Region) {
+        let store = &region.store;
+        let account = region.account().await;
+        let mut new = new_user("alice");
+        new.number = Some(personal("+353111111"));
+        let alice = store.user_add(account.sid, &new).await.unwrap();
+        region.user(&account, "bob").await;
+        let first = store.tenancy().await.unwrap();
+        assert_eq!((first.accounts.len(), first.users.len(), first.numbers.len()), (1, 2, 1));
+        assert_eq!(first.numbers[0].target, NumberTarget::User(alice.sid));
+        assert_eq!(first.revision, store.revision().await.unwrap());
+
+        let change = UserChange { media: Some(MediaPolicy::Rtp), ..UserChange::default() };
+        // Another process changes it.
+        let other = Store::open(&region.config).await.unwrap();
+        other.user_set(account.sid, "bob", &change).await.unwrap();
+        let second = store.tenancy().await.unwrap();
+        assert!(second.revision > first.revision);
+        let user = |tenancy: &landline_call::tenancy::Tenancy, name: &str| {
+            tenancy.users.iter().find(|user| user.name.expose() == name).unwrap().clone()
+        };
+        assert!(std::sync::Arc::ptr_eq(&user(&first, "alice"), &user(&second, "alice")));
+        assert_eq!(user(&second, "bob").media, MediaPolicy::Rtp);
+
+        other.number_remove(account.sid, "+353111111").await.unwrap();
+        let third = store.tenancy().await.unwrap();
+        assert_eq!(user(&third, "alice").number, None);
+        assert!(third.numbers.is_empty());
+    }
+
+    async fn bindings_survive_a_restart_and_the_last_change_wins(region: Region) {
+        let store = &region.store;
+        let account = region.account().await;
+        let alice = region.user(&account, "alice").await;
+        let binding = |contact: &str, cseq: u32| Binding {
+            user: alice.sid,
+            account: account.sid,
+            contact_uri: personal(contact),
+            call_id: personal("call-id-7"),
+            cseq,
+            expires_at: at(3_600_000),
+            q_x1000: 700,
+            path: vec![personal("<sip:edge.us1.test;lr>")],
+            instance: Some(personal("<urn:uuid:00000000-0000-0000-0000-000000000001>")),
+            reg_id: Some(1),
+            user_agent: Some(personal("baresip v1.0")),
+            received: Received {
+                transport: FlowTransport::Wss,
+                flow: u64::MAX,
+                local: "[::1]:443".parse().unwrap(),
+                remote: landline_region::Personal::new("192.0.2.7:40000".parse().unwrap()),
+            },
+            edge_region: Some("us1".parse().unwrap()),
+            media: MediaPolicy::Webrtc,
+            updated_at: at(0),
+        };
+        let put = |contact, cseq| BindingChange::Put(Box::new(binding(contact, cseq)));
+        let remove = |contact| BindingChange::Remove { user: alice.sid, contact_uri: personal(contact) };
+        store
+            .write_bindings(&[
+                put("sip:a@192.0.2.7", 1),
+                put("sip:a@192.0.2.7", 2),
+                put("sip:b@192.0.2.7", 1),
+                remove("sip:b@192.0.2.7"),
+            ])
+            .await
+            .unwrap();
+        let reopened = Store::open(&region.config).await.unwrap();
+        assert_eq!(reopened.load_bindings().await.unwrap(), [binding("sip:a@192.0.2.7", 2)]);
+        store.write_bindings(&[remove("sip:a@192.0.2.7"), put("sip:a@192.0.2.7", 3)]).await.unwrap();
+        assert_eq!(store.load_bindings().await.unwrap()[0].cseq, 3);
+        store.write_bindings(&[]).await.unwrap();
+        store.user_remove(account.sid, "alice").await.unwrap();
+        assert!(store.load_bindings().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn nothing_personal_lies_readable_in_the_files() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let mut new = new_user("alice.murphy");
+    new.number = Some(personal("+35312345678"));
+    region.store.user_add(account.sid, &new).await.unwrap();
+    let files = common::files(region.dir.path());
+    assert!(files.iter().any(|(_, bytes)| contains(bytes, "acme.test")), "the domain is public");
+    for (path, bytes) in files {
+        for secret in ["alice.murphy", "35312345678", "Acme Ltd", "0123456789abcdef", "feedfeed"] {
+            assert!(!contains(&bytes, secret), "{secret} in {}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_file_is_its_owners_alone() {
+    use std::os::unix::fs::MetadataExt as _;
+    let region = common::Region::sqlite("ie1").await;
+    assert_eq!(region.path("region.db").metadata().unwrap().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_opened_is_named() {
+    let region = common::Region::sqlite("ie1").await;
+    let open = |url: &str| {
+        let config = StoreConfig { url: url.to_owned(), ..region.config.clone() };
+        async move { Store::open(&config).await.err().unwrap().to_string() }
+    };
+    assert!(open("mysql://x/y").await.contains("wanted `sqlite:PATH`"));
+    assert!(open("sqlite:/nowhere/at/all.db").await.contains("/nowhere/at/all.db"));
+    std::fs::write(region.path("text"), "this is no database at all, and long enough for it")
+        .unwrap();
+    open(&format!("sqlite:{}", region.path("text").display())).await;
+}

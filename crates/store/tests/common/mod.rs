@@ -1,0 +1,181 @@
+//! A fresh region per test, on SQLite always and on PostgreSQL where
+//! `LANDLINE_TEST_POSTGRES` names a server that lets us create databases.
+#![allow(dead_code)]
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use landline_call::tenancy::{Account, DigestSecrets, MediaPolicy, User};
+use landline_region::{Personal, RegionCode, Secret, UnixMillis};
+use landline_store::{KeyRing, NewAccount, NewUser, Store, StoreConfig};
+use sqlx::{AssertSqlSafe, Connection as _};
+use tempfile::TempDir;
+
+/// Runs each test on both engines, as `NAME::sqlite` and `NAME::postgres`.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($(#[$meta:meta])* async fn $name:ident($region:ident: Region) $body:block)+) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn check($region: common::Region) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                check(common::Region::sqlite("ie1").await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                if let Some(region) = common::Region::postgres("ie1").await {
+                    check(region).await;
+                }
+            }
+        }
+    )+};
+}
+
+pub struct Region {
+    pub dir: TempDir,
+    pub config: StoreConfig,
+    pub store: Store,
+    database: Option<TestDatabase>,
+}
+
+impl Region {
+    pub async fn sqlite(code: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("region.db").display());
+        Self::open(dir, url, code, None).await
+    }
+
+    pub async fn postgres(code: &str) -> Option<Self> {
+        let database = TestDatabase::create().await?;
+        let dir = tempfile::tempdir().unwrap();
+        let url = database.url.clone();
+        Some(Self::open(dir, url, code, Some(database)).await)
+    }
+
+    async fn open(dir: TempDir, url: String, code: &str, database: Option<TestDatabase>) -> Self {
+        let code: RegionCode = code.parse().unwrap();
+        let key_ring = dir.path().join("keys");
+        KeyRing::create(&key_ring, code).unwrap();
+        let config = StoreConfig::new(url, code, key_ring);
+        let store = Store::open(&config).await.unwrap();
+        Self { dir, config, store, database }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub async fn account(&self) -> Account {
+        let new = NewAccount::new("Acme Ltd", "acme.test", self.config.region);
+        self.store.account_create(&new).await.unwrap()
+    }
+
+    pub async fn user(&self, account: &Account, name: &str) -> User {
+        self.store.user_add(account.sid, &new_user(name)).await.unwrap()
+    }
+
+    /// Runs a statement behind the store's back.
+    pub async fn tamper(&self, sql: &str) -> u64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        let url = &self.config.url;
+        if url.starts_with("sqlite") {
+            let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
+            sqlx::query(sql).execute(&mut connection).await.unwrap().rows_affected()
+        } else {
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+            sqlx::query(sql).execute(&mut connection).await.unwrap().rows_affected()
+        }
+    }
+}
+
+pub fn new_user(name: &str) -> NewUser {
+    NewUser {
+        name: Personal::new(name.to_owned()),
+        digest: DigestSecrets {
+            md5: Secret::new("0123456789abcdef0123456789abcdef".to_owned()),
+            sha256: Secret::new("feed".repeat(16)),
+        },
+        number: None,
+        media: MediaPolicy::Auto,
+        recording: None,
+    }
+}
+
+pub fn personal(text: &str) -> Personal<String> {
+    Personal::new(text.to_owned())
+}
+
+pub fn at(ms: i64) -> UnixMillis {
+    UnixMillis(1_700_000_000_000 + ms)
+}
+
+/// Every file below a directory, read whole.
+pub fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push((entry.path(), std::fs::read(entry.path()).unwrap())),
+        }
+    }
+    found
+}
+
+pub fn contains(haystack: &[u8], needle: &str) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
+}
+
+/// Waits up to five seconds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..500 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("not within five seconds: {what}");
+}
+
+struct TestDatabase {
+    server: String,
+    name: String,
+    url: String,
+}
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+impl TestDatabase {
+    async fn create() -> Option<Self> {
+        let server = std::env::var("LANDLINE_TEST_POSTGRES").ok()?;
+        let name = format!("landline_{}_{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::query(create).execute(&mut connection).await.unwrap();
+        let (base, _) = server.rsplit_once('/').unwrap();
+        let url = format!("{base}/{name}");
+        Some(Self { server, name, url })
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        let drop = async move {
+            let mut connection = sqlx::PgConnection::connect(&server).await?;
+            let drop = AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+            sqlx::query(drop).execute(&mut connection).await
+        };
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(drop).map(|_| ())
+        });
+        let _ = dropped.join();
+    }
+}
