@@ -7,3 +7,15 @@ pub mod binding;
 pub mod directory;
 pub mod record;
 pub mod tenancy;
+
+mod config;
+mod core;
+mod counters;
+mod io;
+mod tenants;
+
+pub use self::core::Core;
+pub use config::{CoreConfig, CoreLimits, CoreTimers, LocalAddress};
+pub use counters::Counters;
+pub use io::{BindingsToken, Input, JournalToken, LiveCall, Log, Output};
+pub use tenants::Tenants;

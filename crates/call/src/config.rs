@@ -1,0 +1,144 @@
+//! What a core is told at its start.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use landline_region::{PseudonymKey, RegionCode};
+use landline_sip::Transport;
+
+#[derive(Debug, Clone)]
+pub struct CoreConfig {
+    pub region: RegionCode,
+    /// This proxy's name within its region, as configured; stands in records.
+    pub proxy: String,
+    /// Where clients and carriers reach us, one for each listener: our Contact
+    /// towards whoever came by it.
+    pub addresses: Vec<LocalAddress>,
+    /// Where other regions' proxies reach us over mutual TLS: our Path URI, and
+    /// our Contact towards them.
+    pub inter_region: Option<(String, u16)>,
+    /// Signs nonces, and the flow tokens in our Path and Record-Route URIs. The
+    /// proxies of a region share it; kept across restarts, contacts that
+    /// registered through us by UDP stay reachable.
+    pub signing_key: [u8; 32],
+    /// For the tokens that logs carry instead of names and addresses.
+    pub pseudonyms: PseudonymKey,
+    /// User-Agent and Server header of what the core sends.
+    pub product: Option<String>,
+    pub limits: CoreLimits,
+    pub timers: CoreTimers,
+}
+
+impl CoreConfig {
+    /// A configuration without addresses, limits and timers by default.
+    pub fn new(region: RegionCode, proxy: impl Into<String>, pseudonyms: PseudonymKey) -> Self {
+        Self {
+            region,
+            proxy: proxy.into(),
+            addresses: Vec::new(),
+            inter_region: None,
+            signing_key: [0; 32],
+            pseudonyms,
+            product: None,
+            limits: CoreLimits::default(),
+            timers: CoreTimers::default(),
+        }
+    }
+}
+
+/// One listener as its peers see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalAddress {
+    pub transport: Transport,
+    /// What the listener is bound to; pairs a flow with its listener.
+    pub local: SocketAddr,
+    pub host: String,
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoreLimits {
+    /// Calls open in this core at one time.
+    pub calls: usize,
+    pub calls_per_account: usize,
+    /// Calls a user or trunk has open as the caller.
+    pub calls_per_user: usize,
+    pub calls_per_trunk: usize,
+    /// Contacts a user may have registered.
+    pub bindings_per_user: usize,
+    pub bindings: usize,
+    /// Length of one Contact URI, in octets.
+    pub contact_length: usize,
+    /// Branches of one call that ring at one time.
+    pub branches: usize,
+    /// Requests forwarded for other regions' accounts and not yet answered.
+    pub forwards: usize,
+    /// Sources and users whose failed authentications are remembered.
+    pub throttled: usize,
+    /// Failed authentications of one user from one source before both are shut
+    /// out together for [`CoreTimers::throttle`].
+    pub failures: u32,
+    /// Nonces whose counts are remembered.
+    pub nonces: usize,
+    /// Octets of SDP that are read.
+    pub description: usize,
+}
+
+impl Default for CoreLimits {
+    fn default() -> Self {
+        Self {
+            calls: 20_000,
+            calls_per_account: 5_000,
+            calls_per_user: 16,
+            calls_per_trunk: 2_000,
+            bindings_per_user: 10,
+            bindings: 1_000_000,
+            contact_length: 1024,
+            branches: 10,
+            forwards: 50_000,
+            throttled: 100_000,
+            failures: 8,
+            nonces: 200_000,
+            description: 16 * 1024,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoreTimers {
+    /// How long callees may ring.
+    pub no_answer: Duration,
+    /// Longest duration of an answered call; `None` for no end.
+    pub max_call: Option<Duration>,
+    /// How long a relay may take to carry out a request.
+    pub relay: Duration,
+    /// How long the journal may take to confirm that a call was opened.
+    pub journal: Duration,
+    /// How long the store may take to keep a registration.
+    pub bindings: Duration,
+    pub default_expiry: Duration,
+    pub min_expiry: Duration,
+    pub max_expiry: Duration,
+    /// How long a nonce can be used.
+    pub nonce: Duration,
+    /// How long too many failed authentications shut a user out of a source,
+    /// and how long they are remembered.
+    pub throttle: Duration,
+}
+
+impl Default for CoreTimers {
+    fn default() -> Self {
+        Self {
+            no_answer: Duration::from_secs(60),
+            max_call: None,
+            relay: Duration::from_secs(4),
+            journal: Duration::from_secs(4),
+            bindings: Duration::from_secs(4),
+            default_expiry: Duration::from_secs(3600),
+            min_expiry: Duration::from_secs(60),
+            max_expiry: Duration::from_secs(7200),
+            nonce: Duration::from_secs(300),
+            throttle: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What the core did and what it dropped, for the metrics.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Each only grows, but for those said to be a level.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64),+
+        }
+
+        impl Counters {
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    calls_opened,
+    calls_closed,
+    calls_answered,
+    /// Legs opened, the callers' included.
+    legs_opened,
+    registrations,
+    registrations_refused,
+    bindings_expired,
+    bindings_store_failed,
+    /// Stored bindings that could not be taken over at start.
+    bindings_unreadable,
+    auth_challenges,
+    auth_accepted,
+    /// Wrong passwords, unknown users, forged nonces.
+    auth_failures,
+    auth_stale,
+    /// Credentials used twice.
+    auth_replays,
+    auth_shut_out,
+    /// Calls refused by a limit of user, account, trunk or core.
+    calls_over_limit,
+    calls_without_relay,
+    journal_failures,
+    relay_refusals,
+    relay_timeouts,
+    relays_lost,
+    /// Messages of a relay about sessions or requests that are gone.
+    relay_strays,
+    /// Requests for domains that no account has.
+    unknown_domains,
+    requests_refused,
+    unsupported_methods,
+    unsupported_extensions,
+    malformed_requests,
+    /// In-dialog requests of no dialog.
+    stray_dialog_requests,
+    /// In-dialog requests that came another way and had to authenticate.
+    dialog_challenges,
+    stray_acks,
+    stray_responses,
+    stray_transactions,
+    forwarded,
+    forwards_answered,
+    forwards_failed,
+    forwards_over_limit,
+    redirected,
+    edge_refused,
+    loops,
+    hops_exhausted,
+    peer_violations,
+    glare,
+    media_faults,
+    ack_timeouts,
+    late_answers,
+    descriptions_refused,
+    encryption_missing,
+}

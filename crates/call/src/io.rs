@@ -1,0 +1,192 @@
+//! What goes into a core and what comes out of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use landline_control::{FromRelay, Hello, RelayId, Request, RequestId};
+use landline_region::{AccountSid, CallSid, RegionCode, Token, UnixMillis, UserSid};
+
+use crate::binding::{Binding, BindingChange};
+use crate::directory::Directory;
+use crate::record::{CallDirection, CallEvent, Cause};
+use crate::tenants::Tenants;
+
+/// Names a journal entry whose confirmation the core waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JournalToken(pub u64);
+
+/// Names a write of bindings whose confirmation the core waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BindingsToken(pub u64);
+
+#[derive(Debug)]
+pub enum Input {
+    Sip(landline_sip::Event),
+    /// The control connection stands and `hello` was accepted.
+    RelayConnected {
+        relay: RelayId,
+        hello: Hello,
+    },
+    /// The connection is gone, and with it every session it carried.
+    RelayLost {
+        relay: RelayId,
+    },
+    Relay {
+        relay: RelayId,
+        message: FromRelay,
+    },
+    Tenancy(Arc<Tenants>),
+    Directory(Arc<Directory>),
+    /// What the store kept, once at start.
+    Bindings(Vec<Binding>),
+    /// The journal has this entry on its disk.
+    Journaled(JournalToken),
+    /// The journal could not keep it.
+    JournalFailed(JournalToken),
+    BindingsStored {
+        token: BindingsToken,
+        ok: bool,
+    },
+    /// An administrator ends a call.
+    HangUp(CallSid),
+    /// Ends every call and takes no new ones.
+    Shutdown,
+}
+
+#[derive(Debug)]
+pub enum Output {
+    Sip(landline_sip::Input),
+    Relay {
+        relay: RelayId,
+        id: RequestId,
+        request: Request,
+    },
+    /// With a token, [`Input::Journaled`] is waited for.
+    Journal {
+        token: Option<JournalToken>,
+        event: CallEvent,
+    },
+    StoreBindings {
+        token: BindingsToken,
+        changes: Vec<BindingChange>,
+    },
+    Log(Log),
+}
+
+/// A call as administrators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveCall {
+    pub sid: CallSid,
+    pub account: AccountSid,
+    pub direction: CallDirection,
+    /// `opening`, `ringing`, `answering`, `up` or `ending`.
+    pub state: &'static str,
+    pub opened_at: UnixMillis,
+    pub answered_at: Option<UnixMillis>,
+    pub relay: Option<RelayId>,
+    pub recorded: bool,
+}
+
+/// What is worth a line in the log. Persons appear as tokens and sids alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Log {
+    Registered {
+        user: UserSid,
+        contacts: usize,
+    },
+    Unregistered {
+        user: UserSid,
+    },
+    /// A wrong password, an unknown user or a forged nonce.
+    AuthenticationFailed {
+        account: AccountSid,
+        user: Token,
+        source: Token,
+    },
+    /// Too many of them: this user is shut out of this source for a while.
+    ShutOut {
+        account: AccountSid,
+        user: Token,
+        source: Token,
+    },
+    CallOpened {
+        call: CallSid,
+        account: AccountSid,
+    },
+    CallAnswered {
+        call: CallSid,
+    },
+    CallClosed {
+        call: CallSid,
+        cause: Cause,
+        sip_status: u16,
+    },
+    /// A relay did not carry out what it was asked.
+    RelayRefused {
+        relay: RelayId,
+        call: CallSid,
+        refusal: String,
+    },
+    RelayConnected {
+        relay: RelayId,
+    },
+    RelayLost {
+        relay: RelayId,
+        calls: usize,
+    },
+    RelayDraining {
+        relay: RelayId,
+    },
+    /// A request for another region's account could not be brought there.
+    HomeUnreachable {
+        account: AccountSid,
+        home: RegionCode,
+    },
+    /// Another region's proxy sent what it may not.
+    PeerRefused {
+        peer: String,
+        problem: &'static str,
+    },
+    BindingsNotStored {
+        changes: usize,
+    },
+    RecordsNotJournaled {
+        call: CallSid,
+    },
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registered { user, contacts } => write!(f, "{user} has {contacts} contacts"),
+            Self::Unregistered { user } => write!(f, "{user} has no contacts any more"),
+            Self::AuthenticationFailed { account, user, source } => {
+                write!(f, "{account}: authentication of {user} from {source} failed")
+            }
+            Self::ShutOut { account, user, source } => {
+                write!(f, "{account}: {user} is shut out of {source} after too many failures")
+            }
+            Self::CallOpened { call, account } => write!(f, "{call} opened for {account}"),
+            Self::CallAnswered { call } => write!(f, "{call} answered"),
+            Self::CallClosed { call, cause, sip_status } => {
+                write!(f, "{call} closed: {cause}, status {sip_status}")
+            }
+            Self::RelayRefused { relay, call, refusal } => {
+                write!(f, "{call}: relay {relay} refused: {refusal}")
+            }
+            Self::RelayConnected { relay } => write!(f, "relay {relay} connected"),
+            Self::RelayLost { relay, calls } => write!(f, "relay {relay} lost with {calls} calls"),
+            Self::RelayDraining { relay } => write!(f, "relay {relay} takes no new sessions"),
+            Self::HomeUnreachable { account, home } => {
+                write!(f, "{account}: no proxy of its home {home} answers")
+            }
+            Self::PeerRefused { peer, problem } => write!(f, "refused from {peer}: {problem}"),
+            Self::BindingsNotStored { changes } => {
+                write!(f, "{changes} binding changes are in memory only: the store failed")
+            }
+            Self::RecordsNotJournaled { call } => {
+                write!(f, "{call} refused: its record could not be journaled")
+            }
+        }
+    }
+}
