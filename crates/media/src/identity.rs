@@ -1,13 +1,19 @@
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 use landline_control::{Fingerprint, HashFunction};
+use zeroize::Zeroize;
+
+use crate::dtls::{self, PrimaryConfig};
 
 /// A self-signed certificate and its key: who a process is in DTLS handshakes.
 /// The peer knows it by its fingerprint, so its contents say nothing.
 pub struct Identity {
     certificate: Vec<u8>,
     private_key: Vec<u8>,
+    primary: PrimaryConfig,
+    dimpl: OnceLock<Option<Arc<dimpl::Config>>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +34,8 @@ impl Identity {
 
     /// A DER certificate and its PKCS#8 key.
     pub fn from_der(certificate: Vec<u8>, private_key: Vec<u8>) -> Result<Self, IdentityError> {
-        Ok(Self { certificate, private_key })
+        let primary = PrimaryConfig::new(&certificate, &private_key)?;
+        Ok(Self { certificate, private_key, primary, dimpl: OnceLock::new() })
     }
 
     pub fn certificate(&self) -> &[u8] {
@@ -40,9 +47,22 @@ impl Identity {
         fingerprint(HashFunction::Sha256, &self.certificate)
     }
 
-    #[expect(dead_code, reason = "the DTLS back ends take it")]
     pub(crate) fn private_key(&self) -> &[u8] {
         &self.private_key
+    }
+
+    pub(crate) fn primary(&self) -> &PrimaryConfig {
+        &self.primary
+    }
+
+    pub(crate) fn dimpl(&self) -> Option<Arc<dimpl::Config>> {
+        self.dimpl.get_or_init(dtls::dimpl_config).clone()
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        self.private_key.zeroize();
     }
 }
 

@@ -1,5 +1,7 @@
 //! One media leg: classify, ICE-lite, DTLS, SRTP, RTP and RTCP, statistics, audio
 
+mod dtls;
+mod ice;
 mod identity;
 mod leg;
 mod packet;
@@ -7,6 +9,7 @@ mod quality;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
+pub mod stun;
 
 pub use identity::{Identity, IdentityError, fingerprint};
 pub use leg::{

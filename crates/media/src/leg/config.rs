@@ -7,7 +7,6 @@ use landline_region::Seed;
 
 use crate::identity::Identity;
 use crate::leg::DropCause;
-use crate::packet::PacketBuf;
 use crate::rtp::RtpInfo;
 
 /// Which socket of the leg, and what kind of packet. With RTCP multiplexed
@@ -80,7 +79,7 @@ pub enum LegOutput {
     Transmit {
         component: Component,
         to: SocketAddr,
-        bytes: PacketBuf,
+        bytes: Vec<u8>,
     },
     /// The first authentic media arrived; for plain RTP, the latched stream.
     Started,
@@ -100,6 +99,4 @@ pub enum RemoteError {
     NoFingerprint,
     #[error("the leg has no DTLS identity")]
     NoIdentity,
-    #[error("it has no ICE credentials")]
-    NoIceCredentials,
 }

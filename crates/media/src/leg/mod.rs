@@ -6,8 +6,11 @@
 
 mod config;
 mod drops;
+mod handshakes;
 mod path;
+mod receive;
 mod security;
+mod send;
 mod stats;
 
 use std::collections::VecDeque;
@@ -15,17 +18,18 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use landline_control::{Direction, LegLocal, LegStats, MediaFault, PayloadType, Remote};
+use landline_control::{
+    Direction, LegLocal, LegStats, MediaFault, PayloadType, Protocol, Remote, SrtpSuite,
+};
 use landline_region::Entropy;
 
 pub use self::config::{Component, DtlsBackend, LegConfig, LegOutput, Received, RemoteError};
 pub use self::drops::{DropCause, Drops};
+use self::handshakes::{Handshakes, Step};
 use self::path::Path;
 use self::security::Security;
 use self::stats::{Reception, Transmission};
-use crate::packet::PacketBuf;
-use crate::rtcp;
-use crate::rtp::RtpInfo;
+use crate::ice::IceLite;
 
 /// Answers and flights waiting to be polled.
 const MAX_OUTPUT: usize = 64;
@@ -34,8 +38,10 @@ pub struct Leg {
     config: LegConfig,
     entropy: Entropy,
     security: Security,
-    rtp_path: Path,
-    rtcp_path: Path,
+    ice: Option<IceLite>,
+    handshakes: Option<Handshakes>,
+    /// Of RTP and of RTCP. With ICE, its validated addresses count instead.
+    paths: [Path; 2],
     /// What the peer described, once it did.
     remote: Option<Described>,
     reception: Reception,
@@ -51,6 +57,8 @@ pub struct Leg {
 
 struct Described {
     rtcp_mux: bool,
+    /// The peer is an ICE agent too.
+    ice: bool,
     direction: Direction,
     payload_types: Vec<PayloadType>,
     /// Something was sent since.
@@ -61,12 +69,18 @@ impl Leg {
     pub fn new(config: LegConfig, _now: Instant) -> Self {
         let mut entropy = Entropy::new(config.seed);
         let security = Security::new(&config.spec, &mut entropy);
+        let ice = config.spec.ice.then(|| IceLite::new(&mut entropy));
+        let identity = config.identity.clone().filter(|_| config.spec.protocol == Protocol::Dtls);
+        let handshakes = identity.map(|identity| {
+            Handshakes::new(identity, config.dtls_backend, config.handshake_timeout)
+        });
         Self {
             config,
             entropy,
             security,
-            rtp_path: Path::default(),
-            rtcp_path: Path::default(),
+            ice,
+            handshakes,
+            paths: Default::default(),
             remote: None,
             reception: Reception::default(),
             transmission: Transmission::default(),
@@ -82,195 +96,143 @@ impl Leg {
     /// What our description of the leg says, with the advertised addresses of
     /// its sockets.
     pub fn local(&self, rtp: SocketAddr, rtcp: SocketAddr) -> LegLocal {
+        let identity = self.config.identity.as_ref().filter(|_| self.handshakes.is_some());
         LegLocal {
             rtp,
             rtcp,
-            ice: None,
-            fingerprint: self.config.identity.as_ref().map(|identity| identity.fingerprint()),
+            ice: self.ice.as_ref().map(|ice| ice.local().clone()),
+            fingerprint: identity.map(|identity| identity.fingerprint()),
             sdes: self.security.offered().to_vec(),
         }
     }
 
     /// Takes the peer's description, the first or a later one. Contexts whose
-    /// keys stay the same are kept, and with them their rollover counters.
+    /// keys stay the same are kept, and with them their rollover counters; so
+    /// is a DTLS association whose fingerprints and role stay.
     pub fn set_remote(&mut self, now: Instant, remote: &Remote) -> Result<(), RemoteError> {
-        self.security.set_remote(remote)?;
-        self.rtp_path.signal(remote.rtp);
-        self.rtcp_path.signal(remote.rtcp);
+        match self.security.protocol() {
+            Protocol::Rtp => {}
+            Protocol::Sdes => {
+                self.security.set_sdes(remote.sdes.as_ref().ok_or(RemoteError::NoSdesKeys)?)?;
+            }
+            Protocol::Dtls => {
+                let parameters = remote.dtls.as_ref().ok_or(RemoteError::NoFingerprint)?;
+                if parameters.fingerprints.is_empty() {
+                    return Err(RemoteError::NoFingerprint);
+                }
+                let handshakes = self.handshakes.as_mut().ok_or(RemoteError::NoIdentity)?;
+                if handshakes.set_remote(parameters) {
+                    self.security.forget();
+                }
+            }
+        }
+        if let (Some(ice), Some(credentials)) = (&mut self.ice, &remote.ice) {
+            ice.set_remote(credentials);
+        }
+        self.paths[Component::Rtp as usize].signal(remote.rtp);
+        self.paths[Component::Rtcp as usize].signal(remote.rtcp);
         self.remote = Some(Described {
             rtcp_mux: self.config.spec.rtcp_mux && remote.rtcp_mux,
+            ice: self.ice.is_some() && remote.ice.is_some(),
             direction: remote.direction,
             payload_types: remote.payload_types.clone(),
             sent: false,
         });
         self.waiting_since = self.waiting_since.map(|_| now);
-        self.open_latch(now);
+        self.open_windows(now);
+        self.begin_handshakes(now);
+        self.hear_early_handshakes(now);
         Ok(())
     }
 
-    /// Opens the window in which plain media may come from an address that was
-    /// not signalled. To be called when the leg gets its partner: a caller's
-    /// phone may be silent until the call is answered.
+    /// The leg's peer is expected to speak from now on: its media timeout and
+    /// its handshake's time begin, and plain media may come from an address
+    /// that was not signalled for as long as the latch window. To be called when
+    /// the leg gets its partner: a caller's phone may be silent until then.
     pub fn open_latch(&mut self, now: Instant) {
-        self.rtp_path.open_window(now + self.config.latch_window);
-        self.rtcp_path.open_window(now + self.config.latch_window);
+        self.waiting_since.get_or_insert(now);
+        if let Some(handshakes) = &mut self.handshakes {
+            handshakes.expect(now);
+        }
+        self.open_windows(now);
     }
 
-    /// New ICE credentials and a new DTLS association.
+    fn open_windows(&mut self, now: Instant) {
+        for path in &mut self.paths {
+            path.open_window(now + self.config.latch_window);
+        }
+    }
+
+    /// New ICE credentials. DTLS goes on, and is done anew when the peer's next
+    /// description has another fingerprint or role (RFC 8842 §4).
     pub fn restart(&mut self, _now: Instant) {
-        let _ = &mut self.entropy;
+        if let Some(ice) = &mut self.ice {
+            ice.restart(&mut self.entropy);
+        }
     }
 
-    /// Takes one datagram. On `Rtp` and `Rtcp` the buffer holds the plain packet.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        component: Component,
-        from: SocketAddr,
-        packet: &mut PacketBuf,
-    ) -> Received {
-        let received = match packet.as_slice().first() {
-            Some(0..=3) => Err(DropCause::StunUnexpected),
-            Some(20..=63) => Err(DropCause::DtlsUnexpected),
-            Some(128..=191) if rtcp::looks_like_rtcp(packet.as_slice()) => {
-                self.receive_rtcp(now, component, from, packet)
-            }
-            Some(128..=191) if component == Component::Rtp => self.receive_rtp(now, from, packet),
-            _ => Err(DropCause::UnknownProtocol),
-        };
-        received.unwrap_or_else(|cause| {
-            self.drops.count(cause);
-            Received::Dropped(cause)
-        })
+    fn uses_ice(&self) -> bool {
+        match &self.remote {
+            Some(remote) => remote.ice,
+            None => self.ice.is_some(),
+        }
     }
 
-    fn receive_rtp(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        packet: &mut PacketBuf,
-    ) -> Result<Received, DropCause> {
-        let info = if self.security.is_plain() {
-            let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
-            if !self.rtp_path.admit_plain(now, from, None) {
-                return Err(DropCause::UnprovenSource);
-            }
-            info
+    /// Where a component's packets go.
+    fn target(&self, component: Component) -> Option<SocketAddr> {
+        if self.uses_ice() {
+            self.ice.as_ref().and_then(|ice| ice.target(component))
         } else {
-            let info = self.security.unprotect_rtp(packet)?;
-            self.rtp_path.prove(now, from);
-            info
-        };
-        let payload = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
-        let octets = payload.len();
-        let remote = self.remote.as_ref().ok_or(DropCause::NoKeys)?;
-        if !matches!(remote.direction, Direction::SendReceive | Direction::ReceiveOnly) {
-            return Err(DropCause::Direction);
+            self.paths[component as usize].target()
         }
-        let kind = remote.kind(info.payload_type);
-        self.reception.rtp(now, &info, octets, kind);
-        self.heard(now);
-        if !self.started {
-            self.started = true;
-            self.emit(LegOutput::Started);
-        }
-        Ok(Received::Rtp(info))
     }
 
-    fn receive_rtcp(
-        &mut self,
-        now: Instant,
-        component: Component,
-        from: SocketAddr,
-        packet: &mut PacketBuf,
-    ) -> Result<Received, DropCause> {
-        let rtp_host = self.rtp_path.current().map(|address| address.ip());
-        let path = match component {
-            Component::Rtp => &mut self.rtp_path,
-            Component::Rtcp => &mut self.rtcp_path,
-        };
-        if self.security.is_plain() {
-            rtcp::check(packet.as_slice()).map_err(|_| DropCause::MalformedRtcp)?;
-            let within = rtp_host.filter(|_| component == Component::Rtcp);
-            if !path.admit_plain(now, from, within) {
-                return Err(DropCause::UnprovenSource);
+    /// The components that have a socket of their own.
+    fn components(&self) -> &'static [Component] {
+        if self.remote.as_ref().is_some_and(|remote| remote.rtcp_mux) {
+            &[Component::Rtp]
+        } else {
+            &[Component::Rtp, Component::Rtcp]
+        }
+    }
+
+    /// As the DTLS client: needs an address to send to.
+    fn begin_handshakes(&mut self, now: Instant) {
+        for component in self.components() {
+            let target = self.target(*component);
+            if let (Some(handshakes), Some(to)) = (&mut self.handshakes, target) {
+                handshakes.begin(now, *component, to);
             }
-        } else {
-            self.security.unprotect_rtcp(packet)?;
-            path.prove(now, from);
-            rtcp::check(packet.as_slice()).map_err(|_| DropCause::MalformedRtcp)?;
         }
-        self.reception.rtcp();
-        self.heard(now);
-        Ok(Received::Rtcp)
+        self.send_flights();
     }
 
-    fn heard(&mut self, now: Instant) {
-        self.waiting_since = Some(now);
-        self.timed_out = false;
-    }
-
-    /// Protects a plain packet of the given kind for the peer. Tells by which
-    /// socket and to where it goes; `None`, and counted, when it cannot be sent
-    /// now.
-    pub fn send(
-        &mut self,
-        now: Instant,
-        component: Component,
-        packet: &mut PacketBuf,
-    ) -> Option<(Component, SocketAddr)> {
-        let sent = match component {
-            Component::Rtp => self.send_rtp(now, packet),
-            Component::Rtcp => self.send_rtcp(now, packet),
-        };
-        sent.map_err(|cause| self.drops.count(cause)).ok()
-    }
-
-    fn send_rtp(
-        &mut self,
-        now: Instant,
-        packet: &mut PacketBuf,
-    ) -> Result<(Component, SocketAddr), DropCause> {
-        self.begin_sending(now)?;
-        let remote = self.remote.as_ref().ok_or(DropCause::NoAddress)?;
-        if !matches!(remote.direction, Direction::SendReceive | Direction::SendOnly) {
-            return Err(DropCause::Direction);
+    fn send_flights(&mut self) {
+        for component in [Component::Rtp, Component::Rtcp] {
+            while let Some((peer, bytes)) =
+                self.handshakes.as_mut().and_then(|handshakes| handshakes.transmit(component))
+            {
+                let to =
+                    if self.uses_ice() { self.target(component).unwrap_or(peer) } else { peer };
+                self.emit(LegOutput::Transmit { component, to, bytes });
+            }
         }
-        let to = self.rtp_path.target().ok_or(DropCause::NoAddress)?;
-        let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
-        let octets = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?.len();
-        self.security.protect_rtp(packet)?;
-        self.transmission.rtp(&info, octets, remote.kind(info.payload_type));
-        Ok((Component::Rtp, to))
     }
 
-    fn send_rtcp(
-        &mut self,
-        now: Instant,
-        packet: &mut PacketBuf,
-    ) -> Result<(Component, SocketAddr), DropCause> {
-        self.begin_sending(now)?;
-        let muxed = self.remote.as_ref().is_some_and(|remote| remote.rtcp_mux);
-        let (component, path) = if muxed {
-            (Component::Rtp, &self.rtp_path)
-        } else {
-            (Component::Rtcp, &self.rtcp_path)
-        };
-        let to = path.target().ok_or(DropCause::NoAddress)?;
-        self.security.protect_rtcp(packet)?;
-        self.transmission.rtcp();
-        Ok((component, to))
-    }
-
-    /// From the first packet on that the peer is sent, it is expected to speak.
-    fn begin_sending(&mut self, now: Instant) -> Result<(), DropCause> {
-        let remote = self.remote.as_mut().ok_or(DropCause::NoAddress)?;
-        if !remote.sent {
-            remote.sent = true;
-            self.waiting_since.get_or_insert(now);
-            self.open_latch(now);
+    /// Carries out what a step of a handshake led to.
+    fn conclude(&mut self, component: Component, step: Step) -> Result<(), DropCause> {
+        self.send_flights();
+        match step {
+            Step::Nothing => Ok(()),
+            Step::Dropped(cause) => Err(cause),
+            Step::Fault(fault) => {
+                self.fault(fault);
+                Ok(())
+            }
+            Step::Keys(established) => {
+                self.security.install(component, &established).map_err(|_| DropCause::NoKeys)
+            }
         }
-        Ok(())
     }
 
     pub fn poll_output(&mut self) -> Option<LegOutput> {
@@ -286,7 +248,8 @@ impl Leg {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.media_deadline()
+        let handshakes = self.handshakes.as_ref().and_then(Handshakes::poll_timeout);
+        [self.media_deadline(), handshakes].into_iter().flatten().min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -294,13 +257,18 @@ impl Leg {
             self.timed_out = true;
             self.fault(MediaFault::MediaTimeout);
         }
+        for component in [Component::Rtp, Component::Rtcp] {
+            let Some(handshakes) = &mut self.handshakes else { return };
+            let step = handshakes.handle_timeout(now, component);
+            if let Err(cause) = self.conclude(component, step) {
+                self.drops.count(cause);
+            }
+        }
     }
 
     /// When the peer will have been silent for too long.
     fn media_deadline(&self) -> Option<Instant> {
-        let expected = self.remote.as_ref().is_some_and(|remote| {
-            matches!(remote.direction, Direction::SendReceive | Direction::ReceiveOnly)
-        });
+        let expected = self.remote.as_ref().is_some_and(Described::brings_media);
         let since = self.waiting_since.filter(|_| expected && !self.timed_out)?;
         Some(since + self.config.media_timeout)
     }
@@ -317,9 +285,8 @@ impl Leg {
             let kind = self.remote.as_ref()?.kind(number)?;
             Some(kind.encoding.to_ascii_uppercase())
         });
-        let received = self.reception.totals();
         LegStats {
-            received,
+            received: self.reception.totals(),
             sent: self.transmission.totals(),
             mos_x100: self.reception.mos_x100(codec.as_deref()),
             codec,
@@ -331,11 +298,24 @@ impl Leg {
     pub fn drops(&self) -> &Drops {
         &self.drops
     }
+
+    /// The SRTP suite in use, once there are keys.
+    pub fn suite(&self) -> Option<SrtpSuite> {
+        self.security.suite()
+    }
 }
 
 impl Described {
     fn kind(&self, number: u8) -> Option<&PayloadType> {
         self.payload_types.iter().find(|kind| kind.number == number)
+    }
+
+    fn brings_media(&self) -> bool {
+        matches!(self.direction, Direction::SendReceive | Direction::ReceiveOnly)
+    }
+
+    fn takes_media(&self) -> bool {
+        matches!(self.direction, Direction::SendReceive | Direction::SendOnly)
     }
 }
 

@@ -68,11 +68,14 @@ impl Path {
         self.heard = Some(now);
     }
 
-    /// Whether DTLS from this source may be heard before anything is proven.
+    /// Whether DTLS from this source, not the signalled one, may be heard: the
+    /// peer's handshake from behind a NAT, or repeats of its last flight.
     pub fn may_handshake(&self, now: Instant, from: SocketAddr) -> bool {
-        self.current == Some(from)
-            || self.signalled == Some(from)
-            || self.window_end.is_some_and(|end| now < end)
+        self.current == Some(from) || self.window_end.is_some_and(|end| now < end)
+    }
+
+    pub fn is_signalled(&self, from: SocketAddr) -> bool {
+        self.signalled == Some(from)
     }
 
     pub fn target(&self) -> Option<SocketAddr> {

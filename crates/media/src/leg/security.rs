@@ -1,7 +1,8 @@
-use landline_control::{LegSpec, Protocol, Remote, SdesKey, SdesPair};
+use landline_control::{LegSpec, Protocol, SdesKey, SdesPair, SrtpSuite};
 use landline_region::Entropy;
 
-use super::{DropCause, RemoteError};
+use super::{Component, DropCause, RemoteError};
+use crate::dtls::Established;
 use crate::packet::PacketBuf;
 use crate::rtp::RtpInfo;
 use crate::srtp::{Context, SrtpError};
@@ -12,8 +13,14 @@ pub struct Security {
     /// Our SDES keys, one for each suite of the specification.
     offered: Vec<SdesKey>,
     sdes: Option<SdesPair>,
-    send: Option<Box<Context>>,
-    receive: Option<Box<Context>>,
+    /// By component. SDES has one pair of keys for both, DTLS a handshake on
+    /// each socket.
+    pairs: [Option<Box<Pair>>; 2],
+}
+
+struct Pair {
+    send: Context,
+    receive: Context,
 }
 
 impl Security {
@@ -24,74 +31,107 @@ impl Security {
             let key_and_salt = octets[..suite.key_and_salt_len()].to_vec();
             SdesKey { tag, suite: *suite, key_and_salt }
         });
-        Self {
-            protocol: spec.protocol,
-            offered: offered.collect(),
-            sdes: None,
-            send: None,
-            receive: None,
-        }
+        let offered = offered.collect();
+        Self { protocol: spec.protocol, offered, sdes: None, pairs: [None, None] }
     }
 
-    pub fn is_plain(&self) -> bool {
-        self.protocol == Protocol::Rtp
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     pub fn offered(&self) -> &[SdesKey] {
         &self.offered
     }
 
-    pub fn set_remote(&mut self, remote: &Remote) -> Result<(), RemoteError> {
-        match self.protocol {
-            Protocol::Sdes => self.set_sdes(remote.sdes.as_ref().ok_or(RemoteError::NoSdesKeys)?),
-            Protocol::Rtp | Protocol::Dtls => Ok(()),
-        }
-    }
-
-    fn set_sdes(&mut self, pair: &SdesPair) -> Result<(), RemoteError> {
-        if !self.offered.iter().any(|ours| same_key(ours, &pair.send)) {
+    /// Takes the keys that offer and answer agreed on. Under a key that stays,
+    /// the rollover counters must go on: a context made anew would repeat the
+    /// keystream.
+    pub fn set_sdes(&mut self, agreed: &SdesPair) -> Result<(), RemoteError> {
+        if !self.offered.iter().any(|ours| same_key(ours, &agreed.send)) {
             return Err(RemoteError::ForeignSendKey);
         }
-        // Under a key that stays, the rollover counters must go on: a context
-        // made anew would repeat the keystream.
-        let before = self.sdes.as_ref();
-        let send = before.filter(|old| same_key(&old.send, &pair.send));
-        let receive = before.filter(|old| same_key(&old.receive, &pair.receive));
-        let new_send = if send.is_none() { Some(context(&pair.send)?) } else { None };
-        let new_receive = if receive.is_none() { Some(context(&pair.receive)?) } else { None };
-        self.send = new_send.or(self.send.take());
-        self.receive = new_receive.or(self.receive.take());
-        self.sdes = Some(pair.clone());
+        let keeps = |of: fn(&SdesPair) -> &SdesKey| {
+            self.sdes.as_ref().is_some_and(|before| same_key(of(before), of(agreed)))
+        };
+        let (keep_send, keep_receive) = (keeps(|it| &it.send), keeps(|it| &it.receive));
+        match &mut self.pairs[0] {
+            Some(pair) => {
+                // Both are made before one is replaced: an error changes nothing.
+                let send = (!keep_send).then(|| context(&agreed.send)).transpose()?;
+                let receive = (!keep_receive).then(|| context(&agreed.receive)).transpose()?;
+                if let Some(context) = send {
+                    pair.send = context;
+                }
+                if let Some(context) = receive {
+                    pair.receive = context;
+                }
+            }
+            empty => {
+                let pair =
+                    Pair { send: context(&agreed.send)?, receive: context(&agreed.receive)? };
+                *empty = Some(Box::new(pair));
+            }
+        }
+        self.sdes = Some(agreed.clone());
         Ok(())
     }
 
-    pub fn protect_rtp(&mut self, packet: &mut PacketBuf) -> Result<(), DropCause> {
-        match &mut self.send {
-            Some(context) => context.protect_rtp(packet).map_err(cause),
-            None if self.protocol == Protocol::Rtp => Ok(()),
-            None => Err(DropCause::NoKeys),
-        }
+    /// Takes the keys of a component's handshake.
+    pub fn install(
+        &mut self,
+        component: Component,
+        established: &Established,
+    ) -> Result<(), SrtpError> {
+        let suite = established.suite;
+        let send = Context::new(suite, &established.send())?;
+        let receive = Context::new(suite, &established.receive())?;
+        self.pairs[component as usize] = Some(Box::new(Pair { send, receive }));
+        Ok(())
     }
 
-    pub fn protect_rtcp(&mut self, packet: &mut PacketBuf) -> Result<(), DropCause> {
-        match &mut self.send {
-            Some(context) => context.protect_rtcp(packet).map_err(cause),
-            None if self.protocol == Protocol::Rtp => Ok(()),
-            None => Err(DropCause::NoKeys),
+    pub fn forget(&mut self) {
+        self.pairs = [None, None];
+    }
+
+    /// The suite in use.
+    pub fn suite(&self) -> Option<SrtpSuite> {
+        self.pairs[0].as_ref().map(|pair| pair.send.suite())
+    }
+
+    fn pair(&mut self, component: Component) -> Result<&mut Pair, DropCause> {
+        let shared = self.protocol == Protocol::Sdes;
+        let slot = if shared { 0 } else { component as usize };
+        self.pairs[slot].as_deref_mut().ok_or(DropCause::NoKeys)
+    }
+
+    pub fn protect_rtp(&mut self, packet: &mut PacketBuf) -> Result<(), DropCause> {
+        if self.protocol == Protocol::Rtp {
+            return Ok(());
         }
+        self.pair(Component::Rtp)?.send.protect_rtp(packet).map_err(cause)
+    }
+
+    pub fn protect_rtcp(
+        &mut self,
+        component: Component,
+        packet: &mut PacketBuf,
+    ) -> Result<(), DropCause> {
+        if self.protocol == Protocol::Rtp {
+            return Ok(());
+        }
+        self.pair(component)?.send.protect_rtcp(packet).map_err(rtcp_cause)
     }
 
     pub fn unprotect_rtp(&mut self, packet: &mut PacketBuf) -> Result<RtpInfo, DropCause> {
-        let context = self.receive.as_mut().ok_or(DropCause::NoKeys)?;
-        context.unprotect_rtp(packet).map_err(cause)
+        self.pair(Component::Rtp)?.receive.unprotect_rtp(packet).map_err(cause)
     }
 
-    pub fn unprotect_rtcp(&mut self, packet: &mut PacketBuf) -> Result<(), DropCause> {
-        let context = self.receive.as_mut().ok_or(DropCause::NoKeys)?;
-        context.unprotect_rtcp(packet).map_err(|error| match error {
-            SrtpError::Malformed => DropCause::MalformedRtcp,
-            error => cause(error),
-        })
+    pub fn unprotect_rtcp(
+        &mut self,
+        component: Component,
+        packet: &mut PacketBuf,
+    ) -> Result<(), DropCause> {
+        self.pair(component)?.receive.unprotect_rtcp(packet).map_err(rtcp_cause)
     }
 }
 
@@ -100,9 +140,8 @@ fn same_key(left: &SdesKey, right: &SdesKey) -> bool {
     left.suite == right.suite && left.key_and_salt == right.key_and_salt
 }
 
-fn context(key: &SdesKey) -> Result<Box<Context>, RemoteError> {
-    let context = Context::new(key.suite, &key.key_and_salt);
-    context.map(Box::new).map_err(|_| RemoteError::SdesKeyLength)
+fn context(key: &SdesKey) -> Result<Context, RemoteError> {
+    Context::new(key.suite, &key.key_and_salt).map_err(|_| RemoteError::SdesKeyLength)
 }
 
 fn cause(error: SrtpError) -> DropCause {
@@ -113,5 +152,12 @@ fn cause(error: SrtpError) -> DropCause {
         SrtpError::Unencrypted => DropCause::SrtcpUnencrypted,
         SrtpError::TooManyStreams => DropCause::SrtpStreams,
         SrtpError::KeyLength | SrtpError::KeySpent => DropCause::NoKeys,
+    }
+}
+
+fn rtcp_cause(error: SrtpError) -> DropCause {
+    match error {
+        SrtpError::Malformed | SrtpError::TooLong => DropCause::MalformedRtcp,
+        error => cause(error),
     }
 }

@@ -111,7 +111,7 @@ impl Stream {
 
     fn follows(&self, info: &RtpInfo) -> bool {
         let ahead = info.sequence.wrapping_sub(self.highest as u16);
-        info.ssrc == self.ssrc && (ahead < MAX_DROPOUT || ahead > u16::MAX - MAX_MISORDER)
+        info.ssrc == self.ssrc && !(MAX_DROPOUT..=u16::MAX - MAX_MISORDER).contains(&ahead)
     }
 
     fn count(&mut self, now: Instant, info: &RtpInfo, rate: u32) {

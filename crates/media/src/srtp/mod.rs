@@ -51,6 +51,7 @@ pub enum SrtpError {
 
 /// One direction's keys and streams.
 pub struct Context {
+    suite: SrtpSuite,
     transform: Transform,
     rtp: Streams<ReplayWindow>,
     rtcp: Streams<RtcpStream>,
@@ -69,7 +70,11 @@ impl Context {
                 Transform::Gcm { rtp: Gcm::new(&master.rtp())?, rtcp: Gcm::new(&master.rtcp())? }
             }
         };
-        Ok(Self { transform, rtp: Streams::default(), rtcp: Streams::default() })
+        Ok(Self { suite, transform, rtp: Streams::default(), rtcp: Streams::default() })
+    }
+
+    pub fn suite(&self) -> SrtpSuite {
+        self.suite
     }
 
     /// Encrypts and authenticates. A sequence number that was sent already is
@@ -189,6 +194,7 @@ impl Context {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "key schedules are used for every packet")]
 enum Transform {
     CounterMode { rtp: CounterMode, rtcp: CounterMode },
     Gcm { rtp: Gcm, rtcp: Gcm },

@@ -1,0 +1,115 @@
+//! DTLS by `dimpl`: DTLS 1.2, both roles, peers with ECDSA certificates.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dimpl::{Config, Dtls, DtlsCertificate, Output, SrtpProfile};
+use landline_control::{DtlsRole, SrtpSuite};
+
+use super::{Engine, Established, Failed, MTU};
+use crate::identity::Identity;
+use crate::packet::MAX_PACKET;
+
+/// Datagrams waiting to be sent: a flight has a handful.
+const MAX_FLIGHT: usize = 32;
+
+pub struct Dimpl {
+    dtls: Dtls,
+    role: DtlsRole,
+    flight: VecDeque<Vec<u8>>,
+    timeout: Option<Instant>,
+    certificate: Option<Vec<u8>>,
+    outcome: Option<Result<Established, Failed>>,
+}
+
+/// What every association shares; costs milliseconds to make.
+pub fn config() -> Option<Arc<Config>> {
+    Config::builder().mtu(MTU).build().ok().map(Arc::new)
+}
+
+impl Dimpl {
+    pub fn new(identity: &Identity, role: DtlsRole, now: Instant) -> Result<Self, Failed> {
+        let certificate = DtlsCertificate {
+            certificate: identity.certificate().to_vec(),
+            private_key: identity.private_key().to_vec(),
+        };
+        let config = identity.dimpl().ok_or(Failed)?;
+        Ok(Self {
+            dtls: Dtls::new_12(config, certificate, now),
+            role,
+            flight: VecDeque::new(),
+            timeout: None,
+            certificate: None,
+            outcome: None,
+        })
+    }
+
+    fn drain(&mut self) {
+        let mut buffer = [0; MAX_PACKET];
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                Output::Timeout(at) => {
+                    self.timeout = Some(at);
+                    return;
+                }
+                Output::BufferTooSmall { .. } => return,
+                Output::Packet(datagram) if self.flight.len() < MAX_FLIGHT => {
+                    self.flight.push_back(datagram.to_vec());
+                }
+                Output::PeerCert(certificate) => self.certificate = Some(certificate.to_vec()),
+                Output::KeyingMaterial(material, profile) => {
+                    let certificate = self.certificate.clone();
+                    self.outcome = Some(outcome(&material, profile, certificate, self.role));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn outcome(
+    material: &[u8],
+    profile: SrtpProfile,
+    certificate: Option<Vec<u8>>,
+    role: DtlsRole,
+) -> Result<Established, Failed> {
+    let suite = match profile {
+        SrtpProfile::AEAD_AES_128_GCM => SrtpSuite::AeadAes128Gcm,
+        SrtpProfile::AES128_CM_SHA1_80 => SrtpSuite::AesCm128HmacSha1_80,
+        _ => return Err(Failed),
+    };
+    Established::new(suite, certificate.ok_or(Failed)?, material.to_vec(), role)
+}
+
+impl Engine for Dimpl {
+    fn start(&mut self, now: Instant) -> Result<(), Failed> {
+        self.dtls.set_active(true);
+        self.handle_timeout(now)
+    }
+
+    fn receive(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Failed> {
+        self.dtls.handle_timeout(now).map_err(|_| Failed)?;
+        let taken = self.dtls.handle_packet(datagram);
+        self.drain();
+        taken.map_err(|_| Failed)
+    }
+
+    fn transmit(&mut self) -> Option<Vec<u8>> {
+        self.flight.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), Failed> {
+        let handled = self.dtls.handle_timeout(now);
+        self.drain();
+        handled.map_err(|_| Failed)
+    }
+
+    fn established(&mut self) -> Option<Result<Established, Failed>> {
+        self.outcome.take()
+    }
+}

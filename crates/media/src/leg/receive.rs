@@ -1,0 +1,171 @@
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use landline_control::Protocol;
+
+use super::handshakes::Trust;
+use super::{Component, DropCause, Leg, LegOutput, Received};
+use crate::packet::PacketBuf;
+use crate::rtcp;
+use crate::rtp::RtpInfo;
+
+impl Leg {
+    /// Takes one datagram (RFC 7983). On `Rtp` and `Rtcp` the buffer holds the
+    /// plain packet.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        component: Component,
+        from: SocketAddr,
+        packet: &mut PacketBuf,
+    ) -> Received {
+        let received = match packet.as_slice().first() {
+            Some(128..=191) if rtcp::looks_like_rtcp(packet.as_slice()) => {
+                self.receive_rtcp(now, component, from, packet)
+            }
+            Some(128..=191) if component == Component::Rtp => self.receive_rtp(now, from, packet),
+            Some(0..=3) => self.receive_stun(now, component, from, packet),
+            Some(20..=63) => self.receive_dtls(now, component, from, packet),
+            _ => Err(DropCause::UnknownProtocol),
+        };
+        received.unwrap_or_else(|cause| {
+            self.drops.count(cause);
+            Received::Dropped(cause)
+        })
+    }
+
+    fn receive_rtp(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        packet: &mut PacketBuf,
+    ) -> Result<Received, DropCause> {
+        self.check_validated(Component::Rtp, from)?;
+        let info = if self.security.protocol() == Protocol::Rtp {
+            let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
+            self.admit_plain(now, Component::Rtp, from)?;
+            info
+        } else {
+            let info = self.security.unprotect_rtp(packet)?;
+            self.paths[Component::Rtp as usize].prove(now, from);
+            info
+        };
+        let payload = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
+        let remote = self.remote.as_ref().ok_or(DropCause::UnprovenSource)?;
+        if !remote.brings_media() {
+            return Err(DropCause::Direction);
+        }
+        self.reception.rtp(now, &info, payload.len(), remote.kind(info.payload_type));
+        self.heard(now);
+        if !self.started {
+            self.started = true;
+            self.emit(LegOutput::Started);
+        }
+        Ok(Received::Rtp(info))
+    }
+
+    fn receive_rtcp(
+        &mut self,
+        now: Instant,
+        component: Component,
+        from: SocketAddr,
+        packet: &mut PacketBuf,
+    ) -> Result<Received, DropCause> {
+        self.check_validated(component, from)?;
+        if self.security.protocol() == Protocol::Rtp {
+            rtcp::check(packet.as_slice()).map_err(|_| DropCause::MalformedRtcp)?;
+            self.admit_plain(now, component, from)?;
+        } else {
+            self.security.unprotect_rtcp(component, packet)?;
+            self.paths[component as usize].prove(now, from);
+            rtcp::check(packet.as_slice()).map_err(|_| DropCause::MalformedRtcp)?;
+        }
+        self.reception.rtcp();
+        self.heard(now);
+        Ok(Received::Rtcp)
+    }
+
+    /// With ICE, only validated addresses are heard, before any cryptography.
+    fn check_validated(&self, component: Component, from: SocketAddr) -> Result<(), DropCause> {
+        match &self.ice {
+            Some(ice) if self.uses_ice() && !ice.is_validated(component, from) => {
+                Err(DropCause::UnprovenSource)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn admit_plain(
+        &mut self,
+        now: Instant,
+        component: Component,
+        from: SocketAddr,
+    ) -> Result<(), DropCause> {
+        if self.uses_ice() {
+            return Ok(());
+        }
+        // RTCP on its own port comes from the host that RTP comes from.
+        let rtp_host = self.paths[Component::Rtp as usize].current().map(|address| address.ip());
+        let within = rtp_host.filter(|_| component == Component::Rtcp);
+        let admitted = self.paths[component as usize].admit_plain(now, from, within);
+        if admitted { Ok(()) } else { Err(DropCause::UnprovenSource) }
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.waiting_since = Some(now);
+        self.timed_out = false;
+    }
+
+    fn receive_stun(
+        &mut self,
+        now: Instant,
+        component: Component,
+        from: SocketAddr,
+        packet: &PacketBuf,
+    ) -> Result<Received, DropCause> {
+        let ice = self.ice.as_mut().ok_or(DropCause::StunUnexpected)?;
+        let answer = ice.handle(now, component, from, packet.as_slice());
+        if let Some(bytes) = answer.reply {
+            self.emit(LegOutput::Transmit { component, to: from, bytes });
+        }
+        if let Some(cause) = answer.refused {
+            return Err(cause);
+        }
+        self.begin_handshakes(now);
+        Ok(Received::Handled)
+    }
+
+    fn receive_dtls(
+        &mut self,
+        now: Instant,
+        component: Component,
+        from: SocketAddr,
+        packet: &PacketBuf,
+    ) -> Result<Received, DropCause> {
+        self.check_validated(component, from)?;
+        let path = &self.paths[component as usize];
+        let trust = if self.uses_ice() || path.is_signalled(from) {
+            Trust::Proven
+        } else if self.remote.is_none() || path.may_handshake(now, from) {
+            Trust::Stranger
+        } else {
+            return Err(DropCause::UnprovenSource);
+        };
+        let handshakes = self.handshakes.as_mut().ok_or(DropCause::DtlsUnexpected)?;
+        let step = handshakes.receive(now, component, from, trust, packet);
+        self.conclude(component, step)?;
+        Ok(Received::Handled)
+    }
+
+    /// What came before the peer's description did, if it may be heard now.
+    pub(super) fn hear_early_handshakes(&mut self, now: Instant) {
+        for component in [Component::Rtp, Component::Rtcp] {
+            let early = self.handshakes.as_mut().and_then(|it| it.take_early(component));
+            if let Some((from, packet)) = early.map(|early| *early)
+                && let Err(cause) = self.receive_dtls(now, component, from, &packet)
+            {
+                self.drops.count(cause);
+            }
+        }
+    }
+}

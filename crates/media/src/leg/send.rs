@@ -1,0 +1,66 @@
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{Component, DropCause, Leg};
+use crate::packet::PacketBuf;
+use crate::rtp::RtpInfo;
+
+impl Leg {
+    /// Protects a plain packet of the given kind for the peer. Tells by which
+    /// socket and to where it goes; `None`, and counted, when it cannot be sent
+    /// now.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        component: Component,
+        packet: &mut PacketBuf,
+    ) -> Option<(Component, SocketAddr)> {
+        let sent = match component {
+            Component::Rtp => self.send_rtp(now, packet),
+            Component::Rtcp => self.send_rtcp(now, packet),
+        };
+        sent.map_err(|cause| self.drops.count(cause)).ok()
+    }
+
+    fn send_rtp(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuf,
+    ) -> Result<(Component, SocketAddr), DropCause> {
+        self.begin_sending(now)?;
+        let to = self.target(Component::Rtp).ok_or(DropCause::NoAddress)?;
+        let remote = self.remote.as_ref().ok_or(DropCause::NoAddress)?;
+        if !remote.takes_media() {
+            return Err(DropCause::Direction);
+        }
+        let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
+        let octets = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?.len();
+        self.security.protect_rtp(packet)?;
+        self.transmission.rtp(&info, octets, remote.kind(info.payload_type));
+        Ok((Component::Rtp, to))
+    }
+
+    fn send_rtcp(
+        &mut self,
+        now: Instant,
+        packet: &mut PacketBuf,
+    ) -> Result<(Component, SocketAddr), DropCause> {
+        self.begin_sending(now)?;
+        let muxed = self.remote.as_ref().is_some_and(|remote| remote.rtcp_mux);
+        let component = if muxed { Component::Rtp } else { Component::Rtcp };
+        let to = self.target(component).ok_or(DropCause::NoAddress)?;
+        self.security.protect_rtcp(component, packet)?;
+        self.transmission.rtcp();
+        Ok((component, to))
+    }
+
+    /// From the first packet on that the peer is sent, it is expected to speak.
+    fn begin_sending(&mut self, now: Instant) -> Result<(), DropCause> {
+        let remote = self.remote.as_mut().ok_or(DropCause::NoAddress)?;
+        if !remote.sent {
+            remote.sent = true;
+            self.open_latch(now);
+        }
+        Ok(())
+    }
+}
