@@ -214,7 +214,7 @@ mod tests {
     fn the_rounds_are_those_of_siphash() {
         use std::hash::Hasher;
         for length in 0..40 {
-            let bytes: Vec<u8> = (0..length).map(|i| i * 7).collect();
+            let bytes: Vec<u8> = (0..length).map(|i: u8| i.wrapping_mul(7)).collect();
             let mut oracle = std::hash::DefaultHasher::new();
             oracle.write(&u32::from(length).to_le_bytes());
             oracle.write(&bytes);
