@@ -1,1 +1,36 @@
-//! Signalling sockets, TLS, WebSocket and DNS around the SIP and call machines
+//! Signalling sockets, TLS, WebSocket and DNS around the SIP and call machines.
+//!
+//! [`Proxy::start`] binds the listeners and starts one driver task, which alone
+//! owns the machines. Connections, relay links, look-ups and the store run
+//! beside it and speak to it through bounded queues.
+
+mod admission;
+mod advertise;
+mod bindings;
+mod config;
+mod connect;
+mod driver;
+mod error;
+mod inbox;
+mod journal;
+mod listen;
+mod metrics;
+mod mirror;
+mod proxy;
+mod relay_link;
+mod resolve;
+mod shared;
+mod stream;
+mod tls;
+mod udp;
+mod upkeep;
+mod websocket;
+mod wire;
+
+pub use config::{
+    DnsConfig, HostPort, InterRegionListener, InvalidHostPort, Limits, ListenerConfig, ProxyConfig,
+    RegionIdentity, RelayAddress, TlsFiles,
+};
+pub use error::StartError;
+pub use landline_sip::Transport;
+pub use proxy::{Proxy, ProxyHandle, ProxyStatus};

@@ -1,0 +1,225 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use landline_control::RelayId;
+use landline_region::RegionCode;
+use landline_sip::Transport;
+use landline_store::Store;
+
+/// Everything one proxy process of one region needs. Complete before anything
+/// is bound.
+pub struct ProxyConfig {
+    /// The process's name within its region, as `proxy-1`.
+    pub name: String,
+    pub region: RegionCode,
+    /// Where clients and carriers reach this proxy.
+    pub listeners: Vec<ListenerConfig>,
+    /// Shown to clients on the `tls` and `wss` listeners.
+    pub client_tls: Option<TlsFiles>,
+    /// Who this process is towards other regions and towards its relays.
+    pub identity: RegionIdentity,
+    /// Where proxies of other regions reach this one; `None`: they cannot.
+    pub inter_region: Option<InterRegionListener>,
+    pub relays: Vec<RelayAddress>,
+    pub store: Store,
+    /// The folder of the call ledger.
+    pub ledger: PathBuf,
+    /// The directory snapshot.
+    pub directory: PathBuf,
+    pub dns: DnsConfig,
+    /// Authorities that carriers' TLS certificates may come from, besides
+    /// those of the operating system.
+    pub trunk_authorities: Option<PathBuf>,
+    pub limits: Limits,
+    /// Metrics are registered here, with the constant labels `region` and `proxy`.
+    pub registry: prometheus::Registry,
+}
+
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    pub transport: Transport,
+    /// Port 0 takes a free one; see [`crate::ProxyHandle::address`].
+    pub bind: SocketAddr,
+    /// What Via, Contact and Record-Route say instead of the bound address.
+    pub advertised: Option<HostPort>,
+}
+
+impl ListenerConfig {
+    pub const fn new(transport: Transport, bind: SocketAddr) -> Self {
+        Self { transport, bind, advertised: None }
+    }
+}
+
+/// Where other regions' proxies come in, over mutual TLS.
+#[derive(Debug, Clone)]
+pub struct InterRegionListener {
+    pub bind: SocketAddr,
+    /// As the directory names it; the bound address where that is not set.
+    pub advertised: Option<HostPort>,
+}
+
+/// A certificate chain, the end entity's first, and its key; both PEM. Changed
+/// files are taken up without a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// The certificate for `proxy.<region>.landline.internal`, and the authorities
+/// that certificates of proxies and relays must come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegionIdentity {
+    pub files: TlsFiles,
+    pub authorities: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayAddress {
+    pub id: RelayId,
+    /// Its control listener.
+    pub control: HostPort,
+}
+
+/// Where names are looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DnsConfig {
+    /// `/etc/resolv.conf` and `/etc/hosts`.
+    #[default]
+    System,
+    /// These servers and `/etc/hosts`.
+    Servers(Vec<SocketAddr>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at one time, all transports together.
+    pub connections: usize,
+    /// Connections at one time from one IP address. An office behind NAT is one.
+    pub connections_per_source: usize,
+    /// Connections of ours at one time, to carriers, phones and other regions.
+    pub outgoing_connections: usize,
+    /// TCP accept to the end of the TLS and WebSocket handshakes; also the time
+    /// an outgoing connection may take.
+    pub handshake: Duration,
+    /// From the end of the handshakes to the first whole message.
+    pub first_message: Duration,
+    /// From a message's first octet to its last.
+    pub whole_message: Duration,
+    /// A connection without traffic is closed after this; above the longest
+    /// registration, so that a quiet phone keeps its way in.
+    pub idle: Duration,
+    /// How long a peer may leave written octets unread.
+    pub write: Duration,
+    /// Messages waiting to be written to one connection.
+    pub write_queue: usize,
+    /// Octets waiting to be written to one connection.
+    pub write_queue_octets: usize,
+    /// Messages from connections waiting for the driver.
+    pub inbox: usize,
+    /// DNS questions asked at one time.
+    pub resolutions: usize,
+    /// SIP transactions at one time.
+    pub transactions: usize,
+    /// Calls at one time.
+    pub calls: usize,
+    pub message: landline_sip::Limits,
+    /// How long [`crate::ProxyHandle::shutdown`] waits for calls to end in order.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            connections_per_source: 1_000,
+            outgoing_connections: 10_000,
+            handshake: Duration::from_secs(10),
+            first_message: Duration::from_secs(30),
+            whole_message: Duration::from_secs(15),
+            idle: Duration::from_secs(2 * 3600),
+            write: Duration::from_secs(20),
+            write_queue: 256,
+            write_queue_octets: 1024 * 1024,
+            inbox: 4096,
+            resolutions: 256,
+            transactions: 200_000,
+            calls: 20_000,
+            message: landline_sip::Limits::default(),
+            shutdown: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A host name or address, and a port; IPv6 in brackets when written down.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPort {
+    /// IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl HostPort {
+    pub fn address(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.host.parse::<IpAddr>().ok()?, self.port))
+    }
+}
+
+impl From<SocketAddr> for HostPort {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not HOST:PORT, as `proxy.example:5060` or `[2001:db8::1]:5060`")]
+pub struct InvalidHostPort(String);
+
+impl FromStr for HostPort {
+    type Err = InvalidHostPort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHostPort> {
+        let parse = || {
+            let (host, port) = text.rsplit_once(':')?;
+            let host = match host.strip_prefix('[') {
+                Some(v6) => {
+                    v6.strip_suffix(']').filter(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())?
+                }
+                None => Some(host).filter(|name| {
+                    !name.is_empty()
+                        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                })?,
+            };
+            let port = port.parse().ok().filter(|&port| port != 0)?;
+            Some(Self { host: host.to_owned(), port })
+        };
+        parse().ok_or_else(|| InvalidHostPort(text.chars().take(64).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_port_parse_and_print_alike() {
+        for good in ["relay-1:7000", "10.0.0.1:5060", "[2001:db8::1]:5061"] {
+            assert_eq!(good.parse::<HostPort>().unwrap().to_string(), good);
+        }
+        for bad in ["", "host", "host:0", "host:70000", ":5060", "2001:db8::1:5060", "a b:1"] {
+            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
+        }
+    }
+}

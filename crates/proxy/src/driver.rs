@@ -1,0 +1,388 @@
+//! The one task that owns the SIP and call machines: takes what came, lets
+//! them decide, carries out what they ask.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use landline_call::{Core, Log};
+use landline_control::{RelayId, Request, RequestId};
+use landline_region::Now;
+use landline_sip::{ClientKey, Endpoint, Uri};
+use rustc_hash::FxHashMap;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Sleep;
+
+use crate::inbox::Incoming;
+use crate::journal::unix_now;
+use crate::metrics::Drop as Cause;
+use crate::mirror::Mirror;
+use crate::resolve::Dns;
+use crate::shared::Shared;
+use crate::wire::{Failed, Wire};
+use crate::{bindings, journal};
+
+/// Messages taken from one source before the others have their turn.
+const BATCH: usize = 64;
+const REPORT: Duration = Duration::from_secs(1);
+
+pub(crate) struct Driver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) core: Core,
+    pub(crate) wire: Wire,
+    pub(crate) inbox: mpsc::Receiver<Incoming>,
+    pub(crate) relays: FxHashMap<RelayId, mpsc::Sender<(RequestId, Request)>>,
+    pub(crate) journal: mpsc::Sender<journal::Entry>,
+    /// What the journal's queue had no room for. Nothing new is taken before
+    /// it is empty again, so one waking's events bound it.
+    pub(crate) unjournaled: VecDeque<journal::Entry>,
+    pub(crate) bindings: mpsc::Sender<bindings::Entry>,
+    pub(crate) dns: Arc<Dns>,
+    pub(crate) resolutions: Arc<Semaphore>,
+    pub(crate) mirror: Mirror,
+    pub(crate) stop: Option<Stop>,
+}
+
+/// Once the proxy stops.
+pub(crate) struct Stop {
+    /// When it ends whatever is still open.
+    by: Instant,
+    /// When a call was last open: its BYE may have to be sent again.
+    calls_seen: Option<Instant>,
+}
+
+impl Stop {
+    const LINGER: Duration = Duration::from_millis(600);
+
+    fn at(&self) -> Instant {
+        self.calls_seen.map_or(self.by, |seen| self.by.min(seen + Self::LINGER))
+    }
+}
+
+impl Driver {
+    pub(crate) async fn run(mut self) {
+        let mut alarm = Alarm::new();
+        let mut taken = Vec::with_capacity(BATCH);
+        let mut report_at = Instant::now();
+        self.pump(now());
+        while !self.is_done() {
+            self.pass_journal().await;
+            let machines = [self.endpoint.poll_timeout(), self.core.poll_timeout()];
+            let stop = self.stop.as_ref().map(Stop::at);
+            let next = machines.into_iter().flatten().chain(stop).min();
+            alarm.set(next.map_or(report_at, |next| next.min(report_at)));
+            poll_fn(|context| self.poll_woken(context, &mut taken, &mut alarm)).await;
+
+            let woken = Instant::now();
+            self.take_datagrams();
+            self.take_incoming(&mut taken);
+            self.handle_timeouts();
+            if report_at <= woken {
+                report_at = woken + REPORT;
+                self.report();
+            }
+            self.shared.metrics.driver_busy_seconds.add(woken.elapsed().as_secs_f64());
+        }
+        self.report();
+        self.wire.close_all();
+    }
+
+    /// Ready when anything came, there is room to send, or the alarm went off.
+    fn poll_woken(
+        &mut self,
+        context: &mut Context<'_>,
+        taken: &mut Vec<Incoming>,
+        alarm: &mut Alarm,
+    ) -> Poll<()> {
+        let datagrams = self.wire.poll_udp(context).is_ready();
+        let incoming = self.inbox.poll_recv_many(context, taken, BATCH).is_ready();
+        let late = alarm.poll(context).is_ready();
+        if datagrams || incoming || late { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn take_datagrams(&mut self) {
+        self.wire.flush_udp();
+        for index in 0..self.wire.udp.len() {
+            let now = now();
+            let mut count = 0;
+            while count < BATCH {
+                let Some(received) = self
+                    .wire
+                    .udp
+                    .get_mut(index)
+                    .and_then(|listener| listener.receive(&self.shared.metrics))
+                else {
+                    break;
+                };
+                let (flow, bytes) = received;
+                count += 1;
+                self.shared.metrics.received(&bytes);
+                self.sip(now, landline_sip::Input::Received { flow, bytes });
+                self.pump(now);
+            }
+            if count > 0 {
+                self.shared.metrics.batch.observe(count as f64);
+            }
+        }
+    }
+
+    fn take_incoming(&mut self, taken: &mut Vec<Incoming>) {
+        if taken.is_empty() {
+            return;
+        }
+        let now = now();
+        for incoming in taken.drain(..) {
+            self.take(now, incoming);
+            self.pump(now);
+        }
+    }
+
+    fn take(&mut self, now: Now, incoming: Incoming) {
+        use landline_call::Input as Call;
+        match incoming {
+            Incoming::Opened { flow, outbox } => self.wire.accepted(flow.id, outbox),
+            Incoming::Received { flow, bytes } => {
+                self.shared.metrics.received(&bytes);
+                self.sip(now, landline_sip::Input::Received { flow, bytes });
+            }
+            Incoming::Connected { id } => self.wire.connected(id),
+            Incoming::Closed { id } => {
+                // A connection that was let go for reading too slowly is told
+                // of here as well: its end is the end of its flow.
+                for failed in self.wire.closed(id).into_iter().flatten() {
+                    self.send_failed(now, failed);
+                }
+                self.sip(now, landline_sip::Input::FlowClosed(id));
+            }
+            Incoming::Resolved { key, targets } => {
+                self.sip(now, landline_sip::Input::Resolved { key, targets });
+            }
+            Incoming::RelayConnected { relay, hello, requests } => {
+                self.relays.insert(relay.clone(), requests);
+                self.core.handle_input(now, Call::RelayConnected { relay, hello });
+            }
+            Incoming::RelayLost { relay } => {
+                self.relays.remove(&relay);
+                self.core.handle_input(now, Call::RelayLost { relay });
+            }
+            Incoming::Relay { relay, message } => {
+                self.core.handle_input(now, Call::Relay { relay, message });
+            }
+            Incoming::Journaled(tokens) => {
+                for token in tokens {
+                    self.core.handle_input(now, Call::Journaled(token));
+                }
+            }
+            Incoming::JournalFailed(tokens) => {
+                for token in tokens {
+                    self.core.handle_input(now, Call::JournalFailed(token));
+                }
+            }
+            Incoming::BindingsStored { tokens, ok } => {
+                for token in tokens {
+                    self.core.handle_input(now, Call::BindingsStored { token, ok });
+                }
+            }
+            Incoming::Tenancy(tenants) => self.core.handle_input(now, Call::Tenancy(tenants)),
+            Incoming::Directory(directory) => {
+                self.core.handle_input(now, Call::Directory(directory));
+            }
+            Incoming::Shutdown => {
+                let by = now.instant + self.shared.limits.shutdown;
+                self.stop = Some(Stop { by, calls_seen: None });
+                self.note_calls();
+                self.core.handle_input(now, Call::Shutdown);
+            }
+        }
+    }
+
+    fn handle_timeouts(&mut self) {
+        let now = now();
+        let due = |timeout: Option<Instant>| timeout.is_some_and(|at| at <= now.instant);
+        if due(self.endpoint.poll_timeout()) {
+            self.endpoint.handle_timeout(now.instant);
+            self.pump(now);
+        }
+        if due(self.core.poll_timeout()) {
+            self.core.handle_timeout(now);
+            self.pump(now);
+        }
+    }
+
+    fn sip(&mut self, now: Now, input: landline_sip::Input) {
+        self.endpoint.handle_input(now.instant, input);
+    }
+
+    /// Carries out what both machines ask until neither asks for more.
+    fn pump(&mut self, now: Now) {
+        loop {
+            while let Some(output) = self.endpoint.poll_output() {
+                self.carry_out_sip(now, output);
+            }
+            let Some(output) = self.core.poll_output() else {
+                return;
+            };
+            self.carry_out_call(now, output);
+        }
+    }
+
+    fn carry_out_sip(&mut self, now: Now, output: landline_sip::Output) {
+        match output {
+            landline_sip::Output::Send { to, bytes, key } => {
+                if let Err(failed) = self.wire.send(to, bytes, key) {
+                    self.send_failed(now, failed);
+                }
+            }
+            landline_sip::Output::Resolve { key, uri } => self.resolve(now, key, uri),
+            landline_sip::Output::Event(event) => {
+                self.core.handle_input(now, landline_call::Input::Sip(event));
+            }
+        }
+    }
+
+    fn carry_out_call(&mut self, now: Now, output: landline_call::Output) {
+        match output {
+            landline_call::Output::Sip(input) => self.sip(now, input),
+            landline_call::Output::Relay { relay, id, request } => {
+                self.ask_relay(relay, id, request)
+            }
+            landline_call::Output::Journal { token, event } => self.journal((token, event)),
+            landline_call::Output::StoreBindings { token, changes } => {
+                if self.bindings.try_send((token, changes)).is_err() {
+                    self.shared.metrics.drop(Cause::BindingQueueFull);
+                    let refused = landline_call::Input::BindingsStored { token, ok: false };
+                    self.core.handle_input(now, refused);
+                }
+            }
+            landline_call::Output::Log(log) => write_log(&log),
+        }
+    }
+
+    fn send_failed(&mut self, now: Now, Failed { key, to }: Failed) {
+        self.sip(now, landline_sip::Input::SendFailed { key, to });
+    }
+
+    fn resolve(&mut self, now: Now, key: ClientKey, uri: Uri) {
+        self.shared.metrics.resolutions.inc();
+        let Ok(permit) = Arc::clone(&self.resolutions).try_acquire_owned() else {
+            self.shared.metrics.drop(Cause::ResolverBusy);
+            self.sip(now, landline_sip::Input::Resolved { key, targets: Vec::new() });
+            return;
+        };
+        let (dns, shared) = (Arc::clone(&self.dns), Arc::clone(&self.shared));
+        tokio::spawn(async move {
+            let targets = dns.targets(&uri).await;
+            if targets.is_empty() {
+                shared.metrics.resolution_failures.inc();
+            }
+            drop(permit);
+            let _gone = shared.inbox.send(Incoming::Resolved { key, targets }).await;
+        });
+    }
+
+    fn ask_relay(&mut self, relay: RelayId, id: RequestId, request: Request) {
+        let Some(requests) = self.relays.get(&relay) else {
+            // The core is told of the loss, or was: it waits for no outcome.
+            return self.shared.metrics.drop(Cause::RelayAway);
+        };
+        if requests.try_send((id, request)).is_err() {
+            self.shared.metrics.drop(Cause::RelayQueueFull);
+            // A gap in the requests would leave sessions half made: the link
+            // ends, and the relay forgets them all.
+            self.relays.remove(&relay);
+        }
+    }
+
+    fn journal(&mut self, entry: journal::Entry) {
+        if !self.unjournaled.is_empty() {
+            return self.unjournaled.push_back(entry);
+        }
+        use mpsc::error::TrySendError::{Closed, Full};
+        if let Err(Full(entry) | Closed(entry)) = self.journal.try_send(entry) {
+            self.unjournaled.push_back(entry);
+        }
+    }
+
+    async fn pass_journal(&mut self) {
+        while let Some(entry) = self.unjournaled.pop_front() {
+            if self.journal.send(entry).await.is_err() {
+                tracing::error!("the journal's task is gone");
+                self.unjournaled.clear();
+                self.stop = Some(Stop { by: Instant::now(), calls_seen: None });
+            }
+        }
+    }
+
+    fn note_calls(&mut self) {
+        let open = self.core.live().next().is_some();
+        if let Some(stop) = self.stop.as_mut().filter(|_| open) {
+            stop.calls_seen = Some(Instant::now());
+        }
+    }
+
+    /// After a shutdown: the calls are closed and their last messages had time
+    /// to be answered, or time is up.
+    fn is_done(&mut self) -> bool {
+        self.note_calls();
+        let Some(stop) = &self.stop else {
+            return false;
+        };
+        let now = Instant::now();
+        let settled = match stop.calls_seen {
+            None => true,
+            Some(seen) => seen + Stop::LINGER <= now,
+        };
+        settled && self.unjournaled.is_empty() || stop.by <= now
+    }
+
+    fn report(&mut self) {
+        let metrics = &self.shared.metrics;
+        metrics.inbox_depth.set(i64::try_from(self.inbox.len()).unwrap_or(i64::MAX));
+        self.mirror.report(metrics, &self.endpoint, &self.core);
+    }
+}
+
+fn now() -> Now {
+    Now { instant: Instant::now(), unix: unix_now() }
+}
+
+fn write_log(log: &Log) {
+    match log {
+        Log::Registered { .. } | Log::Unregistered { .. } => tracing::debug!("{log}"),
+        Log::CallOpened { .. }
+        | Log::CallAnswered { .. }
+        | Log::CallClosed { .. }
+        | Log::RelayConnected { .. }
+        | Log::RelayDraining { .. } => tracing::info!("{log}"),
+        _ => tracing::warn!("{log}"),
+    }
+}
+
+/// A timer that is moved only when it would ring too late: nearly every message
+/// moves a timer of the machines, and moving ours is the dearer.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    rings: Instant,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        let rings = Instant::now();
+        Self { sleep: Box::pin(tokio::time::sleep_until(rings.into())), rings }
+    }
+
+    fn set(&mut self, at: Instant) {
+        if at < self.rings || self.sleep.is_elapsed() {
+            self.rings = at;
+            self.sleep.as_mut().reset(at.into());
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.sleep.as_mut().poll(context)
+    }
+}

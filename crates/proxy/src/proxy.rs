@@ -1,0 +1,425 @@
+//! Starting and stopping a proxy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use landline_call::directory::Directory;
+use landline_call::{Core, Tenants};
+use landline_control::{Hello, VERSION};
+use landline_region::{DataClass, Entropy, PseudonymKey, Seed};
+use landline_sip::{Endpoint, EndpointConfig, FlowId, Transport};
+use landline_store::{Ledger, LedgerConfig, directory};
+use rustls::{ClientConfig, ServerConfig};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::admission::Admission;
+use crate::advertise::{Bound, core_config, endpoint_listeners};
+use crate::connect::Connector;
+use crate::driver::Driver;
+use crate::inbox::Incoming;
+use crate::journal::unix_now;
+use crate::listen::{Kind, Listener};
+use crate::metrics::Metrics;
+use crate::mirror::Mirror;
+use crate::relay_link::RelayLink;
+use crate::resolve::Dns;
+use crate::shared::Shared;
+use crate::tls::{self, Reloading};
+use crate::udp::UdpListener;
+use crate::upkeep::{self, Refresh};
+use crate::wire::Wire;
+use crate::{
+    HostPort, InterRegionListener, ListenerConfig, ProxyConfig, StartError, bindings, journal,
+};
+
+/// What the proxy calls itself in User-Agent and Server headers.
+const PRODUCT: &str = concat!("Landline/", env!("CARGO_PKG_VERSION"));
+/// How long the ledger may take to ship the last events when the proxy stops;
+/// what is not shipped by then is on disk, and shipped after the next start.
+const LEDGER_FLUSH: Duration = Duration::from_secs(2);
+
+/// One region's signalling: see [`Proxy::start`].
+pub struct Proxy;
+
+impl Proxy {
+    /// Reads certificates, accounts, bindings and the directory, binds every
+    /// listener, and starts to serve. On an error nothing is left running.
+    pub async fn start(config: ProxyConfig) -> Result<ProxyHandle, StartError> {
+        let certificates = Certificates::read(&config)?;
+        let mut entropy = Entropy::new(seed()?);
+        let metrics = Metrics::new(&config.registry, config.region.as_str(), &config.name)?;
+        let directory = read_directory(&config)?;
+        let tenancy = config.store.tenancy().await.map_err(StartError::Store)?;
+        let known = config.store.load_bindings().await.map_err(StartError::Store)?;
+        metrics.database_up.set(1);
+        metrics.tenancy_revision.set(tenancy.revision);
+
+        let sockets = Sockets::bind(&config, &certificates)?;
+        let ledger = open_ledger(&config).await?;
+        let (inbox, incoming) = mpsc::channel(config.limits.inbox);
+        let shared = Shared::new(config.limits.clone(), metrics, inbox, unix_now().0);
+        let transports: Vec<_> = sockets.bound.iter().map(|bound| bound.transport).collect();
+        let dns = Arc::new(Dns::new(&config.dns, &transports, entropy.seed())?);
+
+        let now = landline_region::Now { instant: Instant::now(), unix: unix_now() };
+        let endpoint = endpoint(&config, &sockets.bound, entropy.seed(), now.instant);
+        let pseudonyms = config.store.pseudonym_key();
+        let signing_key = signing_key(&pseudonyms);
+        let own = sockets.inter_region_advertised(&config)?;
+        let mut core = Core::new(
+            core_config(&config, &sockets.bound, own.as_ref(), pseudonyms, signing_key, PRODUCT),
+            entropy.seed(),
+            now,
+        );
+        let (revision, version) = (tenancy.revision, directory.version);
+        core.handle_input(now, landline_call::Input::Directory(Arc::new(directory)));
+        core.handle_input(now, landline_call::Input::Tenancy(Arc::new(Tenants::new(&tenancy))));
+        core.handle_input(now, landline_call::Input::Bindings(known));
+
+        let parts = Parts { config, certificates, sockets, ledger, shared, dns, incoming };
+        Ok(parts.run(endpoint, core, entropy.u64(), revision, version))
+    }
+}
+
+/// A running proxy. Dropping it stops everything at once; [`Self::shutdown`]
+/// ends calls in order.
+pub struct ProxyHandle {
+    addresses: Vec<(Transport, SocketAddr)>,
+    inter_region: Option<SocketAddr>,
+    shared: Arc<Shared>,
+    relays: usize,
+    ledger: Ledger,
+    driver: JoinHandle<()>,
+    journal: JoinHandle<()>,
+    tasks: JoinSet<()>,
+}
+
+/// For health checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyStatus {
+    /// False once the driver has ended.
+    pub running: bool,
+    /// Whether the region database answered last.
+    pub database_up: bool,
+    pub relays_connected: usize,
+    pub relays_configured: usize,
+    pub calls_open: u64,
+}
+
+impl ProxyHandle {
+    /// Every client listener with the address it is bound to.
+    pub fn addresses(&self) -> &[(Transport, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// The first listener of a transport.
+    pub fn address(&self, transport: Transport) -> Option<SocketAddr> {
+        let found = self.addresses.iter().find(|(known, _)| *known == transport);
+        found.map(|(_, address)| *address)
+    }
+
+    /// Where other regions' proxies reach this one.
+    pub fn inter_region_address(&self) -> Option<SocketAddr> {
+        self.inter_region
+    }
+
+    pub fn status(&self) -> ProxyStatus {
+        let metrics = &self.shared.metrics;
+        ProxyStatus {
+            running: !self.driver.is_finished(),
+            database_up: metrics.database_up.get() == 1,
+            relays_connected: usize::try_from(metrics.relays_connected.get()).unwrap_or(0),
+            relays_configured: self.relays,
+            calls_open: u64::try_from(metrics.calls_open.get()).unwrap_or(0),
+        }
+    }
+
+    /// Resolves when the proxy has ended by itself, which is a fault.
+    pub async fn ended(&mut self) {
+        let _how = (&mut self.driver).await;
+    }
+
+    /// Ends every call with BYE and its record, flushes the ledger and closes
+    /// the listeners. Bounded by [`crate::Limits::shutdown`] and some seconds.
+    pub async fn shutdown(mut self) {
+        let _gone = self.shared.inbox.send(Incoming::Shutdown).await;
+        let patience = self.shared.limits.shutdown + Duration::from_secs(2);
+        if !self.driver.is_finished() && timeout(patience, &mut self.driver).await.is_err() {
+            self.driver.abort();
+        }
+        self.tasks.shutdown().await;
+        // With the driver gone the journal's task appends the rest and ends.
+        let _late = timeout(LEDGER_FLUSH, &mut self.journal).await;
+        if let Ok(Err(problem)) = timeout(LEDGER_FLUSH, self.ledger.flush()).await {
+            tracing::warn!(%problem, "call events stay in the ledger until the next start");
+        }
+        self.ledger.clone().close().await;
+    }
+}
+
+impl Drop for ProxyHandle {
+    fn drop(&mut self) {
+        self.driver.abort();
+        self.journal.abort();
+    }
+}
+
+/// Every configuration of TLS, read before anything is bound.
+struct Certificates {
+    clients: Option<Arc<Reloading<ServerConfig>>>,
+    region_server: Arc<Reloading<ServerConfig>>,
+    region_client: Arc<Reloading<ClientConfig>>,
+    carriers: Arc<ClientConfig>,
+}
+
+impl Certificates {
+    fn read(config: &ProxyConfig) -> Result<Self, StartError> {
+        tls::check_identity(&config.identity.files, config.region)?;
+        Ok(Self {
+            clients: config.client_tls.as_ref().map(tls::for_clients).transpose()?,
+            region_server: tls::for_regions(&config.identity)?,
+            region_client: tls::as_region(&config.identity)?,
+            carriers: Arc::new(tls::as_client(config.trunk_authorities.as_deref())?),
+        })
+    }
+
+    fn refreshes(&self) -> Vec<Refresh> {
+        let (server, client) = (Arc::clone(&self.region_server), Arc::clone(&self.region_client));
+        let mut all: Vec<Refresh> =
+            vec![Box::new(move || server.refresh()), Box::new(move || client.refresh())];
+        if let Some(clients) = self.clients.clone() {
+            all.push(Box::new(move || clients.refresh()));
+        }
+        all
+    }
+}
+
+struct Sockets {
+    udp: Vec<UdpListener>,
+    streams: Vec<Listener>,
+    inter_region: Option<Listener>,
+    /// The client listeners, in their configured order.
+    bound: Vec<Bound>,
+}
+
+impl Sockets {
+    fn bind(config: &ProxyConfig, certificates: &Certificates) -> Result<Self, StartError> {
+        if config.listeners.is_empty() {
+            return Err(StartError::NoListener);
+        }
+        let mut sockets =
+            Self { udp: Vec::new(), streams: Vec::new(), inter_region: None, bound: Vec::new() };
+        for (index, wanted) in config.listeners.iter().enumerate() {
+            let (transport, address) = (wanted.transport, wanted.bind);
+            let refused = |source| StartError::Listener { transport, address, source };
+            let certificate = || {
+                let missing = StartError::NoCertificate { transport, address };
+                certificates.clients.clone().ok_or(missing)
+            };
+            let kind = match transport {
+                Transport::Udp => None,
+                Transport::Tcp => Some(Kind::Tcp),
+                Transport::Tls => Some(Kind::Tls(certificate()?)),
+                Transport::Ws => Some(Kind::Ws),
+                Transport::Wss => Some(Kind::Wss(certificate()?)),
+            };
+            let local = match kind {
+                None => {
+                    // Small numbers, the same at every start: see `Shared::new`.
+                    let id = FlowId(index as u64 + 1);
+                    let listener = UdpListener::bind(id, address).map_err(refused)?;
+                    let local = listener.local();
+                    sockets.udp.push(listener);
+                    local
+                }
+                Some(kind) => {
+                    let listener = Listener::bind(address, kind).map_err(refused)?;
+                    let local = listener.local();
+                    sockets.streams.push(listener);
+                    local
+                }
+            };
+            sockets.bound.push(Bound::new(wanted, local)?);
+        }
+        sockets.inter_region = bind_inter_region(config, certificates)?;
+        Ok(sockets)
+    }
+
+    fn inter_region_advertised(
+        &self,
+        config: &ProxyConfig,
+    ) -> Result<Option<HostPort>, StartError> {
+        let (Some(wanted), Some(listener)) = (&config.inter_region, &self.inter_region) else {
+            return Ok(None);
+        };
+        let InterRegionListener { bind, advertised } = wanted.clone();
+        let wanted = ListenerConfig { transport: Transport::Tls, bind, advertised };
+        Ok(Some(Bound::new(&wanted, listener.local())?.advertised))
+    }
+}
+
+fn bind_inter_region(
+    config: &ProxyConfig,
+    certificates: &Certificates,
+) -> Result<Option<Listener>, StartError> {
+    let Some(InterRegionListener { bind: address, .. }) = config.inter_region else {
+        return Ok(None);
+    };
+    let tls = Arc::clone(&certificates.region_server);
+    let kind = Kind::InterRegion { tls, ours: config.region };
+    let refused = |source| StartError::InterRegionListener { address, source };
+    Listener::bind(address, kind).map(Some).map_err(refused)
+}
+
+fn endpoint(config: &ProxyConfig, bound: &[Bound], seed: Seed, now: Instant) -> Endpoint {
+    let config = EndpointConfig {
+        listeners: endpoint_listeners(bound),
+        limits: config.limits.message.clone(),
+        max_transactions: config.limits.transactions,
+        user_agent: Some(PRODUCT.to_owned()),
+        server: Some(PRODUCT.to_owned()),
+        ..EndpointConfig::default()
+    };
+    Endpoint::new(config, seed, now)
+}
+
+fn read_directory(config: &ProxyConfig) -> Result<Directory, StartError> {
+    directory::read(&config.directory).map_err(|error| StartError::Directory {
+        path: config.directory.clone(),
+        problem: error.to_string(),
+    })
+}
+
+async fn open_ledger(config: &ProxyConfig) -> Result<Ledger, StartError> {
+    let failed = |error: landline_store::StoreError| StartError::Ledger {
+        path: config.ledger.clone(),
+        problem: error.to_string(),
+    };
+    let opening = LedgerConfig::new(&config.ledger);
+    let ledger = Ledger::open(opening, config.store.clone()).await.map_err(failed)?;
+    let lost = ledger.sweep_lost(&config.name).await.map_err(failed)?;
+    if !lost.is_empty() {
+        tracing::warn!(events = lost.len(), "closed the records of calls that a former run lost");
+    }
+    Ok(ledger)
+}
+
+/// The same at every start, so that phones registered through us stay reachable.
+fn signing_key(pseudonyms: &PseudonymKey) -> [u8; 32] {
+    let mut key = [0; 32];
+    for (half, part) in key.chunks_exact_mut(16).zip(["signing key 1", "signing key 2"]) {
+        half.copy_from_slice(pseudonyms.token(DataClass::Credential, part).as_bytes());
+    }
+    key
+}
+
+fn seed() -> Result<Seed, StartError> {
+    let mut seed = Seed::default();
+    tls::provider().secure_random.fill(&mut seed).map_err(|_| StartError::Randomness)?;
+    Ok(seed)
+}
+
+/// Everything that was made ready, before the tasks take it.
+struct Parts {
+    config: ProxyConfig,
+    certificates: Certificates,
+    sockets: Sockets,
+    ledger: Ledger,
+    shared: Arc<Shared>,
+    dns: Arc<Dns>,
+    incoming: mpsc::Receiver<Incoming>,
+}
+
+impl Parts {
+    fn run(
+        self,
+        endpoint: Endpoint,
+        core: Core,
+        incarnation: u64,
+        revision: i64,
+        version: u64,
+    ) -> ProxyHandle {
+        let Self { config, certificates, sockets, ledger, shared, dns, incoming } = self;
+        shared.metrics.directory_version.set(i64::try_from(version).unwrap_or(i64::MAX));
+        let addresses: Vec<_> =
+            sockets.bound.iter().map(|bound| (bound.transport, bound.local)).collect();
+        let inter_region = sockets.inter_region.as_ref().map(Listener::local);
+        let connector = Connector {
+            shared: Arc::clone(&shared),
+            dns: Arc::clone(&dns),
+            carriers: Arc::clone(&certificates.carriers),
+            regions: Arc::clone(&certificates.region_client),
+        };
+        let locals = addresses.iter().filter(|(transport, _)| *transport != Transport::Udp);
+        let wire = Wire::new(
+            Arc::clone(&shared),
+            Arc::new(connector),
+            sockets.udp,
+            locals.copied().collect(),
+            inter_region,
+        );
+        let (journal, entries) = mpsc::channel(journal::QUEUE);
+        let (bindings, changes) = mpsc::channel(bindings::QUEUE);
+        let driver = Driver {
+            shared: Arc::clone(&shared),
+            endpoint,
+            core,
+            wire,
+            inbox: incoming,
+            relays: Default::default(),
+            journal,
+            unjournaled: Default::default(),
+            bindings,
+            resolutions: Arc::new(Semaphore::new(config.limits.resolutions)),
+            dns: Arc::clone(&dns),
+            mirror: Mirror::default(),
+            stop: None,
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(bindings::run(config.store.clone(), changes, Arc::clone(&shared)));
+        tasks.spawn(journal::heartbeat(ledger.clone(), Arc::clone(&shared)));
+        tasks.spawn(upkeep::follow_tenancy(config.store.clone(), revision, Arc::clone(&shared)));
+        let directory = config.directory.clone();
+        tasks.spawn(upkeep::follow_directory(directory, version, Arc::clone(&shared)));
+        tasks.spawn(upkeep::follow_certificates(certificates.refreshes()));
+        let limits = &config.limits;
+        let admission = Admission::new(limits.connections, limits.connections_per_source);
+        for listener in sockets.streams {
+            tasks.spawn(listener.run(Arc::clone(&shared), Arc::clone(&admission)));
+        }
+        if let Some(listener) = sockets.inter_region {
+            // Apart from clients' connections: a flood of those shuts no region out.
+            let admission = Admission::new(limits.connections, limits.connections_per_source);
+            tasks.spawn(listener.run(Arc::clone(&shared), admission));
+        }
+        for relay in &config.relays {
+            let link = RelayLink {
+                relay: relay.clone(),
+                region: config.region,
+                hello: Hello {
+                    version: VERSION,
+                    region: config.region,
+                    name: config.name.clone(),
+                    incarnation,
+                },
+                tls: Arc::clone(&certificates.region_client),
+                dns: Arc::clone(&dns),
+                shared: Arc::clone(&shared),
+            };
+            tasks.spawn(link.run());
+        }
+        ProxyHandle {
+            addresses,
+            inter_region,
+            relays: config.relays.len(),
+            ledger: ledger.clone(),
+            driver: tokio::spawn(driver.run()),
+            journal: tokio::spawn(journal::run(ledger, entries, Arc::clone(&shared))),
+            shared,
+            tasks,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use landline_sip::FlowId;
+
+use crate::Limits;
+use crate::inbox::Inbox;
+use crate::metrics::Metrics;
+
+/// What every task around the driver holds.
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) inbox: Inbox,
+    next_flow: AtomicU64,
+}
+
+impl Shared {
+    /// Connections are numbered from the start's time on, so that a binding
+    /// stored by a former process never names a connection of this one. UDP
+    /// listeners have small numbers, the same at every start.
+    pub(crate) fn new(
+        limits: Limits,
+        metrics: Metrics,
+        inbox: Inbox,
+        unix_millis: i64,
+    ) -> Arc<Self> {
+        let first = unix_millis.unsigned_abs() << 20;
+        Arc::new(Self { limits, metrics, inbox, next_flow: AtomicU64::new(first) })
+    }
+
+    pub(crate) fn next_flow(&self) -> FlowId {
+        FlowId(self.next_flow.fetch_add(1, Ordering::Relaxed))
+    }
+}

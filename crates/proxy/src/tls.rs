@@ -1,0 +1,270 @@
+//! Certificates: what this proxy shows, whom it believes.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use landline_region::RegionCode;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::{RegionIdentity, StartError, TlsFiles};
+
+/// Where Debian and its kin keep the authorities they trust.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What a certificate says its holder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Proxy,
+    Relay,
+}
+
+impl Role {
+    /// The DNS name in certificates of the region's authority.
+    pub(crate) fn name(self, region: RegionCode) -> String {
+        match self {
+            Self::Proxy => format!("proxy.{region}.landline.internal"),
+            Self::Relay => format!("relay.{region}.landline.internal"),
+        }
+    }
+}
+
+/// A configuration made from files, made again when they change: a renewed
+/// certificate must reach new connections without a restart.
+pub(crate) struct Reloading<C> {
+    current: ArcSwap<C>,
+    files: Vec<std::path::PathBuf>,
+    changed: std::sync::Mutex<Vec<Option<SystemTime>>>,
+    make: Box<dyn Fn() -> Result<C, StartError> + Send + Sync>,
+}
+
+impl<C> Reloading<C> {
+    fn new(
+        files: Vec<std::path::PathBuf>,
+        make: impl Fn() -> Result<C, StartError> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, StartError> {
+        let changed = std::sync::Mutex::new(modified(&files));
+        let current = ArcSwap::from_pointee(make()?);
+        Ok(Arc::new(Self { current, files, changed, make: Box::new(make) }))
+    }
+
+    pub(crate) fn load(&self) -> Arc<C> {
+        self.current.load_full()
+    }
+
+    /// Reads the files again if one changed. After an error the former
+    /// configuration stays, and the files are tried again at the next change.
+    pub(crate) fn refresh(&self) -> Result<bool, StartError> {
+        let now = modified(&self.files);
+        let mut changed = self.changed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if *changed == now {
+            return Ok(false);
+        }
+        *changed = now;
+        self.current.store(Arc::new((self.make)()?));
+        Ok(true)
+    }
+}
+
+fn modified(files: &[std::path::PathBuf]) -> Vec<Option<SystemTime>> {
+    files
+        .iter()
+        .map(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok())
+        .collect()
+}
+
+/// What clients see on the TLS and WSS listeners. No client certificate is asked.
+pub(crate) fn for_clients(files: &TlsFiles) -> Result<Arc<Reloading<ServerConfig>>, StartError> {
+    let watched = vec![files.certificate.clone(), files.key.clone()];
+    let files = files.clone();
+    Reloading::new(watched, move || {
+        let (chain, key) = read_pair(&files)?;
+        server_builder(&files.certificate)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| pair_error(&files, &error))
+    })
+}
+
+/// What other regions' proxies see: our region's name; they must prove theirs.
+pub(crate) fn for_regions(
+    identity: &RegionIdentity,
+) -> Result<Arc<Reloading<ServerConfig>>, StartError> {
+    let files = watched(identity);
+    let identity = identity.clone();
+    Reloading::new(files, move || {
+        let (chain, key) = read_pair(&identity.files)?;
+        let roots = Arc::new(read_authorities(&identity.authorities)?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| file_error(&identity.authorities, error))?;
+        server_builder(&identity.files.certificate)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(|error| pair_error(&identity.files, &error))
+    })
+}
+
+/// How we connect to proxies of other regions and to our relays.
+pub(crate) fn as_region(
+    identity: &RegionIdentity,
+) -> Result<Arc<Reloading<ClientConfig>>, StartError> {
+    let files = watched(identity);
+    let identity = identity.clone();
+    Reloading::new(files, move || {
+        let (chain, key) = read_pair(&identity.files)?;
+        client_builder(&identity.authorities)?
+            .with_root_certificates(read_authorities(&identity.authorities)?)
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| pair_error(&identity.files, &error))
+    })
+}
+
+/// How we connect to carriers and to clients' TLS addresses.
+pub(crate) fn as_client(extra: Option<&Path>) -> Result<ClientConfig, StartError> {
+    let mut roots = RootCertStore::empty();
+    let system = Path::new(SYSTEM_AUTHORITIES);
+    if system.exists() {
+        // A certificate of the system's that cannot be read is not ours to refuse.
+        let (_added, _ignored) = roots.add_parsable_certificates(
+            CertificateDer::pem_file_iter(system)
+                .map_err(|error| file_error(system, error))?
+                .flatten(),
+        );
+    }
+    if let Some(extra) = extra {
+        roots.roots.extend(read_authorities(extra)?.roots);
+    }
+    Ok(client_builder(system)?.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Fails unless the identity's certificate is the region's own: another region's
+/// would be refused by every peer, one by one, much later.
+pub(crate) fn check_identity(files: &TlsFiles, region: RegionCode) -> Result<(), StartError> {
+    let (chain, _key) = read_pair(files)?;
+    let wanted = Role::Proxy.name(region);
+    let names = chain.first().map(names_in).unwrap_or_default();
+    match names.contains(&wanted) {
+        true => Ok(()),
+        false => Err(StartError::WrongIdentity {
+            path: files.certificate.clone(),
+            wanted,
+            found: if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") },
+        }),
+    }
+}
+
+/// The region whose proxy holds this certificate; `None` unless it names one
+/// region's proxy and no other's.
+pub(crate) fn proxy_region(certificate: &CertificateDer<'_>) -> Option<RegionCode> {
+    let mut regions = names_in(certificate).into_iter().filter_map(|name| {
+        name.strip_prefix("proxy.")?.strip_suffix(".landline.internal")?.parse().ok()
+    });
+    let region = regions.next()?;
+    regions.all(|other: RegionCode| other == region).then_some(region)
+}
+
+fn names_in(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let dns = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(dns).collect()
+}
+
+fn read_pair(
+    files: &TlsFiles,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), StartError> {
+    let chain = read_certificates(&files.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| pem_error(&files.key, &error, "private key"))?;
+    Ok((chain, key))
+}
+
+fn read_authorities(path: &Path) -> Result<RootCertStore, StartError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(path)? {
+        roots.add(certificate).map_err(|error| file_error(path, error))?;
+    }
+    Ok(roots)
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| pem_error(path, &error, "certificate"))?;
+    match certificates.is_empty() {
+        true => Err(file_error(path, "no certificate in PEM form is in this file")),
+        false => Ok(certificates),
+    }
+}
+
+fn server_builder(
+    path: &Path,
+) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>, StartError> {
+    ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| file_error(path, error))
+}
+
+fn client_builder(
+    path: &Path,
+) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, StartError> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| file_error(path, error))
+}
+
+/// Named explicitly: which provider is the process's default is the binary's business.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: std::sync::OnceLock<Arc<CryptoProvider>> = std::sync::OnceLock::new();
+    let provider = PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    Arc::clone(provider)
+}
+
+fn watched(identity: &RegionIdentity) -> Vec<std::path::PathBuf> {
+    vec![
+        identity.files.certificate.clone(),
+        identity.files.key.clone(),
+        identity.authorities.clone(),
+    ]
+}
+
+fn pair_error(files: &TlsFiles, error: &rustls::Error) -> StartError {
+    let problem = match error {
+        rustls::Error::InconsistentKeys(_) => {
+            format!("the key does not belong to the certificate {}", files.certificate.display())
+        }
+        other => other.to_string(),
+    };
+    file_error(&files.key, problem)
+}
+
+fn pem_error(path: &Path, error: &rustls::pki_types::pem::Error, wanted: &str) -> StartError {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::Io(error) if error.kind() == ErrorKind::NotFound => {
+            file_error(path, "there is no such file")
+        }
+        Error::Io(error) => file_error(path, error),
+        Error::NoItemsFound => file_error(path, format!("no {wanted} in PEM form is in this file")),
+        other => file_error(path, format!("the {wanted} cannot be read: {other}")),
+    }
+}
+
+fn file_error(path: &Path, problem: impl ToString) -> StartError {
+    StartError::File { path: path.to_owned(), problem: problem.to_string() }
+}

@@ -1,0 +1,233 @@
+//! Every way out, as the driver sees it: UDP sockets and open connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use landline_sip::{ClientKey, Flow, FlowId, SendTo, Transport};
+use rustc_hash::FxHashMap;
+
+use crate::connect::{Connector, Peer};
+use crate::inbox::{Outbox, write_queue};
+use crate::metrics::Drop as Cause;
+use crate::shared::Shared;
+use crate::udp::UdpListener;
+
+/// A send that went wrong, to be reported to the endpoint.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) key: Option<ClientKey>,
+    pub(crate) to: SendTo,
+}
+
+pub(crate) struct Wire {
+    shared: Arc<Shared>,
+    connector: Arc<Connector>,
+    pub(crate) udp: Vec<UdpListener>,
+    /// Bound addresses of the connection listeners: the local end of what we
+    /// open, so that it is known by the listener of its transport.
+    stream_listeners: Vec<(Transport, SocketAddr)>,
+    inter_region: Option<SocketAddr>,
+    connections: FxHashMap<FlowId, Connection>,
+    opened: FxHashMap<Peer, FlowId>,
+}
+
+struct Connection {
+    outbox: Outbox,
+    /// Whom we opened it to; `None` for a connection that was accepted.
+    peer: Option<Peer>,
+    /// What was sent before a connection of ours was up: it fails with it.
+    unsure: Vec<(Option<ClientKey>, SendTo)>,
+    up: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        connector: Arc<Connector>,
+        udp: Vec<UdpListener>,
+        stream_listeners: Vec<(Transport, SocketAddr)>,
+        inter_region: Option<SocketAddr>,
+    ) -> Self {
+        Self {
+            shared,
+            connector,
+            udp,
+            stream_listeners,
+            inter_region,
+            connections: FxHashMap::default(),
+            opened: FxHashMap::default(),
+        }
+    }
+
+    pub(crate) fn poll_udp(&self, context: &mut Context<'_>) -> Poll<()> {
+        // Each socket must be polled: what is skipped wakes nobody.
+        let ready =
+            self.udp.iter().fold(false, |ready, udp| udp.poll_ready(context).is_ready() | ready);
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    pub(crate) fn flush_udp(&mut self) {
+        for udp in &mut self.udp {
+            udp.flush(&self.shared.metrics);
+        }
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        to: SendTo,
+        bytes: Bytes,
+        key: Option<ClientKey>,
+    ) -> Result<(), Failed> {
+        self.shared.metrics.sent(&bytes);
+        let sent = match &to {
+            SendTo::Flow(flow) if flow.transport == Transport::Udp => {
+                self.send_udp(Some(flow), flow.remote, bytes)
+            }
+            SendTo::Flow(flow) => self.send_over(flow.id, bytes),
+            SendTo::Address { transport: Transport::Udp, addr, .. } => {
+                self.send_udp(None, *addr, bytes)
+            }
+            SendTo::Address { transport, addr, server_name } => {
+                let peer = Peer::Address {
+                    transport: *transport,
+                    addr: *addr,
+                    server_name: server_name.clone(),
+                };
+                self.send_to(peer, &to, bytes, key)
+            }
+            SendTo::Region { region, host, port } => {
+                let peer =
+                    Peer::Region { region: Arc::clone(region), host: host.clone(), port: *port };
+                self.send_to(peer, &to, bytes, key)
+            }
+        };
+        sent.map_err(|cause| {
+            self.shared.metrics.drop(cause);
+            Failed { key, to }
+        })
+    }
+
+    /// By the flow's own listener; for a flow of a former process, by the one
+    /// that is bound to the same address now; else by the first of the family.
+    fn send_udp(&mut self, flow: Option<&Flow>, to: SocketAddr, bytes: Bytes) -> Result<(), Cause> {
+        let own = |udp: &UdpListener| {
+            flow.is_some_and(|flow| udp.id() == flow.id && udp.local() == flow.local)
+        };
+        let same = |udp: &UdpListener| flow.is_some_and(|flow| udp.local() == flow.local);
+        let family = |udp: &UdpListener| udp.local().is_ipv4() == to.is_ipv4();
+        let index = (self.udp.iter().position(own))
+            .or_else(|| self.udp.iter().position(same))
+            .or_else(|| self.udp.iter().position(family))
+            .ok_or(Cause::NoRoute)?;
+        let udp = self.udp.get_mut(index).ok_or(Cause::NoRoute)?;
+        // The socket counted why.
+        udp.send(to, bytes, &self.shared.metrics).map_err(|_| Cause::NoRoute)
+    }
+
+    fn send_over(&mut self, id: FlowId, bytes: Bytes) -> Result<(), Cause> {
+        let connection = self.connections.get(&id).ok_or(Cause::NoFlow)?;
+        if connection.outbox.push(bytes).is_err() {
+            // Its peer does not read: no message is left out silently.
+            self.forget(id);
+            return Err(Cause::SlowReader);
+        }
+        Ok(())
+    }
+
+    fn send_to(
+        &mut self,
+        peer: Peer,
+        to: &SendTo,
+        bytes: Bytes,
+        key: Option<ClientKey>,
+    ) -> Result<(), Cause> {
+        let id = match self.opened.get(&peer) {
+            Some(id) => *id,
+            None => self.open(peer)?,
+        };
+        self.send_over(id, bytes)?;
+        if let Some(connection) = self.connections.get_mut(&id).filter(|known| !known.up) {
+            connection.unsure.push((key, to.clone()));
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, peer: Peer) -> Result<FlowId, Cause> {
+        if self.opened.len() >= self.shared.limits.outgoing_connections {
+            return Err(Cause::OutgoingLimit);
+        }
+        let flow = self.flow_towards(&peer).ok_or(Cause::NoRoute)?;
+        let id = flow.id;
+        let (outbox, written) = write_queue(&self.shared.limits);
+        let connection =
+            Connection { outbox, peer: Some(peer.clone()), unsure: Vec::new(), up: false };
+        self.connections.insert(id, connection);
+        self.opened.insert(peer.clone(), id);
+        tokio::spawn(Arc::clone(&self.connector).run(peer, flow, written));
+        Ok(id)
+    }
+
+    fn flow_towards(&self, peer: &Peer) -> Option<Flow> {
+        let (transport, remote, name) = match peer {
+            Peer::Address { transport, addr, .. } => (*transport, *addr, None),
+            Peer::Region { region, host, port } => {
+                let ip = host.parse().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into());
+                (Transport::Tls, SocketAddr::new(ip, *port), Some(Arc::clone(region)))
+            }
+        };
+        if matches!(transport, Transport::Ws | Transport::Wss) {
+            return None;
+        }
+        let listener = |(kind, local): &&(Transport, SocketAddr)| {
+            *kind == transport && local.is_ipv4() == remote.is_ipv4()
+        };
+        let local = match name {
+            Some(_) => self.inter_region,
+            None => self.stream_listeners.iter().find(listener).map(|(_, local)| *local),
+        };
+        let local = local.unwrap_or_else(|| unspecified(remote));
+        Some(Flow { id: self.shared.next_flow(), transport, local, remote, peer: name })
+    }
+
+    pub(crate) fn accepted(&mut self, id: FlowId, outbox: Outbox) {
+        let connection = Connection { outbox, peer: None, unsure: Vec::new(), up: true };
+        self.connections.insert(id, connection);
+    }
+
+    pub(crate) fn connected(&mut self, id: FlowId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.up = true;
+            connection.unsure = Vec::new();
+        }
+    }
+
+    /// The connection's end. What was sent on one that never came up has failed.
+    pub(crate) fn closed(&mut self, id: FlowId) -> Option<Vec<Failed>> {
+        let connection = self.forget(id)?;
+        let failed = connection.unsure.into_iter().map(|(key, to)| Failed { key, to });
+        Some(failed.collect())
+    }
+
+    /// Closes every connection after what is queued was written.
+    pub(crate) fn close_all(&mut self) {
+        self.connections.clear();
+        self.opened.clear();
+    }
+
+    fn forget(&mut self, id: FlowId) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        if let Some(peer) = &connection.peer {
+            self.opened.remove(peer);
+        }
+        Some(connection)
+    }
+}
+
+fn unspecified(remote: SocketAddr) -> SocketAddr {
+    match remote {
+        SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
+}

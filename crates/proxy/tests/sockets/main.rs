@@ -1,0 +1,11 @@
+//! A whole proxy on loopback, spoken to over real sockets.
+
+mod support;
+
+mod changes;
+mod noise;
+mod regions;
+mod register;
+mod relays;
+mod sipp;
+mod start;

@@ -1,0 +1,216 @@
+//! What is no SIP, too much of it, or too slow: answered or closed, counted.
+
+use std::time::Duration;
+
+use landline_proxy::{Limits, Proxy, ProxyHandle, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Client, World, metric, until};
+
+const STREAMS: [Transport; 4] = [Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
+
+struct Scene {
+    world: World,
+    proxy: ProxyHandle,
+    registry: prometheus::Registry,
+}
+
+impl Scene {
+    async fn new(limits: Limits) -> Self {
+        let world = World::new();
+        let region = world.region("ie1", "acme.test").await;
+        let mut config = region.config();
+        config.limits = limits;
+        let registry = config.registry.clone();
+        let proxy = Proxy::start(config).await.unwrap();
+        Self { world, proxy, registry }
+    }
+
+    async fn connect(&self, transport: Transport) -> Client {
+        let address = self.proxy.address(transport).unwrap();
+        Client::connect(transport, address, &self.world.client_tls()).await
+    }
+
+    fn drops(&self, cause: &str) -> f64 {
+        metric(&self.registry, "sip_drops_total", &[("cause", cause)])
+    }
+
+    /// Whether the proxy still serves.
+    async fn serves(&self) {
+        let response = self.connect(Transport::Udp).await.register("alice", "acme.test", 300).await;
+        assert!(response.starts_with("SIP/2.0 200"), "{response}");
+    }
+}
+
+fn quick() -> Limits {
+    Limits { shutdown: Duration::from_millis(300), ..Limits::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_double_crlf_is_answered_with_one() {
+    let scene = Scene::new(quick()).await;
+    for transport in [Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss] {
+        let mut phone = scene.connect(transport).await;
+        phone.send("\r\n\r\n").await;
+        assert_eq!(phone.receive().await.as_deref(), Some("\r\n"), "{transport}");
+        let response = phone.register("alice", "acme.test", 300).await;
+        assert!(response.starts_with("SIP/2.0 200"), "{transport}: {response}");
+    }
+    let mut phone = scene.connect(Transport::Udp).await;
+    phone.send("\r\n\r\n").await;
+    assert!(phone.is_silent().await);
+    until("the keep-alive is counted", || scene.drops("udp_keep_alive") == 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_ends_a_connection_and_harms_nobody() {
+    let scene = Scene::new(quick()).await;
+    for transport in [Transport::Tcp, Transport::Tls] {
+        let mut stranger = scene.connect(transport).await;
+        stranger.send([0x16, 3, 1, 0, 0xff, 0, 0x80, 0xff, b'\r', b'\n', b'\r', b'\n']).await;
+        while stranger.receive().await.is_some() {}
+    }
+    until("both are counted", || scene.drops("framing") == 2.0).await;
+    let mut stranger = scene.connect(Transport::Udp).await;
+    for garbage in [&[0xff, 0xfe, 0][..], b"\x80\0\0\x01abc", &[0; 1200]] {
+        stranger.send(garbage).await;
+    }
+    until("noise is counted", || {
+        scene.drops("udp_noise") == 2.0 && scene.drops("udp_keep_alive") == 1.0
+    })
+    .await;
+    for transport in [Transport::Ws, Transport::Wss] {
+        let mut stranger = scene.connect(transport).await;
+        stranger.send("no SIP at all").await;
+        stranger.send([0xff, 0xfe, 0xfd]).await;
+        let response = stranger.register("alice", "acme.test", 300).await;
+        assert!(response.starts_with("SIP/2.0 200"), "{transport}: {response}");
+    }
+    scene.serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_request_is_answered_400() {
+    let scene = Scene::new(quick()).await;
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws] {
+        let mut phone = scene.connect(transport).await;
+        let text = phone.text("OPTIONS", "alice", "acme.test", "");
+        let without = text.replace("CSeq: ", "CSeq: nonsense ");
+        phone.send(without).await;
+        let response = phone.receive().await.unwrap();
+        assert!(response.starts_with("SIP/2.0 400"), "{transport}: {response}");
+    }
+    until("they are counted", || metric(&scene.registry, "sip_parse_errors_total", &[]) >= 4.0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_refused_or_ends_the_connection() {
+    let scene = Scene::new(quick()).await;
+    for transport in STREAMS {
+        let mut phone = scene.connect(transport).await;
+        let padding = format!("Subject: {}\r\n", "x".repeat(100 * 1024));
+        let text = phone.text("OPTIONS", "alice", "acme.test", &padding);
+        phone.send(text).await;
+        let answer = phone.receive().await;
+        let fits = answer.as_ref().is_none_or(|answer| answer.starts_with("SIP/2.0 "));
+        assert!(fits, "{transport}: {answer:?}");
+    }
+    until("all are counted", || scene.drops("framing") + scene.drops("oversize") == 4.0).await;
+    let mut phone = scene.connect(Transport::Udp).await;
+    let padding = format!("Subject: {}\r\n", "x".repeat(60 * 1024));
+    let text = phone.text("OPTIONS", "alice", "acme.test", &padding);
+    phone.send(text).await;
+    let answer = phone.receive().await.unwrap();
+    assert!(answer.starts_with("SIP/2.0 4") || answer.starts_with("SIP/2.0 5"), "{answer}");
+    scene.serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_or_half_a_message_is_closed() {
+    let limits = Limits {
+        handshake: Duration::from_millis(300),
+        first_message: Duration::from_millis(300),
+        whole_message: Duration::from_millis(300),
+        ..quick()
+    };
+    let scene = Scene::new(limits).await;
+    let mut silent = scene.connect(Transport::Tcp).await;
+    // Keep-alives alone do not make a client.
+    silent.send("\r\n\r\n").await;
+    assert_eq!(silent.receive().await.as_deref(), Some("\r\n"));
+    assert_eq!(silent.receive().await, None);
+    assert_eq!(scene.drops("silent_connection"), 1.0);
+
+    let mut slow = scene.connect(Transport::Tls).await;
+    assert!(slow.request("OPTIONS", "alice", "acme.test", "").await.starts_with("SIP/2.0 "));
+    slow.send("OPTIONS sip:acme.test SIP/2.0\r\nVia: ").await;
+    assert_eq!(slow.receive().await, None);
+    assert_eq!(scene.drops("unfinished_message"), 1.0);
+
+    let tls = scene.proxy.address(Transport::Tls).unwrap();
+    let mut no_handshake = TcpStream::connect(tls).await.unwrap();
+    assert_eq!(no_handshake.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    until("the handshake is counted", || scene.drops("handshake_timeout") == 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_may_hold_so_many_connections_and_no_more() {
+    let limits = Limits { connections_per_source: 3, ..quick() };
+    let scene = Scene::new(limits).await;
+    let address = scene.proxy.address(Transport::Tcp).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut phone = scene.connect(Transport::Tcp).await;
+        phone.send("\r\n\r\n").await;
+        assert!(phone.receive().await.is_some());
+        held.push(phone);
+    }
+    let mut fourth = TcpStream::connect(address).await.unwrap();
+    assert_eq!(fourth.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    assert_eq!(scene.drops("source_limit"), 1.0);
+    held.pop();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut again = scene.connect(Transport::Tcp).await;
+    again.send("\r\n\r\n").await;
+    assert!(again.receive().await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_closed() {
+    let limits =
+        Limits { write: Duration::from_millis(500), write_queue_octets: 64 * 1024, ..quick() };
+    let scene = Scene::new(limits).await;
+    let address = scene.proxy.address(Transport::Tcp).unwrap();
+    let mut deaf = TcpStream::connect(address).await.unwrap();
+    let mut teller = scene.connect(Transport::Tcp).await;
+    let flood = async {
+        loop {
+            let text = teller.text("OPTIONS", "alice", "acme.test", "");
+            if deaf.write_all(text.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), flood).await.expect("it was never closed");
+    assert!(scene.drops("slow_reader") >= 1.0);
+    scene.serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_without_the_sip_subprotocol_is_refused() {
+    let scene = Scene::new(quick()).await;
+    let address = scene.proxy.address(Transport::Ws).unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: chat\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    until("it is counted", || scene.drops("wrong_subprotocol") == 1.0).await;
+}
