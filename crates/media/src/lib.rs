@@ -1,5 +1,6 @@
 //! One media leg: classify, ICE-lite, DTLS, SRTP, RTP and RTCP, statistics, audio
 
+pub mod audio;
 mod dtls;
 mod ice;
 mod identity;
