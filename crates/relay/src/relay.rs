@@ -202,7 +202,7 @@ fn raise_file_limit() {
 
 /// Keeps the gauges right that change by the passing of time alone.
 async fn keep_house(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
-    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    let mut interval = tokio::time::interval(Duration::from_millis(500));
     loop {
         tokio::select! {
             _ = interval.tick() => shared.report_ports(Instant::now()),

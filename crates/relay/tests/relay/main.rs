@@ -1,0 +1,8 @@
+//! A relay on loopback: real UDP, real mutual TLS.
+
+mod control;
+mod limits;
+mod recording;
+mod relaying;
+mod start;
+mod support;

@@ -1,0 +1,196 @@
+//! What the tap hands to the recorder, and when.
+
+use std::sync::{Arc, Mutex};
+
+use crate::support::proxy::{close, describe};
+use crate::support::{A, B, Phone, Proxy, TestRelay, local, relay_with, rtp, spec, until};
+use landline_control::{DtlsRole, LegId, Op, Outcome, PayloadType, Protocol, Recorded};
+use landline_media::Component;
+use landline_region::{CallSid, RecordingSid};
+use landline_relay::{Full, RecordingSink, RecordingStart};
+use tokio::sync::oneshot;
+
+/// Keeps what it is given, up to a limit, and stores it when it is told.
+#[derive(Default)]
+struct Keeper {
+    state: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    starts: Vec<RecordingStart>,
+    described: Vec<(LegId, String)>,
+    frames: Vec<(LegId, u32, Vec<u8>)>,
+    refused: u64,
+    room: usize,
+    finishing: Vec<oneshot::Sender<Recorded>>,
+}
+
+impl Keeper {
+    fn with_room(room: usize) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new(Kept { room, ..Kept::default() }) })
+    }
+
+    fn frames(&self) -> usize {
+        self.state.lock().unwrap().frames.len()
+    }
+
+    fn store_all(&self) {
+        let mut state = self.state.lock().unwrap();
+        let stored = state.frames.len() as u64;
+        let expected = stored + state.refused;
+        let sid = state.starts[0].sid;
+        for waiting in state.finishing.drain(..) {
+            let recorded = Recorded { sid, expected_packets: expected, stored_packets: stored };
+            waiting.send(recorded).unwrap();
+        }
+    }
+}
+
+impl RecordingSink for Keeper {
+    fn start(&self, start: RecordingStart) -> Result<(), Full> {
+        self.state.lock().unwrap().starts.push(start);
+        Ok(())
+    }
+
+    fn payload_types(
+        &self,
+        _recording: RecordingSid,
+        leg: LegId,
+        types: &[PayloadType],
+    ) -> Result<(), Full> {
+        let names: Vec<_> = types.iter().map(|kind| kind.encoding.as_str()).collect();
+        self.state.lock().unwrap().described.push((leg, names.join(",")));
+        Ok(())
+    }
+
+    fn frame(
+        &self,
+        _recording: RecordingSid,
+        leg: LegId,
+        at_ms: u32,
+        packet: &[u8],
+    ) -> Result<(), Full> {
+        let mut state = self.state.lock().unwrap();
+        if state.frames.len() >= state.room {
+            state.refused += 1;
+            return Err(Full);
+        }
+        state.frames.push((leg, at_ms, packet.to_vec()));
+        Ok(())
+    }
+
+    fn finish(&self, _recording: RecordingSid) -> oneshot::Receiver<Recorded> {
+        let (sender, receiver) = oneshot::channel();
+        self.state.lock().unwrap().finishing.push(sender);
+        receiver
+    }
+}
+
+struct Call {
+    relay: TestRelay,
+    proxy: Proxy,
+    a: Phone,
+    b: Phone,
+}
+
+async fn recorded_call(keeper: &Arc<Keeper>) -> Call {
+    let sink = Arc::clone(keeper);
+    let relay = relay_with(|config| config.recordings = Some(sink)).await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let legs = [(A, spec(Protocol::Sdes)), (B, spec(Protocol::Rtp))];
+    let locals = proxy.recorded(1, 99, &legs).await;
+    let (at_a, at_b) = (local(&locals, A), local(&locals, B));
+    let (mut a, mut b) = (Phone::new(Protocol::Sdes).await, Phone::new(Protocol::Rtp).await);
+    a.learn(&at_a, DtlsRole::Server).await;
+    b.learn(&at_b, DtlsRole::Server).await;
+    let ops = vec![
+        describe(A, a.describe(&at_a, DtlsRole::Server)),
+        describe(B, b.describe(&at_b, DtlsRole::Server)),
+        Op::Join(A, B),
+    ];
+    proxy.changed(1, ops).await;
+    Call { relay, proxy, a, b }
+}
+
+impl Call {
+    async fn talk(&mut self, from: u16, packets: u16) {
+        for n in from..from + packets {
+            self.a.say(Component::Rtp, &rtp(0xa, n)).await;
+            assert_eq!(self.b.hear().await.packet, rtp(0xa, n));
+            self.b.say(Component::Rtp, &rtp(0xb, n)).await;
+            assert_eq!(self.a.hear().await.packet, rtp(0xb, n));
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_legs_plain_packets_are_recorded_from_the_answer_on() {
+    let keeper = Keeper::with_room(1000);
+    let mut call = recorded_call(&keeper).await;
+    call.talk(1, 3).await;
+    assert_eq!(keeper.frames(), 0, "early media is not recorded");
+    call.proxy.changed(1, vec![Op::Record]).await;
+    call.talk(10, 5).await;
+    until(|| keeper.frames() == 10).await;
+    let asked = call.proxy.ask(close(1)).await;
+    until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
+    assert_eq!(call.relay.handle.sessions(), 0, "the shard does not wait for the store");
+    keeper.store_all();
+    let Outcome::Closed { recording, legs } = call.proxy.outcome(asked).await else { panic!() };
+    let sid = RecordingSid::from_u128(99);
+    let expected = Recorded { sid, expected_packets: 10, stored_packets: 10 };
+    assert_eq!((recording, legs.len()), (Some(expected), 2));
+
+    let state = keeper.state.lock().unwrap();
+    assert_eq!(state.starts.len(), 1);
+    assert_eq!((state.starts[0].sid, state.starts[0].call), (sid, CallSid::from_u128(1)));
+    assert_eq!(state.described, [(A, "PCMU".to_owned()), (B, "PCMU".to_owned())]);
+    for (n, pair) in (10..).zip(state.frames.chunks(2)) {
+        assert_eq!((pair[0].0, &pair[0].2), (A, &rtp(0xa, n)), "in the clear");
+        assert_eq!((pair[1].0, &pair[1].2), (B, &rtp(0xb, n)));
+        assert!(pair[0].1 <= pair[1].1 && pair[1].1 < 10_000);
+    }
+}
+
+#[tokio::test]
+async fn a_full_recorder_loses_frames_that_are_counted_and_the_call_goes_on() {
+    let keeper = Keeper::with_room(4);
+    let mut call = recorded_call(&keeper).await;
+    call.proxy.changed(1, vec![Op::Record]).await;
+    call.talk(1, 5).await;
+    call.relay.metric_reaches("recording_drops_total", None, 6.0).await;
+    assert_eq!(call.relay.metric("recording_frames_total", None), 10.0);
+    let asked = call.proxy.ask(close(1)).await;
+    until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
+    keeper.store_all();
+    let Outcome::Closed { recording, .. } = call.proxy.outcome(asked).await else { panic!() };
+    let recorded = recording.unwrap();
+    assert_eq!((recorded.expected_packets, recorded.stored_packets), (10, 4));
+}
+
+#[tokio::test]
+async fn a_recorder_that_dies_leaves_a_count_of_what_is_missing() {
+    let keeper = Keeper::with_room(1000);
+    let mut call = recorded_call(&keeper).await;
+    call.proxy.changed(1, vec![Op::Record]).await;
+    call.talk(1, 2).await;
+    let asked = call.proxy.ask(close(1)).await;
+    until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
+    keeper.state.lock().unwrap().finishing.clear();
+    let Outcome::Closed { recording, .. } = call.proxy.outcome(asked).await else { panic!() };
+    let recorded = recording.unwrap();
+    assert_eq!((recorded.expected_packets, recorded.stored_packets), (4, 0));
+}
+
+#[tokio::test]
+async fn a_session_whose_proxy_is_gone_has_its_recording_finished() {
+    let keeper = Keeper::with_room(1000);
+    let mut call = recorded_call(&keeper).await;
+    call.proxy.changed(1, vec![Op::Record]).await;
+    call.talk(1, 2).await;
+    drop(call.proxy);
+    until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
+    keeper.store_all();
+    call.relay.handle.shutdown().await;
+}
