@@ -234,7 +234,9 @@ impl Shard {
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.pop_due(now) {
+        // Those that are set anew for now wait for the next round.
+        for _ in 0..self.timers.len() {
+            let Some(timer) = self.timers.pop_due(now) else { return };
             if !is_set(&self.legs, &timer) {
                 continue;
             }

@@ -141,6 +141,8 @@ impl Shard {
             if let Some(leg) = self.legs.get_mut(slot) {
                 leg.machine.open_latch(now);
             }
+            self.drain_outputs(slot);
+            self.reschedule(slot);
         }
         if self.session(session)?.tap.is_some() {
             self.record_leg(session, slot_a);
