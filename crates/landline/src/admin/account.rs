@@ -1,0 +1,106 @@
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use landline_call::directory::AccountEntry;
+use landline_call::tenancy::Account;
+use landline_region::RegionCode;
+use landline_store::{AccountChange, NewAccount, Store, StoreError, directory};
+use serde_json::{Value, json};
+
+use super::Place;
+use crate::cli::{AccountPolicies, AccountVerb};
+use crate::open;
+use crate::output::{Style, Table, card};
+
+pub async fn run(place: &Place, verb: AccountVerb, style: Style) -> Result<String> {
+    match verb {
+        AccountVerb::Create { name, domain, region, contracting_entity, policies } => {
+            let config = place.config_of(region, &format!("account {domain}"))?;
+            let store = open::store(config).await?;
+            let entity =
+                contracting_entity.unwrap_or_else(|| config.region.contracting_entity.clone());
+            let new = NewAccount {
+                contracting_entity: Some(entity),
+                ..with(policies, name, domain, region)
+            };
+            Ok(card(&shown(&create(place, &store, &new).await?), style))
+        }
+        AccountVerb::List => {
+            let mut rows = Vec::new();
+            for (_, store) in place.stores().await? {
+                rows.extend(store.account_list().await?.iter().map(shown));
+            }
+            let columns =
+                ["domain", "name", "home_region", "recording", "encryption", "edge_policy", "sid"];
+            Ok(Table::new(&columns, rows, "no accounts").render(style))
+        }
+        AccountVerb::Show { account } => {
+            let home = place.home(&account).await?;
+            let account = home.store.account_find(&home.domain).await?;
+            Ok(card(&shown(&account), style))
+        }
+        AccountVerb::Set { account, policies } => {
+            let home = place.home(&account).await?;
+            let change = AccountChange {
+                edge_policy: policies.edge_policy,
+                recording: policies.recording,
+                encryption: policies.encryption,
+            };
+            let account = home.store.account_set(home.account, &change).await?;
+            enter(place.directory_file(), &account)?;
+            Ok(card(&shown(&account), style))
+        }
+    }
+}
+
+/// Writes the account into its home region's database, then its domain and
+/// home into the directory.
+async fn create(place: &Place, store: &Store, new: &NewAccount) -> Result<Account> {
+    if let Some(entry) = place.directory()?.account(&new.domain) {
+        return Err(StoreError::Conflict {
+            what: format!("domain {}", new.domain),
+            next: format!("account {} of region {} has it", entry.sid, entry.home_region),
+        }
+        .into());
+    }
+    let account = store.account_create(new).await?;
+    enter(place.directory_file(), &account)?;
+    Ok(account)
+}
+
+/// The directory's entry follows the account.
+pub fn enter(snapshot: &Path, account: &Account) -> Result<()> {
+    let entry = AccountEntry {
+        sid: account.sid,
+        home_region: account.home_region,
+        edge_policy: account.edge_policy,
+    };
+    directory::account_add(snapshot, &account.domain, entry).with_context(|| {
+        format!(
+            "account {} is in its home region's database, but not in the directory",
+            account.sid
+        )
+    })
+}
+
+fn with(policies: AccountPolicies, name: String, domain: String, region: RegionCode) -> NewAccount {
+    NewAccount {
+        edge_policy: policies.edge_policy.unwrap_or_default(),
+        recording: policies.recording.unwrap_or_default(),
+        encryption: policies.encryption.unwrap_or_default(),
+        ..NewAccount::new(name, domain, region)
+    }
+}
+
+fn shown(account: &Account) -> Value {
+    json!({
+        "sid": account.sid.to_string(),
+        "name": account.name.expose(),
+        "domain": account.domain,
+        "home_region": account.home_region.to_string(),
+        "edge_policy": account.edge_policy.name(),
+        "recording": account.recording.name(),
+        "encryption": account.encryption.name(),
+        "contracting_entity": account.contracting_entity,
+    })
+}

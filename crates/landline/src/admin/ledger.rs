@@ -1,0 +1,7 @@
+pub async fn run(
+    _: &super::Place,
+    _: crate::cli::LedgerVerb,
+    _: crate::output::Style,
+) -> anyhow::Result<String> {
+    anyhow::bail!("not built yet")
+}

@@ -1,0 +1,54 @@
+//! Commands that administer regions, beside their running processes: those
+//! see a change in the database or the directory within a second.
+
+mod account;
+mod calls;
+mod ledger;
+mod number;
+mod place;
+mod recording;
+mod region;
+mod secret;
+mod trunk;
+mod user;
+
+use anyhow::Result;
+
+use crate::cli::{
+    AccountVerb, CallsVerb, LedgerVerb, NumberVerb, RecordingVerb, RegionVerb, TrunkVerb, UserVerb,
+    Where,
+};
+use crate::output::{Style, say};
+
+pub use account::enter as enter_in_directory;
+pub use place::{Nowhere, Place};
+pub use secret::{digest_secrets, generate as generate_password};
+
+/// What a command wants done.
+pub enum Task {
+    Region(RegionVerb),
+    Account(AccountVerb),
+    User(UserVerb),
+    Number(NumberVerb),
+    Trunk(TrunkVerb),
+    Calls(CallsVerb),
+    Recording(RecordingVerb),
+    Ledger(LedgerVerb),
+}
+
+/// Carries out one command and prints its answer.
+pub async fn run(place: &Where, task: Task) -> Result<()> {
+    let style = Style::detect(place.json);
+    let place = Place::open(place)?;
+    let answer = match task {
+        Task::Region(verb) => region::run(&place, verb, style).await,
+        Task::Account(verb) => account::run(&place, verb, style).await,
+        Task::User(verb) => user::run(&place, verb, style).await,
+        Task::Number(verb) => number::run(&place, verb, style).await,
+        Task::Trunk(verb) => trunk::run(&place, verb, style).await,
+        Task::Calls(verb) => calls::run(&place, verb, style).await,
+        Task::Recording(verb) => recording::run(&place, verb, style).await,
+        Task::Ledger(verb) => ledger::run(&place, verb, style).await,
+    }?;
+    Ok(say(&answer)?)
+}

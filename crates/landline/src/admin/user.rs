@@ -1,0 +1,85 @@
+use anyhow::Result;
+use landline_call::tenancy::User;
+use landline_region::Personal;
+use landline_store::{NewUser, UserChange};
+use serde_json::{Value, json};
+
+use super::place::{Home, Place};
+use super::secret;
+use crate::cli::{UserArgs, UserChanges, UserVerb};
+use crate::output::{Style, Table, card};
+
+pub async fn run(place: &Place, verb: UserVerb, style: Style) -> Result<String> {
+    match verb {
+        UserVerb::Add { account, user, args } => {
+            add(&place.home(&account).await?, user, args, style).await
+        }
+        UserVerb::Set { account, user, changes } => {
+            set(&place.home(&account).await?, &user, changes, style).await
+        }
+        UserVerb::List { account } => {
+            let home = place.home(&account).await?;
+            let users = home.store.user_list(home.account).await?;
+            let rows = users.iter().map(|user| shown(user, &home.domain)).collect();
+            let columns = ["user", "number", "media", "recording", "uri", "sid"];
+            Ok(Table::new(&columns, rows, "no users").render(style))
+        }
+        UserVerb::Remove { account, user } => {
+            let home = place.home(&account).await?;
+            let gone = home.store.user_find(home.account, &user).await?;
+            home.store.user_remove(home.account, &user).await?;
+            Ok(card(&json!({ "removed": gone.sid.to_string() }), style))
+        }
+    }
+}
+
+async fn add(home: &Home, name: String, args: UserArgs, style: Style) -> Result<String> {
+    let (password, made) = match args.password {
+        Some(password) => (password, false),
+        None => (secret::generate()?, true),
+    };
+    let new = NewUser {
+        digest: secret::digest_secrets(&name, &home.domain, &password),
+        name: Personal::new(name),
+        number: args.number.map(Personal::new),
+        media: args.media,
+        recording: args.recording,
+    };
+    let user = home.store.user_add(home.account, &new).await?;
+    Ok(card(&with_password(shown(&user, &home.domain), made.then_some(password)), style))
+}
+
+async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Result<String> {
+    let made = changes.new_password.then(secret::generate).transpose()?;
+    // The digest is over the name as it was given, not as it is typed here.
+    let known = home.store.user_find(home.account, user).await?;
+    let password = changes.password.as_ref().or(made.as_ref());
+    let change = UserChange {
+        digest: password
+            .map(|password| secret::digest_secrets(known.name.expose(), &home.domain, password)),
+        number: changes.number.map(|change| change.0.map(Personal::new)),
+        media: changes.media,
+        recording: changes.recording.map(|change| change.0),
+    };
+    let user = home.store.user_set(home.account, user, &change).await?;
+    Ok(card(&with_password(shown(&user, &home.domain), made), style))
+}
+
+/// A generated password is shown here and never again: only its digest is kept.
+fn with_password(mut shown: Value, password: Option<String>) -> Value {
+    if let (Some(fields), Some(password)) = (shown.as_object_mut(), password) {
+        fields.insert("password".to_owned(), Value::String(password));
+    }
+    shown
+}
+
+fn shown(user: &User, domain: &str) -> Value {
+    json!({
+        "sid": user.sid.to_string(),
+        "user": user.name.expose(),
+        "uri": format!("sip:{}@{domain}", user.name.expose()),
+        "number": user.number.as_ref().map(Personal::expose),
+        "media": user.media.name(),
+        "recording": user.recording.map(|policy| policy.name()),
+    })
+}

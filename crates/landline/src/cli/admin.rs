@@ -1,0 +1,349 @@
+//! Commands that administer a region, beside its running processes.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use landline_call::tenancy::{
+    EdgePolicy, EncryptionPolicy, MediaPolicy, RecordingPolicy, TrunkAddress, is_e164,
+};
+use landline_region::{CallSid, Jurisdiction, RecordingSid, RegionCode};
+
+use crate::config::HostPort;
+
+/// Which region's data a command works on, and how it answers.
+#[derive(Debug, Clone, Args)]
+pub struct Where {
+    /// One region's configuration.
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "data")]
+    pub config: Option<PathBuf>,
+    /// A demo's directory, with the configurations of its regions.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+    /// Print JSON with stable keys.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RegionVerb {
+    List,
+    /// Enter a region into the directory, or change its entry.
+    Add {
+        code: RegionCode,
+        /// The law it stands under: a country code, as IE.
+        #[arg(long, value_name = "CC")]
+        jurisdiction: Jurisdiction,
+        /// Where its proxies take other regions' calls; may be repeated.
+        #[arg(long = "proxy", value_name = "HOST:PORT", required = true)]
+        proxies: Vec<HostPort>,
+        /// Where its clients connect, as sip:sip.ie1.example:5061;transport=tls.
+        #[arg(long, value_name = "URI")]
+        public_uri: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AccountVerb {
+    /// Create an account; its home region is the admin's choice and stays.
+    Create {
+        name: String,
+        /// Its SIP domain, as acme.example.
+        #[arg(long, value_parser = domain)]
+        domain: String,
+        /// Its home region.
+        #[arg(long, value_name = "CODE")]
+        region: RegionCode,
+        /// Who the customer's contract is with, instead of the region's entity.
+        #[arg(long, value_name = "NAME")]
+        contracting_entity: Option<String>,
+        #[command(flatten)]
+        policies: AccountPolicies,
+    },
+    List,
+    Show {
+        #[arg(help = ACCOUNT)]
+        account: String,
+    },
+    Set {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        #[command(flatten)]
+        policies: AccountPolicies,
+    },
+}
+
+const ACCOUNT: &str = "Its sid or its SIP domain";
+
+#[derive(Debug, Clone, Args)]
+pub struct AccountPolicies {
+    /// What other regions' proxies do with its requests: forward, redirect or refuse.
+    #[arg(long, value_name = "POLICY")]
+    pub edge_policy: Option<EdgePolicy>,
+    /// Which calls are recorded: off or all.
+    #[arg(long = "record", value_name = "POLICY")]
+    pub recording: Option<RecordingPolicy>,
+    /// Whether apps must encrypt media: required or optional.
+    #[arg(long, value_name = "POLICY")]
+    pub encryption: Option<EncryptionPolicy>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserVerb {
+    Add {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        /// The user part of its SIP address.
+        #[arg(value_parser = user_name)]
+        user: String,
+        #[command(flatten)]
+        args: UserArgs,
+    },
+    Set {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        user: String,
+        #[command(flatten)]
+        changes: UserChanges,
+    },
+    List {
+        #[arg(help = ACCOUNT)]
+        account: String,
+    },
+    Remove {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        user: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct UserArgs {
+    /// Generated and printed once when left out.
+    #[arg(long, value_parser = password)]
+    pub password: Option<String>,
+    /// An E.164 number that leads to the user.
+    #[arg(long, value_name = "E164", value_parser = e164)]
+    pub number: Option<String>,
+    /// How its media is protected: auto, rtp, sdes, dtls or webrtc.
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    pub media: MediaPolicy,
+    /// Overrides the account's policy: off or all.
+    #[arg(long = "record", value_name = "POLICY")]
+    pub recording: Option<RecordingPolicy>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+pub struct UserChanges {
+    #[arg(long, value_parser = password)]
+    pub password: Option<String>,
+    /// Replace the password by a generated one, printed once.
+    #[arg(long, conflicts_with = "password")]
+    pub new_password: bool,
+    /// The E.164 number that leads to the user, or none.
+    #[arg(long, value_name = "E164|none", value_parser = number_change)]
+    pub number: Option<NumberChange>,
+    #[arg(long, value_name = "POLICY")]
+    pub media: Option<MediaPolicy>,
+    /// off, all, or account to follow the account's policy.
+    #[arg(long = "record", value_name = "POLICY", value_parser = recording_override)]
+    pub recording: Option<RecordingOverride>,
+}
+
+/// A user's number, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NumberChange(pub Option<String>);
+
+/// A user's own recording policy, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordingOverride(pub Option<RecordingPolicy>);
+
+#[derive(Debug, Subcommand)]
+pub enum NumberVerb {
+    Add {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        #[arg(value_name = "E164", value_parser = e164)]
+        number: String,
+        /// Where it leads: user:NAME or trunk:NAME.
+        #[arg(long, value_name = "TARGET")]
+        to: NumberTargetArg,
+    },
+    List {
+        #[arg(help = ACCOUNT)]
+        account: String,
+    },
+    Remove {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        #[arg(value_name = "E164", value_parser = e164)]
+        number: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NumberTargetArg {
+    User(String),
+    Trunk(String),
+}
+
+impl FromStr for NumberTargetArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("user", name)) if !name.is_empty() => Ok(Self::User(name.to_owned())),
+            Some(("trunk", name)) if !name.is_empty() => Ok(Self::Trunk(name.to_owned())),
+            _ => Err("wanted user:NAME or trunk:NAME".to_owned()),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TrunkVerb {
+    Add {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        #[arg(value_parser = trunk_name)]
+        name: String,
+        #[command(flatten)]
+        args: TrunkArgs,
+    },
+    List {
+        #[arg(help = ACCOUNT)]
+        account: String,
+    },
+    Remove {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TrunkArgs {
+    /// Where calls go, as udp:carrier.example:5060.
+    #[arg(long, value_name = "TRANSPORT:HOST:PORT")]
+    pub send_to: TrunkAddress,
+    /// Who may send calls in; may be repeated. Nobody when left out.
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    pub accept_from: Vec<IpNet>,
+    /// How its media is protected: auto, rtp, sdes, dtls or webrtc.
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    pub media: MediaPolicy,
+    /// For the carrier's digest challenge.
+    #[arg(long, requires = "password")]
+    pub username: Option<String>,
+    #[arg(long, requires = "username")]
+    pub password: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CallsVerb {
+    /// The newest first.
+    List {
+        /// Only this account's: a sid or a SIP domain.
+        account: Option<String>,
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+    },
+    Show {
+        call: CallSid,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RecordingVerb {
+    /// The newest first.
+    List {
+        /// Only this account's: a sid or a SIP domain.
+        account: Option<String>,
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: u32,
+    },
+    /// Open, check and write a recording as a two-channel WAV file.
+    Export {
+        recording: RecordingSid,
+        #[arg(value_name = "FILE.wav")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LedgerVerb {
+    /// Read the journal and hold it against the database: opened = closed + open.
+    Check,
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let labels_fine = text.split('.').all(|label| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    });
+    match labels_fine && text.contains('.') && text.len() <= 253 {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("wanted a DNS name of two labels or more, as acme.example".to_owned()),
+    }
+}
+
+/// RFC 3261 §25.1: the user part without escapes, so that it prints as it is.
+fn user_name(text: &str) -> Result<String, String> {
+    let fine = (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!~*'&=+$".contains(&b));
+    match fine && !is_e164(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("wanted 1 to 64 letters, digits or -_.!~*'&=+$, and no E.164 number".to_owned())
+        }
+    }
+}
+
+fn trunk_name(text: &str) -> Result<String, String> {
+    let fine = (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    fine.then(|| text.to_owned())
+        .ok_or_else(|| "wanted 1 to 63 letters, digits, `-`, `_` or `.`".to_owned())
+}
+
+fn e164(text: &str) -> Result<String, String> {
+    match is_e164(text) {
+        true => Ok(text.to_owned()),
+        false => Err("wanted an E.164 number: + and 3 to 15 digits, as +35312345678".to_owned()),
+    }
+}
+
+fn password(text: &str) -> Result<String, String> {
+    match (8..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+        true => Ok(text.to_owned()),
+        false => Err("wanted 8 to 128 characters".to_owned()),
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let single = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(single)
+        .ok_or_else(|| "wanted an address or a network, as 192.0.2.0/24".to_owned())
+}
+
+fn number_change(text: &str) -> Result<NumberChange, String> {
+    match text {
+        "none" => Ok(NumberChange(None)),
+        _ => e164(text).map(|number| NumberChange(Some(number))),
+    }
+}
+
+fn recording_override(text: &str) -> Result<RecordingOverride, String> {
+    match text {
+        "account" => Ok(RecordingOverride(None)),
+        _ => text
+            .parse()
+            .map(|policy| RecordingOverride(Some(policy)))
+            .map_err(|_| "wanted off, all or account".to_owned()),
+    }
+}

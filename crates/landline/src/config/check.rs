@@ -1,0 +1,228 @@
+//! What a configuration must be beyond its syntax.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::load::Finding;
+use super::{Config, Problem, Proxy, Regions, Relay};
+
+/// What a role wants of the files that the configuration names.
+pub trait CheckFiles {
+    /// Names every certificate, key or authority that cannot be read.
+    fn missing_files(&self) -> Vec<Problem>;
+}
+
+impl CheckFiles for Config {
+    fn missing_files(&self) -> Vec<Problem> {
+        let mut config = self.clone();
+        let read_at_start = |key: &str| {
+            key.ends_with("ca") || key.ends_with(".certificate") || key.ends_with(".key")
+        };
+        config
+            .paths_mut()
+            .into_iter()
+            .filter(|(key, _)| read_at_start(key))
+            .filter_map(|(key, path)| unreadable(key, path))
+            .collect()
+    }
+}
+
+fn unreadable(key: &str, path: &Path) -> Option<Problem> {
+    let error = std::fs::File::open(path).err()?;
+    let text = format!(
+        "{key}: {} cannot be read: {error}; `landline pki init` makes a set for trying out",
+        path.display()
+    );
+    Some(Problem { line: None, text })
+}
+
+pub(super) fn config(config: &Config) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    if config.region.contracting_entity.trim().is_empty() {
+        findings.add("region.contracting_entity", "wanted a name, as `Landline Ireland Ltd`");
+    }
+    at_least_one("database.retention_days", config.database.retention_days, &mut findings);
+    if config.proxy.is_none() && config.relay.is_none() {
+        findings.add("region", "neither [proxy] nor [relay] follows: there is nothing to run");
+    }
+    if let Some(proxy) = &config.proxy {
+        check_proxy(proxy, &mut findings);
+    }
+    if let Some(relay) = &config.relay {
+        check_relay(relay, &mut findings);
+    }
+    check_sockets(config, &mut findings);
+    if config.telemetry.log_level.parse::<tracing_subscriber::filter::Targets>().is_err() {
+        findings.add(
+            "telemetry.log_level",
+            "wanted off, error, warn, info, debug or trace, or a list by module, as `info,landline_proxy=debug`",
+        );
+    }
+    findings.0
+}
+
+pub(super) fn against_regions(config: &Config, regions: &Regions) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let code = config.region.code;
+    match regions.find(code) {
+        None => findings.add(
+            "region.code",
+            format!(
+                "{code} is not in {}; known there: {}",
+                config.directory.regions.display(),
+                regions
+                    .regions
+                    .iter()
+                    .map(|item| item.code.to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        ),
+        Some(item) if item.jurisdiction != config.region.jurisdiction => findings.add(
+            "region.jurisdiction",
+            format!(
+                "{} here, {} in {}; a region stands under one law",
+                config.region.jurisdiction,
+                item.jurisdiction,
+                config.directory.regions.display()
+            ),
+        ),
+        Some(_) => {}
+    }
+    findings.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, key: impl Into<String>, text: impl Into<String>) {
+        self.0.push((key.into(), text.into()));
+    }
+}
+
+fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
+    check_name("proxy.name", &proxy.name, findings);
+    if proxy.listen.is_empty() {
+        findings.add("proxy.listen", "wanted at least one [[proxy.listen]]");
+    }
+    for (index, listen) in proxy.listen.iter().enumerate() {
+        if listen.transport.is_secure() && proxy.tls.is_none() {
+            let text = format!("{} needs [proxy.tls] with certificate and key", listen.transport);
+            findings.add(format!("proxy.listen[{index}].transport"), text);
+        }
+        if listen.address.0.ip().is_unspecified() && listen.advertise.is_none() {
+            let text = "every address of the machine: `advertise = \"HOST:PORT\"` must say what peers are told";
+            findings.add(format!("proxy.listen[{index}].address"), text);
+        }
+    }
+    if proxy.inter_region.address.0.ip().is_unspecified() && proxy.inter_region.advertise.is_none()
+    {
+        let text = "every address of the machine: `advertise = \"HOST:PORT\"` must say where other regions connect";
+        findings.add("proxy.inter_region.address", text);
+    }
+    if proxy.relays.is_empty() {
+        findings.add("proxy.relays", "wanted at least one [[proxy.relays]]: calls need a relay");
+    }
+    for (index, link) in proxy.relays.iter().enumerate() {
+        check_name(&format!("proxy.relays[{index}].name"), &link.name, findings);
+        if proxy.relays[..index].iter().any(|earlier| earlier.name == link.name) {
+            findings
+                .add(format!("proxy.relays[{index}].name"), "another relay has this name already");
+        }
+    }
+    let registrar = &proxy.registrar;
+    let ordered = registrar.min_expires_seconds <= registrar.default_expires_seconds
+        && registrar.default_expires_seconds <= registrar.max_expires_seconds;
+    if registrar.min_expires_seconds == 0 || !ordered {
+        findings.add(
+            "proxy.registrar",
+            "wanted 0 < min_expires_seconds ≤ default_expires_seconds ≤ max_expires_seconds",
+        );
+    }
+    at_least_one(
+        "proxy.registrar.max_contacts_per_user",
+        registrar.max_contacts_per_user,
+        findings,
+    );
+    at_least_one("proxy.limits.max_calls", proxy.limits.max_calls, findings);
+    at_least_one("proxy.limits.max_connections", proxy.limits.max_connections, findings);
+    at_least_one("proxy.limits.ring_timeout_seconds", proxy.limits.ring_timeout_seconds, findings);
+}
+
+fn check_relay(relay: &Relay, findings: &mut Findings) {
+    check_name("relay.name", &relay.name, findings);
+    if relay.media.is_empty() {
+        findings.add("relay.media", "wanted at least one [[relay.media]] with an address");
+    }
+    for (index, media) in relay.media.iter().enumerate() {
+        if media.address.is_unspecified() && media.advertise.is_none() {
+            let text = "every address of the machine: `advertise = \"IP\"` must say what SDP names";
+            findings.add(format!("relay.media[{index}].address"), text);
+        }
+        if media.advertise.is_some_and(|ip| ip.is_ipv4() != media.address.is_ipv4()) {
+            let text = "wanted an address of the same family as `address`";
+            findings.add(format!("relay.media[{index}].advertise"), text);
+        }
+    }
+    if relay.shards > 256 {
+        findings.add("relay.shards", "wanted 0 (one for each processor) to 256");
+    }
+    at_least_one("relay.limits.max_sessions", relay.limits.max_sessions, findings);
+    at_least_one("relay.timeouts.media_seconds", relay.timeouts.media_seconds, findings);
+}
+
+/// Names stand in records and metrics.
+fn check_name(key: &str, name: &str, findings: &mut Findings) {
+    let fine = (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    if !fine {
+        findings.add(key, format!("`{name}` is no name: wanted 1 to 63 letters, digits, `-`, `.` or `_`, as `ie1-proxy-1`"));
+    }
+}
+
+fn at_least_one(key: &str, value: u32, findings: &mut Findings) {
+    if value == 0 {
+        findings.add(key, "wanted 1 or more");
+    }
+}
+
+/// No two sockets of this file may want the same port.
+fn check_sockets(config: &Config, findings: &mut Findings) {
+    let mut taken: Vec<(String, bool, SocketAddr)> = Vec::new();
+    let mut take = |key: String, udp: bool, address: SocketAddr| {
+        let clash = taken.iter().find(|(_, other_udp, other)| {
+            *other_udp == udp
+                && other.port() == address.port()
+                && (other.ip() == address.ip()
+                    || other.ip().is_unspecified()
+                    || address.ip().is_unspecified())
+        });
+        if let Some((other, ..)) = clash {
+            findings
+                .add(&key, format!("{address} is taken by {other}; each needs a port of its own"));
+        }
+        let in_media_range = config
+            .relay
+            .as_ref()
+            .filter(|relay| udp && relay.ports.contains(address.port()))
+            .map(|relay| relay.ports);
+        if let Some(range) = in_media_range {
+            findings.add(&key, format!("port {} lies within relay.ports {range}", address.port()));
+        }
+        taken.push((key, udp, address));
+    };
+    if let Some(proxy) = &config.proxy {
+        for (index, listen) in proxy.listen.iter().enumerate() {
+            let udp = listen.transport == super::Transport::Udp;
+            take(format!("proxy.listen[{index}].address"), udp, listen.address.0);
+        }
+        take("proxy.inter_region.address".to_owned(), false, proxy.inter_region.address.0);
+    }
+    if let Some(relay) = &config.relay {
+        take("relay.control".to_owned(), false, relay.control.0);
+    }
+    if let Some(address) = config.telemetry.address {
+        take("telemetry.address".to_owned(), false, address.0);
+    }
+}

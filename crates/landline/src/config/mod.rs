@@ -1,0 +1,237 @@
+//! A region's configuration: one TOML file, parsed and checked completely
+//! before anything binds. `docs/configuration.md` explains every key; a test
+//! holds the two together.
+
+mod check;
+mod load;
+mod regions;
+mod value;
+
+use std::path::PathBuf;
+
+use landline_region::{Jurisdiction, RegionCode};
+use serde::{Deserialize, Serialize};
+
+pub use check::CheckFiles;
+pub use load::{ConfigError, Problem};
+pub use regions::{RegionItem, Regions};
+pub use value::{BindAddress, DatabaseUrl, HostPort, PortRange, Transport};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub region: Region,
+    /// Holds the ledger, and the spool of what the database has not taken yet.
+    pub data_dir: PathBuf,
+    pub database: Database,
+    /// The region's master keys; made when the database is new.
+    pub key_ring: PathBuf,
+    pub directory: Directory,
+    /// The authority that signed the mutual-TLS identities of every region.
+    pub ca: PathBuf,
+    pub proxy: Option<Proxy>,
+    pub relay: Option<Relay>,
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    pub code: RegionCode,
+    pub jurisdiction: Jurisdiction,
+    /// Who contracts with this region's customers unless the account says otherwise.
+    pub contracting_entity: String,
+}
+
+/// `url`, or `url_env` naming the variable that holds it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: Option<DatabaseUrl>,
+    pub url_env: Option<String>,
+    /// The variable that holds the password of a `postgres:` URL.
+    pub password_env: Option<String>,
+    /// How long a closed call's record is kept.
+    #[serde(default = "ninety")]
+    pub retention_days: u32,
+}
+
+const fn ninety() -> u32 {
+    90
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// This machine's copy of the global directory: accounts' domains and homes.
+    pub snapshot: PathBuf,
+    /// The list of all regions, entered into the snapshot at start.
+    pub regions: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    pub name: String,
+    pub listen: Vec<Listen>,
+    /// What clients are shown; needed by `tls` and `wss` listeners.
+    pub tls: Option<KeyPair>,
+    /// What relays and other regions' proxies are shown.
+    pub identity: KeyPair,
+    pub inter_region: InterRegion,
+    pub relays: Vec<RelayLink>,
+    /// Authorities of carriers' TLS certificates, besides the operating system's.
+    pub trunk_ca: Option<PathBuf>,
+    /// DNS servers, instead of those in `/etc/resolv.conf`.
+    #[serde(default)]
+    pub dns_servers: Vec<BindAddress>,
+    #[serde(default)]
+    pub registrar: Registrar,
+    #[serde(default)]
+    pub limits: ProxyLimits,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    pub transport: Transport,
+    pub address: BindAddress,
+    /// What peers are told instead of `address`; needed when that is `0.0.0.0` or `::`.
+    pub advertise: Option<HostPort>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPair {
+    /// PEM, the leaf first.
+    pub certificate: PathBuf,
+    /// PEM, PKCS#8.
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterRegion {
+    pub address: BindAddress,
+    pub advertise: Option<HostPort>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayLink {
+    pub name: String,
+    pub address: HostPort,
+}
+
+/// RFC 3261 §10.3: what the registrar grants.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registrar {
+    pub min_expires_seconds: u32,
+    pub default_expires_seconds: u32,
+    pub max_expires_seconds: u32,
+    pub max_contacts_per_user: u32,
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Self {
+            min_expires_seconds: 60,
+            default_expires_seconds: 3600,
+            max_expires_seconds: 7200,
+            max_contacts_per_user: 10,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxyLimits {
+    pub max_calls: u32,
+    pub max_connections: u32,
+    /// How long a callee may ring before the caller gets 480.
+    pub ring_timeout_seconds: u32,
+}
+
+impl Default for ProxyLimits {
+    fn default() -> Self {
+        Self { max_calls: 20_000, max_connections: 20_000, ring_timeout_seconds: 60 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    pub name: String,
+    /// Where proxies of the region connect.
+    pub control: BindAddress,
+    pub identity: KeyPair,
+    pub media: Vec<Media>,
+    pub ports: PortRange,
+    /// Threads that carry media; 0 takes one for each processor.
+    #[serde(default)]
+    pub shards: u16,
+    #[serde(default)]
+    pub limits: RelayLimits,
+    #[serde(default)]
+    pub timeouts: RelayTimeouts,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    pub address: std::net::IpAddr,
+    /// The address in SDP; needed behind one-to-one NAT and with `0.0.0.0` or `::`.
+    pub advertise: Option<std::net::IpAddr>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RelayLimits {
+    pub max_sessions: u32,
+}
+
+impl Default for RelayLimits {
+    fn default() -> Self {
+        Self { max_sessions: 5_000 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RelayTimeouts {
+    /// Silence of both sides after which a call is ended.
+    pub media_seconds: u32,
+    /// How long a port rests after its call, so that stale RTP finds nobody.
+    pub port_quarantine_seconds: u32,
+}
+
+impl Default for RelayTimeouts {
+    fn default() -> Self {
+        Self { media_seconds: 60, port_quarantine_seconds: 5 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Where `/metrics` and `/health` are served; nowhere when left out.
+    pub address: Option<BindAddress>,
+    /// As `info`, or by module as `info,landline_proxy=debug`.
+    pub log_level: String,
+    pub log_format: LogFormat,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { address: None, log_level: "info".to_owned(), log_format: LogFormat::Text }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}

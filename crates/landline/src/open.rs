@@ -1,0 +1,80 @@
+//! Opening what a region keeps: its key ring, its database, its copy of the
+//! directory. Roles and admin commands come in by the same door.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use landline_call::directory::{Directory, InterRegionAddress, RegionEntry};
+use landline_store::{KeyRing, Store, StoreConfig, directory};
+
+use crate::config::{Config, Regions};
+
+/// Opens the region's database. A SQLite database that does not exist yet is
+/// made, and its key ring with it.
+pub async fn store(config: &Config) -> Result<Store> {
+    let sqlite = config.database.url.as_ref().and_then(|url| url.sqlite_path());
+    if let Some(file) = sqlite {
+        make_parent(file)?;
+    }
+    if !config.key_ring.exists() {
+        // A ring made anew for a database that was sealed under a lost one
+        // would hide the loss until somebody needs the data.
+        match sqlite {
+            Some(file) if !file.exists() => create_key_ring(config)?,
+            _ => bail!(
+                "key ring {} does not exist: restore the one that region {}'s database was made with, or, for a new database, run `landline keys create --config FILE`",
+                config.key_ring.display(),
+                config.region.code
+            ),
+        }
+    }
+    let retention = Duration::from_secs(u64::from(config.database.retention_days) * 86_400);
+    let settings = StoreConfig {
+        retention,
+        ..StoreConfig::new(config.database_url(), config.region.code, &config.key_ring)
+    };
+    Store::open(&settings).await.with_context(|| format!("region {}", config.region.code))
+}
+
+/// Makes a new key ring; fails where there is one.
+pub fn create_key_ring(config: &Config) -> Result<()> {
+    make_parent(&config.key_ring)?;
+    KeyRing::create(&config.key_ring, config.region.code)?;
+    Ok(())
+}
+
+/// Reads the directory's snapshot, with the list of regions entered into it.
+pub fn directory(config: &Config) -> Result<Directory> {
+    let file = &config.directory.snapshot;
+    make_parent(file)?;
+    let known = match file.exists() {
+        true => directory::read(file)?,
+        false => Directory::default(),
+    };
+    let mut changed = false;
+    for item in Regions::load(&config.directory.regions)?.regions {
+        let proxies = item
+            .proxies
+            .into_iter()
+            .map(|proxy| InterRegionAddress { host: proxy.host, port: proxy.port })
+            .collect();
+        let entry =
+            RegionEntry { jurisdiction: item.jurisdiction, proxies, public_uri: item.public_uri };
+        if known.regions.get(&item.code) != Some(&entry) {
+            directory::region_add(file, item.code, entry)?;
+            changed = true;
+        }
+    }
+    match changed {
+        true => Ok(directory::read(file)?),
+        false => Ok(known),
+    }
+}
+
+fn make_parent(file: &Path) -> Result<()> {
+    match file.parent() {
+        Some(dir) => std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display())),
+        None => Ok(()),
+    }
+}
