@@ -1,1 +1,16 @@
-//! Fuzz targets and the replay of their corpus
+//! Fuzz targets over every parser that reads from the wire, a seeded mutator,
+//! and the corpus they start from.
+//!
+//! A target takes any bytes and panics when something that must always hold
+//! does not. `cargo test` replays the corpus and a bounded number of mutated
+//! inputs; the count comes from `LANDLINE_FUZZ_INPUTS`.
+
+mod harness;
+mod mutate;
+mod sdp;
+mod sip;
+
+pub use harness::{corpus, files, inputs, replay, run_mutated};
+pub use mutate::mutate;
+pub use sdp::sdp;
+pub use sip::{sip_framer, sip_message};

@@ -122,6 +122,13 @@ impl Framer {
     fn head_length(&mut self) -> Result<Option<usize>, FrameError> {
         const END: &[u8] = b"\r\n\r\n";
         let from = self.searched.saturating_sub(END.len() - 1);
+        // A start line ends before this; a TLS hello or a flood does not.
+        let line = self.limits.max_uri + 128;
+        if from <= line
+            && self.buffer.get(..line).is_some_and(|start| memchr::memchr(b'\n', start).is_none())
+        {
+            return Err(FrameError::NotSip);
+        }
         let found = self.buffer.get(from..).and_then(|rest| memchr::memmem::find(rest, END));
         if let Some(at) = found {
             return Ok(Some(from + at + END.len()));
@@ -129,13 +136,6 @@ impl Framer {
         self.searched = self.buffer.len();
         if self.buffer.len() > self.limits.max_message {
             return Err(FrameError::TooLarge);
-        }
-        // Text has line ends long before this; a TLS hello or a flood has not.
-        let line = self.limits.max_uri + 128;
-        if self.buffer.len() > line
-            && memchr::memchr(b'\n', &self.buffer).is_none_or(|at| at > line)
-        {
-            return Err(FrameError::NotSip);
         }
         Ok(None)
     }

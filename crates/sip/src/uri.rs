@@ -158,25 +158,28 @@ impl Uri {
     /// Parameters in both must agree; these five must agree even when one side
     /// lacks them.
     fn params_agree(&self, other: &Self) -> bool {
-        const ALWAYS: [&str; 5] = ["user", "ttl", "method", "maddr", "transport"];
-        let same = |a: &[u8], b: &[u8]| {
-            scan::percent_decode(a).eq_ignore_ascii_case(&scan::percent_decode(b))
-        };
-        let always = ALWAYS.iter().all(|name| {
-            match (self.params.get_byte_str(name), other.params.get_byte_str(name)) {
-                (None, None) => true,
-                (Some(a), Some(b)) => same(a.as_bytes(), b.as_bytes()),
-                _ => false,
-            }
-        });
-        always
-            && params::iter(self.params.as_bytes()).all(|mine| {
-                params::iter(other.params.as_bytes())
-                    .find(|theirs| same(mine.name, theirs.name))
-                    .is_none_or(|theirs| {
-                        same(mine.value.unwrap_or_default(), theirs.value.unwrap_or_default())
-                    })
+        const ALWAYS: [&[u8]; 5] = [b"user", b"ttl", b"method", b"maddr", b"transport"];
+        let (mine, theirs) = (self.params_by_name(), other.params_by_name());
+        let covered = |from: &Vec<(Vec<u8>, Vec<u8>)>, to: &Vec<(Vec<u8>, Vec<u8>)>| {
+            from.iter().all(|(name, value)| match to.binary_search_by(|(n, _)| n.cmp(name)) {
+                Ok(at) => to.get(at).is_some_and(|(_, other)| other == value),
+                Err(_) => !ALWAYS.contains(&name.as_slice()),
             })
+        };
+        covered(&mine, &theirs) && covered(&theirs, &mine)
+    }
+
+    /// Unescaped, in lower case, sorted: thousands of parameters must not cost
+    /// the square of it. Of one that stands twice, which §19.1.1 forbids, the
+    /// first counts, as in [`Params::get`].
+    fn params_by_name(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let plain = |text: &[u8]| scan::percent_decode(text).to_ascii_lowercase();
+        let mut all: Vec<_> = params::iter(self.params.as_bytes())
+            .map(|param| (plain(param.name), plain(param.value.unwrap_or_default())))
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all.dedup_by(|later, first| later.0 == first.0);
+        all
     }
 
     fn sorted_headers(&self) -> Vec<Vec<u8>> {

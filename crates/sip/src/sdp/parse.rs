@@ -121,6 +121,10 @@ impl<'a> Reader<'a> {
         if formats.is_empty() {
             return Err("the media line has no format");
         }
+        // RTP has 128 payload types.
+        if formats.len() > 128 {
+            return Err("the media line has more formats than we take");
+        }
         let (port, count) = match port.split_once('/') {
             Some((port, count)) => {
                 (port, Some(digits(count).ok_or("the port count is no number")?))

@@ -28,6 +28,9 @@ impl fmt::Display for SessionDescription {
         others(f, &self.other, |kind| matches!(kind, 'i' | 'u' | 'e' | 'p'))?;
         connection(f, self.connection.as_ref())?;
         bandwidth(f, &self.bandwidth)?;
+        if self.times.is_empty() {
+            line(f, 't', "0 0")?;
+        }
         for time in &self.times {
             line(f, 't', &format!("{} {}", time.start, time.stop))?;
             for repeat in &time.repeats {
