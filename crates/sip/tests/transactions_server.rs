@@ -281,6 +281,8 @@ fn a_request_that_comes_a_second_way_gets_482() {
     assert_eq!(brief(&outputs), [">482"]);
     let next = incoming("INVITE", "z9hG4bKc").replace("CSeq: 7", "CSeq: 8");
     assert_eq!(brief(&lab.receive(&udp(), &next)), ["INVITE"]);
+    let other_user = incoming("INVITE", "z9hG4bKe").replacen("bob@", "carol@", 1);
+    assert_eq!(brief(&lab.receive(&udp(), &other_user)), ["INVITE"], "forked, not merged");
     let in_dialog = incoming("INVITE", "z9hG4bKd").replace("test>\nCall", "test>;tag=us\nCall");
     assert_eq!(brief(&lab.receive(&udp(), &in_dialog)), ["INVITE"]);
 }
@@ -341,6 +343,16 @@ fn a_response_whose_connection_is_gone_goes_to_where_the_sender_listens() {
     let outputs = lab.respond(key, &request, 200);
     let expected =
         SendTo::Address { transport: Transport::Tcp, addr: peer(5070), server_name: None };
+    assert_eq!(sends(&outputs)[0].0, expected);
+    // Another region is known by name.
+    let region =
+        Flow { id: FlowId(8), transport: Transport::Tls, peer: Some("us1".into()), ..udp() };
+    let invite =
+        with_via("INVITE", "SIP/2.0/TLS us1.test:5071;branch=z9hG4bKr").replace("c1", "c3");
+    let (key, request) = arrived(&lab.receive(&region, &invite));
+    lab.input(Input::FlowClosed(region.id));
+    let outputs = lab.respond(key, &request, 486);
+    let expected = SendTo::Region { region: "us1".into(), host: "us1.test".into(), port: 5071 };
     assert_eq!(sends(&outputs)[0].0, expected);
     // A browser listens nowhere.
     let ws = Flow { id: FlowId(9), transport: Transport::Wss, ..udp() };

@@ -42,7 +42,9 @@ pub enum Input {
     Resolved { key: ClientKey, targets: Vec<Target> },
     /// An [`Output::Send`] could not be sent: no connection, no route, refused.
     SendFailed { key: Option<ClientKey>, to: SendTo },
-    /// A connection has ended.
+    /// A connection has ended. Requests sent over exactly this flow fail by it;
+    /// what went over it by address is the shell's to report, by
+    /// [`Input::SendFailed`], where it is not to wait for its time-out.
     FlowClosed(FlowId),
 }
 

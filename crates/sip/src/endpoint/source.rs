@@ -60,6 +60,10 @@ impl Route {
                 }
                 None
             }
+            Transport::Tls if flow.peer.is_some() => {
+                let host = server_name(&via.host);
+                flow.peer.clone().map(|region| SendTo::Region { region, host, port: sent_by_port })
+            }
             Transport::Tcp | Transport::Tls => Some(SendTo::Address {
                 transport,
                 addr: sent_by,

@@ -5,7 +5,7 @@
 //! secret of this endpoint: nobody can make two requests collide, and a key
 //! costs 16 bytes whatever the message says.
 
-use crate::{ByteStr, CSeq, HeaderError, Host, NameAddr, Request, Response, Transport};
+use crate::{ByteStr, CSeq, HeaderError, HeaderName, Host, NameAddr, Request, Response, Transport};
 
 pub(crate) type Key = u128;
 
@@ -48,13 +48,18 @@ impl KeyedHash {
     }
 
     /// RFC 3261 §8.2.2.2: what two copies of one request have in common when
-    /// they come by different ways.
-    pub fn merge(&self, call_id: &[u8], from_tag: &str, cseq: u32, method: &str) -> Key {
+    /// they come by different ways. The RFC has a single user agent in mind; we
+    /// answer for many users, and a request forked to two of them is no merged
+    /// one, so whom it is for counts too.
+    pub fn merge(&self, request: &Request, from_tag: &str, cseq: u32) -> Key {
+        let bytes = |text: Option<&ByteStr>| text.cloned().unwrap_or_default();
         let mut hasher = self.start(3);
-        hasher.field(call_id);
+        hasher.field(bytes(request.headers.get(&HeaderName::CallId)).as_bytes());
         hasher.field(from_tag.as_bytes());
         hasher.field(&cseq.to_be_bytes());
-        hasher.field(method.as_bytes());
+        hasher.field(request.method.as_str().as_bytes());
+        hasher.field(bytes(request.uri.user.as_ref()).as_bytes());
+        hasher.host(&request.uri.host);
         hasher.finish()
     }
 

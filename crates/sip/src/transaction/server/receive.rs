@@ -238,9 +238,7 @@ impl Arrival {
         if self.to.tag().is_some() {
             return None;
         }
-        let call_id = self.request.headers.get(&HeaderName::CallId)?;
-        let method = self.request.method.as_str();
-        Some(cx.hash.merge(call_id.as_bytes(), self.sender_tag(), self.cseq, method))
+        Some(cx.hash.merge(&self.request, self.sender_tag(), self.cseq))
     }
 }
 
