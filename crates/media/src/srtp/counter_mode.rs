@@ -63,3 +63,22 @@ impl CounterMode {
         mac.verify_truncated_left(tag).map_err(|_| SrtpError::Authentication)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 3711 appendix B.2: the keystream at SSRC 0, index 0.
+    #[test]
+    fn the_keystream_matches_the_rfc_s_vectors() {
+        let mut keys = SessionKeys { encryption: [0; 16], authentication: [0; 20], salt: [0; 14] };
+        hex::decode_to_slice("2B7E151628AED2A6ABF7158809CF4F3C", &mut keys.encryption).unwrap();
+        hex::decode_to_slice("F0F1F2F3F4F5F6F7F8F9FAFBFCFD", &mut keys.salt).unwrap();
+        let mut stream = [0; 48];
+        CounterMode::new(&keys).unwrap().apply(0, 0, &mut stream);
+        let expected = "E03EAD0935C95E80E166B16DD92B4EB4\
+                        D23513162B02D0F72A43A2FE4A5F97AB\
+                        41E95B3BB0A2E8DD477901E4FCA894C0";
+        assert_eq!(hex::encode_upper(stream), expected);
+    }
+}

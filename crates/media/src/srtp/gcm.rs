@@ -59,3 +59,44 @@ impl Gcm {
         opened.map(drop).map_err(|_| SrtpError::Authentication)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gcm() -> Gcm {
+        let mut salt = [0; 14];
+        salt[..12].copy_from_slice(b"Quid pro quo");
+        let encryption = std::array::from_fn(|n| n as u8);
+        Gcm::new(&SessionKeys { encryption, authentication: [0; 20], salt }).unwrap()
+    }
+
+    /// RFC 7714 §16.1.1 and §16.1.2.
+    #[test]
+    fn an_rtp_packet_matches_the_rfc_s_vector() {
+        let header = hex::decode("8040f17b8041f8d35501a0b2").unwrap();
+        let mut payload = b"Gallia est omnis divisa in partes tres".to_vec();
+        let tag = gcm().seal(0x5501_a0b2, 0xf17b, &header, &mut payload).unwrap();
+        let sealed = [&payload[..], &tag].concat();
+        let expected = "f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a\
+                        51c7d19b36de3adf8833899d7f27beb16a9152cf765ee4390cce";
+        assert_eq!(hex::encode(&sealed), expected);
+
+        let mut opened = sealed;
+        gcm().open(0x5501_a0b2, 0xf17b, &header, &mut opened).unwrap();
+        assert_eq!(&opened[..38], b"Gallia est omnis divisa in partes tres");
+    }
+
+    /// RFC 7714 §17.1: what is authenticated is the header and the ESRTCP word.
+    #[test]
+    fn an_rtcp_packet_matches_the_rfc_s_vector() {
+        let clear = hex::decode("81c8000d4d617273800005d4").unwrap();
+        let plain = "4e545031 4e545032 52545020 0000042a 0000e930 4c756e61 deadbeef deadbeef \
+                     deadbeef deadbeef deadbeef";
+        let mut payload = hex::decode(plain.replace(' ', "")).unwrap();
+        let tag = gcm().seal(0x4d61_7273, 0x5d4, &clear, &mut payload).unwrap();
+        let expected = "63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda\
+                        4ce09b4686303ded0bb9275bc84aa45896cf4d2fc5abf87245d9eade";
+        assert_eq!(hex::encode([&payload[..], &tag].concat()), expected);
+    }
+}
