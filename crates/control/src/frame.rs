@@ -42,6 +42,7 @@ impl Framer {
         self.buffer.extend_from_slice(bytes);
     }
 
+    #[expect(clippy::should_implement_trait, reason = "its type differs from call to call")]
     /// The next whole message, or `None` until more bytes are pushed.
     pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
         let pending = &self.buffer[self.taken..];
