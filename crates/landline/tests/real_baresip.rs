@@ -1,0 +1,146 @@
+//! baresip calls baresip through Landline: every transport, every pairing of
+//! media protection, judged by the tones each end hears.
+
+mod support;
+
+use std::time::Duration;
+
+use support::baresip::{self, Baresip, Options};
+use support::server::{Demo, User, text};
+use support::{eventually, have, tone};
+
+/// How a softphone protects its media: the user's policy and baresip's name.
+const RTP: (&str, Option<&str>) = ("rtp", None);
+const SDES: (&str, Option<&str>) = ("sdes", Some("srtp-mand"));
+const DTLS: (&str, Option<&str>) = ("dtls", Some("dtls_srtp"));
+
+#[test]
+fn calls_over_udp_with_every_pairing_of_protection() {
+    let pairs = [(RTP, RTP), (SDES, SDES), (DTLS, DTLS), (DTLS, SDES), (SDES, RTP), (RTP, DTLS)];
+    everybody_hears_everybody("udp", &pairs);
+}
+
+#[test]
+fn calls_over_tcp() {
+    everybody_hears_everybody("tcp", &[(SDES, DTLS), (RTP, SDES)]);
+}
+
+#[test]
+fn calls_over_tls() {
+    everybody_hears_everybody("tls", &[(DTLS, DTLS), (SDES, SDES)]);
+}
+
+type Protection = (&'static str, Option<&'static str>);
+
+fn everybody_hears_everybody(transport: &str, pairs: &[(Protection, Protection)]) {
+    if !have(&[baresip::PROGRAM]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    for (number, (caller, callee)) in pairs.iter().enumerate() {
+        let name = |role: &str| format!("{role}{number}");
+        let calling = demo.add_user("acme.test", &name("caller"), &["--media", caller.0]);
+        let called = demo.add_user("acme.test", &name("callee"), &["--media", callee.0]);
+        one_call(&demo, transport, (&calling, caller.1), (&called, callee.1));
+    }
+}
+
+fn one_call(
+    demo: &Demo,
+    transport: &str,
+    (calling, calling_encryption): (&User, Option<&str>),
+    (called, called_encryption): (&User, Option<&str>),
+) {
+    let what = format!("{calling_encryption:?} to {called_encryption:?} over {transport}");
+    let before = demo.closed_calls("acme.test", 0).len();
+    let options = |user, encryption, tone| Options {
+        encryption,
+        tone,
+        ..options(demo, "ie1", transport, user)
+    };
+    let parent = demo.data.parent().unwrap();
+    let mut caller = Baresip::registered(parent, &options(calling, calling_encryption, 500));
+    let mut callee = Baresip::registered(parent, &options(called, called_encryption, 900));
+
+    caller.dial(&format!("sip:{}@{}", called.name, called.domain));
+    caller.expect("CALL_ESTABLISHED", Duration::from_secs(10));
+    eventually(&format!("{what}: both hear each other"), Duration::from_secs(12), || {
+        (tone::same(callee.heard(), 500) && tone::same(caller.heard(), 900)).then_some(())
+    });
+    caller.hang_up();
+    callee.expect("CALL_CLOSED", Duration::from_secs(5));
+
+    let calls = demo.closed_calls("acme.test", before + 1);
+    let shown = demo.admin(&["calls", "show", text(&calls[0]["sid"])]);
+    assert_eq!(shown["cause"], "caller_hung_up", "{what}: {shown}");
+    for leg in support::server::array(&shown["legs"]) {
+        // Loopback hides missing relaying: the relay must have seen both ways.
+        assert!(leg["received_packets"].as_u64().unwrap() > 50, "{what}: {leg}");
+    }
+}
+
+fn options<'a>(demo: &'a Demo, region: &str, transport: &'a str, user: &'a User) -> Options<'a> {
+    Options {
+        user: &user.name,
+        domain: &user.domain,
+        password: &user.password,
+        transport,
+        proxy: demo.sip(region, transport),
+        encryption: None,
+        tone: 440,
+        codec: "pcmu",
+        ca: demo.ca(),
+        answers: true,
+    }
+}
+
+#[test]
+fn a_phone_at_the_wrong_regions_edge_calls_and_is_called() {
+    if !have(&[baresip::PROGRAM]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    // acme lives in ie1; the traveller registers by us1's proxy.
+    let traveller = demo.add_user("acme.test", "traveller", &["--media", "sdes"]);
+    let home = demo.add_user("acme.test", "homebody", &["--media", "sdes"]);
+    let before = demo.closed_calls("acme.test", 0).len();
+    let away = Options {
+        encryption: Some("srtp-mand"),
+        tone: 500,
+        ..options(&demo, "us1", "udp", &traveller)
+    };
+    let at_home =
+        Options { encryption: Some("srtp-mand"), tone: 900, ..options(&demo, "ie1", "udp", &home) };
+    let mut away = Baresip::registered(directory.path(), &away);
+    let mut at_home = Baresip::registered(directory.path(), &at_home);
+
+    away.dial("sip:homebody@acme.test");
+    away.expect("CALL_ESTABLISHED", Duration::from_secs(10));
+    eventually("both hear each other", Duration::from_secs(12), || {
+        (tone::same(at_home.heard(), 500) && tone::same(away.heard(), 900)).then_some(())
+    });
+    away.hang_up();
+    at_home.expect("CALL_CLOSED", Duration::from_secs(5));
+    away.expect("CALL_CLOSED", Duration::from_secs(5));
+
+    at_home.dial("sip:traveller@acme.test");
+    at_home.expect("CALL_ESTABLISHED", Duration::from_secs(10));
+    at_home.hang_up();
+    away.expect("CALL_CLOSED", Duration::from_secs(5));
+
+    let calls = demo.closed_calls("acme.test", before + 2);
+    for call in &calls[..2] {
+        assert_eq!(call["home_region"], "ie1");
+        assert_eq!(call["media_region"], "ie1", "{call}");
+    }
+    // The edge wrote nothing down: the region's database holds no call of acme.
+    let elsewhere = support::server::admin(
+        &["calls", "list"],
+        "--config",
+        &demo.data.join("us1").join("config.toml"),
+    );
+    let mine = |call: &&serde_json::Value| call["account"] == calls[0]["account"];
+    assert_eq!(support::server::array(&elsewhere).iter().filter(mine).count(), 0);
+}

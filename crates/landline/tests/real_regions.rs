@@ -1,0 +1,416 @@
+//! Two regions in four processes, each with its own database: whatever one
+//! region's account says and does is nowhere in the other's database, files,
+//! logs and metrics.
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use landline_phone::{MediaMode, Phone, PhoneConfig};
+use support::process::Process;
+use support::server::{self, PROGRAM, array, text};
+use support::{eventually, free_ports};
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// One region: a proxy process, a relay process, a database.
+struct Region {
+    code: &'static str,
+    directory: PathBuf,
+    config: PathBuf,
+    database: Database,
+    base: u16,
+    proxy: Process,
+    relay: Process,
+}
+
+enum Database {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+/// Words that belong to one region's account alone.
+struct Canary {
+    domain: &'static str,
+    users: [&'static str; 2],
+    numbers: [&'static str; 2],
+    tones: [u32; 2],
+}
+
+const IE1: Canary = Canary {
+    domain: "harbour-lane.test",
+    users: ["siobhan.quill", "padraig.wren"],
+    numbers: ["+353155501234", "+353155505678"],
+    tones: [500, 900],
+};
+const US1: Canary = Canary {
+    domain: "prairie-wind.test",
+    users: ["dakota.birch", "wyatt.sable"],
+    numbers: ["+12125550142", "+12125550187"],
+    tones: [700, 1100],
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_one_regions_account_is_in_the_other_region() {
+    let directory = tempfile::tempdir().unwrap();
+    let (ie1_ports, us1_ports) = (free_ports(8), free_ports(8));
+    write_regions(directory.path(), &[("ie1", "IE", ie1_ports), ("us1", "US", us1_ports)]);
+    let ie1 = Region::start(directory.path(), "ie1", "IE", ie1_ports);
+    let us1 = Region::start(directory.path(), "us1", "US", us1_ports);
+    let (irish, american) = (ie1.people(&IE1), us1.people(&US1));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    talk(&ie1, &IE1, &irish).await;
+    talk(&us1, &US1, &american).await;
+    // And an Irish phone at the American edge: forwarded, kept nowhere.
+    travel(&us1, &ie1, &IE1, &irish).await;
+
+    for (region, calls) in [(&ie1, 2), (&us1, 1)] {
+        region.recorded(calls);
+    }
+    ie1.holds_nothing_of(&US1, &american);
+    us1.holds_nothing_of(&IE1, &irish);
+
+    // The search finds what is there: a planted leak of each kind.
+    ie1.finds_a_planted_leak(&US1);
+}
+
+/// Both users register, one calls the other, each hears the other's tone.
+async fn talk(region: &Region, canary: &Canary, passwords: &[String; 2]) {
+    let [caller, callee] = region.phones(canary, passwords).await;
+    caller.register().await.unwrap();
+    callee.register().await.unwrap();
+    let call = caller.call(canary.numbers[1]).await.unwrap();
+    call.answered(SOON).await.unwrap();
+    let called = callee.next_call().await.unwrap();
+    call.hears(canary.tones[1], SOON).await.unwrap();
+    called.hears(canary.tones[0], SOON).await.unwrap();
+    call.hang_up().await.unwrap();
+    called.ended(SOON).await.unwrap();
+}
+
+async fn travel(edge: &Region, home: &Region, canary: &Canary, passwords: &[String; 2]) {
+    let [traveller, _] = edge.phones(canary, passwords).await;
+    let [_, homebody] = home.phones(canary, passwords).await;
+    traveller.register().await.unwrap();
+    homebody.register().await.unwrap();
+    let call = homebody.call(canary.users[0]).await.unwrap();
+    call.answered(SOON).await.unwrap();
+    let called = traveller.next_call().await.unwrap();
+    called.hears(canary.tones[1], SOON).await.unwrap();
+    call.hears(canary.tones[0], SOON).await.unwrap();
+    called.hang_up().await.unwrap();
+    call.ended(SOON).await.unwrap();
+}
+
+impl Region {
+    fn start(parent: &Path, code: &'static str, jurisdiction: &str, base: u16) -> Self {
+        let directory = parent.join(code);
+        fs::create_dir_all(&directory).unwrap();
+        let database = Database::create(&directory, code);
+        landline(&["pki", "init", "--region", code], parent.join("pki").as_path());
+        let config = directory.join("config.toml");
+        fs::write(&config, configuration(code, jurisdiction, base, &database)).unwrap();
+        if matches!(database, Database::Postgres(_)) {
+            let made =
+                Command::new(PROGRAM).args(["keys", "create", "--config"]).arg(&config).output();
+            assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
+        }
+        let role = |role: &str| {
+            let mut command = Command::new(PROGRAM);
+            command.arg(role).arg("--config").arg(&config);
+            Process::start(&mut command, &directory.join(format!("{role}.log")))
+        };
+        let relay = role("relay");
+        let mut proxy = role("proxy");
+        eventually("the proxy's health", SOON, || {
+            assert_eq!(proxy.exit_code(), None, "{}", proxy.log());
+            http(base + 5, "/health").filter(|answer| answer.contains(" 200 "))
+        });
+        Self { code, directory, config, database, base, proxy, relay }
+    }
+
+    /// Makes the account and its users; their passwords.
+    fn people(&self, canary: &Canary) -> [String; 2] {
+        let name = canary.domain.trim_end_matches(".test");
+        self.admin(&[
+            "account",
+            "create",
+            name,
+            "--domain",
+            canary.domain,
+            "--region",
+            self.code,
+            "--recording",
+            "all",
+        ]);
+        [0, 1].map(|n| {
+            let user = self.admin(&[
+                "user",
+                "add",
+                canary.domain,
+                canary.users[n],
+                "--number",
+                canary.numbers[n],
+                "--media",
+                "dtls",
+            ]);
+            text(&user["password"]).to_owned()
+        })
+    }
+
+    fn admin(&self, arguments: &[&str]) -> serde_json::Value {
+        server::admin(arguments, "--config", &self.config)
+    }
+
+    async fn phones(&self, canary: &Canary, passwords: &[String; 2]) -> [Phone; 2] {
+        let phone = |n: usize| {
+            let server = ([127, 0, 0, 1], self.base).into();
+            Phone::start(PhoneConfig {
+                media: MediaMode::Dtls,
+                tone: canary.tones[n],
+                ..PhoneConfig::new(canary.users[n], canary.domain, &passwords[n], server)
+            })
+        };
+        [phone(0).await.unwrap(), phone(1).await.unwrap()]
+    }
+
+    fn recorded(&self, calls: usize) {
+        eventually(&format!("{calls} closed calls in {}", self.code), SOON, || {
+            let listed = self.admin(&["calls", "list"]);
+            let closed = array(&listed).iter().filter(|call| !call["closed_at"].is_null()).count();
+            (closed == calls).then_some(())
+        });
+        let recordings = self.admin(&["recording", "list"]);
+        assert_eq!(array(&recordings).len(), calls, "{recordings}");
+    }
+
+    fn holds_nothing_of(&self, canary: &Canary, passwords: &[String; 2]) {
+        let needles = canary.needles(passwords);
+        for (place, bytes) in self.everything() {
+            for needle in &needles {
+                assert!(
+                    !contains(&bytes, needle),
+                    "{place} of {} holds {:?}",
+                    self.code,
+                    String::from_utf8_lossy(needle)
+                );
+            }
+        }
+    }
+
+    fn finds_a_planted_leak(&self, canary: &Canary) {
+        fs::write(self.directory.join("planted"), format!("x{}x", hex(canary.users[1]))).unwrap();
+        let needles = canary.needles(&[String::new(), String::new()]);
+        let found = self.everything().iter().any(|(place, bytes)| {
+            place.ends_with("planted") && needles.iter().any(|needle| contains(bytes, needle))
+        });
+        assert!(found, "the search is blind");
+    }
+
+    /// Every file of the region, its logs, its metrics, its database as text.
+    fn everything(&self) -> Vec<(String, Vec<u8>)> {
+        let mut found = Vec::new();
+        files(&self.directory, &mut found);
+        found.push(("proxy log".to_owned(), self.proxy.log().into_bytes()));
+        found.push(("relay log".to_owned(), self.relay.log().into_bytes()));
+        for port in [self.base + 5, self.base + 6] {
+            found.extend(
+                http(port, "/metrics").map(|text| (format!("metrics {port}"), text.into_bytes())),
+            );
+        }
+        if let Database::Postgres(url) = &self.database {
+            let dump = Command::new("pg_dump").arg(url).output().unwrap();
+            assert!(dump.status.success(), "{dump:?}");
+            found.push(("pg_dump".to_owned(), dump.stdout));
+        }
+        assert!(found.len() > 5, "{}", found.len());
+        found
+    }
+}
+
+impl Database {
+    fn create(directory: &Path, code: &str) -> Self {
+        let Ok(server) = std::env::var(format!("LANDLINE_TEST_POSTGRES_{}", code.to_uppercase()))
+        else {
+            return Self::Sqlite(directory.join("database.sqlite"));
+        };
+        let name = format!("regions_{code}_{}", std::process::id());
+        let made = Command::new("psql")
+            .arg(format!("{server}/postgres"))
+            .args(["-qc", &format!("create database {name}")])
+            .status();
+        assert!(made.is_ok_and(|status| status.success()), "no database at {server}");
+        Self::Postgres(format!("{server}/{name}?sslmode=disable"))
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Self::Postgres(url) => url.clone(),
+        }
+    }
+}
+
+impl Canary {
+    /// Every way a user's name, a number or a password could be written.
+    fn needles(&self, passwords: &[String; 2]) -> Vec<Vec<u8>> {
+        let secrets = passwords.iter().map(String::as_str).filter(|text| !text.is_empty());
+        self.users
+            .into_iter()
+            .chain(self.numbers.map(|number| number.trim_start_matches('+')))
+            .chain(secrets)
+            .flat_map(encodings)
+            .collect()
+    }
+}
+
+fn encodings(word: &str) -> Vec<Vec<u8>> {
+    let percent: String = word.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let utf16 = word.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut all =
+        vec![word.into(), percent.into(), hex(word).into(), hex(word).to_uppercase().into(), utf16];
+    // Base64 depends on what stands before: three alignments, ends cut off.
+    for lead in 0..3 {
+        let padded = [&b"xxx"[..lead], word.as_bytes()].concat();
+        let text = base64(&padded);
+        all.push(text[(lead * 8).div_ceil(6)..text.len() - 2].into());
+    }
+    all
+}
+
+fn hex(word: &str) -> String {
+    word.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    bits.as_bytes()
+        .chunks(6)
+        .map(|six| {
+            let text = format!("{:0<6}", std::str::from_utf8(six).unwrap());
+            char::from(DIGITS[usize::from_str_radix(&text, 2).unwrap()])
+        })
+        .collect()
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+fn files(directory: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if let Ok(bytes) = fs::read(&path) {
+            found.push((path.display().to_string(), bytes));
+        }
+    }
+}
+
+fn http(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[track_caller]
+fn landline(arguments: &[&str], directory: &Path) {
+    let output = Command::new(PROGRAM).args(arguments).arg(directory).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn write_regions(parent: &Path, regions: &[(&str, &str, u16)]) {
+    let listed: String = regions
+        .iter()
+        .map(|(code, jurisdiction, base)| {
+            format!("[[regions]]\ncode = \"{code}\"\njurisdiction = \"{jurisdiction}\"\nproxies = [\"127.0.0.1:{}\"]\n\n", base + 3)
+        })
+        .collect();
+    fs::write(parent.join("regions.toml"), listed).unwrap();
+}
+
+fn configuration(code: &str, jurisdiction: &str, base: u16, database: &Database) -> String {
+    let media = 40_000 + base % 400 * 50;
+    format!(
+        r#"data_dir = "data"
+key_ring = "keys.json"
+ca = "../pki/ca.pem"
+
+[region]
+code = "{code}"
+jurisdiction = "{jurisdiction}"
+contracting_entity = "Landline {jurisdiction}"
+
+[database]
+url = "{url}"
+
+[directory]
+snapshot = "../directory.json"
+regions = "../regions.toml"
+
+[proxy]
+name = "{code}-proxy"
+
+[[proxy.listen]]
+transport = "udp"
+address = "127.0.0.1:{base}"
+
+[proxy.identity]
+certificate = "../pki/{code}/proxy.pem"
+key = "../pki/{code}/proxy.key"
+
+[proxy.inter_region]
+address = "127.0.0.1:{inter}"
+
+[[proxy.relays]]
+name = "{code}-relay"
+address = "127.0.0.1:{control}"
+
+[relay]
+name = "{code}-relay"
+control = "127.0.0.1:{control}"
+ports = "{media}-{last}"
+
+[relay.identity]
+certificate = "../pki/{code}/relay.pem"
+key = "../pki/{code}/relay.key"
+
+[[relay.media]]
+address = "127.0.0.1"
+
+[telemetry]
+address = "127.0.0.1:{telemetry}"
+"#,
+        url = database.url(),
+        inter = base + 3,
+        control = base + 4,
+        telemetry = base + 5,
+        last = media + 49,
+    )
+}
+
+#[test]
+fn the_search_knows_every_encoding() {
+    let hay = [
+        "..siobhan..".into(),
+        "..%73%69%6F%62%68%61%6E..".into(),
+        format!("..{}..", hex("siobhan")),
+        base64(b"<sip:siobhan@x>"),
+        base64(b"ip:siobhan@x>"),
+        base64(b"p:siobhan@x>"),
+    ];
+    for text in hay {
+        let found = encodings("siobhan").iter().any(|needle| contains(text.as_bytes(), needle));
+        assert!(found, "{text}");
+    }
+}

@@ -1,0 +1,188 @@
+//! baresip as a child process, driven over its `ctrl_tcp` module.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::process::Process;
+use super::{eventually, free_ports, tone};
+
+pub const PROGRAM: &str = "/usr/bin/baresip";
+
+/// One softphone's account and habits.
+pub struct Options<'a> {
+    pub user: &'a str,
+    pub domain: &'a str,
+    pub password: &'a str,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: &'a str,
+    /// The proxy, as `ip:port`.
+    pub proxy: &'a str,
+    /// `None`, `srtp`, `srtp-mand` or `dtls_srtp`.
+    pub encryption: Option<&'a str>,
+    /// The tone it sends, in Hz.
+    pub tone: u32,
+    pub codec: &'a str,
+    pub ca: &'a Path,
+    /// Answers by itself.
+    pub answers: bool,
+}
+
+pub struct Baresip {
+    process: Process,
+    control: TcpStream,
+    pending: Vec<u8>,
+    events: Vec<Value>,
+    directory: PathBuf,
+}
+
+impl Baresip {
+    #[track_caller]
+    pub fn start(parent: &Path, options: &Options) -> Self {
+        let directory = parent.join(format!("baresip-{}-{}", options.user, options.tone));
+        fs::create_dir_all(&directory).unwrap();
+        // SIP, SIP over TLS on the next port, then the control port.
+        let port = free_ports(4);
+        fs::write(directory.join("config"), configuration(&directory, options, port)).unwrap();
+        fs::write(directory.join("accounts"), account(options)).unwrap();
+        fs::write(directory.join("contacts"), "").unwrap();
+        let process =
+            Process::start(Command::new(PROGRAM).arg("-f").arg(&directory), &directory.join("log"));
+        let control = eventually("baresip's control port", Duration::from_secs(10), || {
+            TcpStream::connect(("127.0.0.1", port + 2)).ok()
+        });
+        control.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        Self { process, control, pending: Vec::new(), events: Vec::new(), directory }
+    }
+
+    /// Starts and waits until the registrar said 200.
+    #[track_caller]
+    pub fn registered(parent: &Path, options: &Options) -> Self {
+        let mut phone = Self::start(parent, options);
+        phone.expect("REGISTER_OK", Duration::from_secs(10));
+        phone
+    }
+
+    pub fn dial(&mut self, target: &str) {
+        self.command("dial", target);
+    }
+
+    pub fn hang_up(&mut self) {
+        self.command("hangup", "");
+    }
+
+    pub fn command(&mut self, command: &str, parameters: &str) {
+        let text = json!({ "command": command, "params": parameters }).to_string();
+        write!(self.control, "{}:{text},", text.len()).unwrap();
+    }
+
+    /// Waits for an event that was not waited for before.
+    #[track_caller]
+    pub fn expect(&mut self, kind: &str, limit: Duration) -> Value {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(at) = self.events.iter().position(|event| event["type"] == kind) {
+                return self.events.remove(at);
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no {kind} within {limit:?}; events: {:?}",
+                self.events.iter().map(|event| event["type"].to_string()).collect::<Vec<_>>()
+            );
+            self.read_events();
+        }
+    }
+
+    fn read_events(&mut self) {
+        let mut buffer = [0; 4096];
+        if let Ok(count) = self.control.read(&mut buffer) {
+            self.pending.extend_from_slice(&buffer[..count]);
+        }
+        // Netstrings: LENGTH:TEXT,
+        while let Some(colon) = self.pending.iter().position(|&byte| byte == b':') {
+            let length: usize =
+                std::str::from_utf8(&self.pending[..colon]).unwrap().parse().unwrap();
+            let Some(text) = self.pending.get(colon + 1..colon + 1 + length) else { return };
+            if let Ok(event) = serde_json::from_slice::<Value>(text)
+                && event["event"] == true
+            {
+                self.events.push(event);
+            }
+            self.pending.drain(..(colon + length + 2).min(self.pending.len()));
+        }
+    }
+
+    /// The dominant tone of what it heard in its latest call, in Hz.
+    pub fn heard(&self) -> Option<f64> {
+        let mut files: Vec<PathBuf> = fs::read_dir(&self.directory)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
+            .collect();
+        files.sort();
+        tone::of_wav(files.last()?)
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+fn configuration(directory: &Path, options: &Options, port: u16) -> String {
+    let modules: String = [
+        "g711",
+        "g722",
+        "opus",
+        "ausine",
+        "aubridge",
+        "sndfile",
+        "srtp",
+        "dtls_srtp",
+        "stun",
+        "ice",
+    ]
+    .map(|name| format!("module {name}.so\n"))
+    .concat();
+    format!(
+        "poll_method epoll\n\
+         sip_listen 127.0.0.1:{port}\n\
+         sip_cafile {ca}\n\
+         net_interface 127.0.0.1\n\
+         audio_player aubridge,nil\n\
+         audio_source ausine,{tone}\n\
+         audio_alert aubridge,nil\n\
+         ausrc_srate 48000\n\
+         auplay_srate 48000\n\
+         ausrc_channels 2\n\
+         auplay_channels 1\n\
+         module_path /usr/lib/baresip/modules\n\
+         {modules}\
+         module_tmp uuid.so\n\
+         module_tmp account.so\n\
+         module_app menu.so\n\
+         module_app ctrl_tcp.so\n\
+         ctrl_tcp_listen 127.0.0.1:{control}\n\
+         snd_path {directory}\n",
+        ca = options.ca.display(),
+        tone = options.tone,
+        control = port + 2,
+        directory = directory.display(),
+    )
+}
+
+fn account(options: &Options) -> String {
+    let Options { user, domain, password, transport, proxy, codec, .. } = options;
+    let encryption = options.encryption.map(|name| format!(";mediaenc={name}")).unwrap_or_default();
+    let answer = if options.answers { "auto" } else { "manual" };
+    format!(
+        "<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};\
+         outbound=\"sip:{proxy};transport={transport}\";regint=120;answermode={answer};\
+         audio_codecs={codec}{encryption}\n"
+    )
+}

@@ -1,0 +1,60 @@
+//! SIPp as a child process: one scenario, a number of calls, its verdict.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::process::Process;
+
+pub const PROGRAM: &str = "/usr/bin/sipp";
+
+pub struct Sipp {
+    process: Process,
+}
+
+impl Sipp {
+    /// Starts `testdata/sipp/SCENARIO.xml` from `local` towards `remote`
+    /// (both `ip:port`), for `calls` calls, with `-key NAME VALUE` pairs.
+    pub fn start(
+        directory: &Path,
+        scenario: &str,
+        local: u16,
+        remote: &str,
+        calls: u32,
+        keys: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command
+            .current_dir(directory)
+            .arg(remote)
+            .arg("-sf")
+            .arg(scenario_file(scenario))
+            .args(["-i", "127.0.0.1", "-p", &local.to_string(), "-m", &calls.to_string()])
+            .args(["-nostdin", "-trace_err", "-timeout", "40s", "-timeout_error"])
+            .args(["-error_file", &format!("{scenario}-{local}.errors")]);
+        for (name, value) in keys {
+            match *name {
+                "user" => command.args(["-au", value, "-s", value]),
+                "password" => command.args(["-ap", value]),
+                _ => command.args(["-key", name, value]),
+            };
+        }
+        Self {
+            process: Process::start(
+                &mut command,
+                &directory.join(format!("{scenario}-{local}.log")),
+            ),
+        }
+    }
+
+    /// Waits for the end; every call must have gone by the scenario.
+    #[track_caller]
+    pub fn succeeds(&mut self) {
+        let code = self.process.wait(Duration::from_secs(45));
+        assert_eq!(code, 0, "SIPp's calls did not go by their scenario");
+    }
+}
+
+fn scenario_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/sipp").join(format!("{name}.xml"))
+}
