@@ -14,6 +14,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("kamailio", "/usr/sbin/kamailio", "a carrier for trunk calls"),
     ("linphone-cli", "/usr/bin/linphonec", "calls with linphone"),
     ("postgresql", "/usr/lib/postgresql", "the regions' databases"),
+    ("docker-compose", "/usr/bin/docker-compose", "the check of docker-compose.yml"),
     ("openssl", "/usr/bin/openssl", "a DTLS peer with an RSA certificate"),
 ];
 
