@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use crate::support::proxy::describe;
 use crate::support::{
-    A, B, C, Phone, Proxy, TestRelay, local, relay, relay_with, remote, rtcp, rtp, spec,
+    A, B, C, PATIENCE, Phone, Proxy, TestRelay, local, relay, relay_with, remote, rtcp, rtp, spec,
 };
 use landline_control::{
-    DtlsRole, Event, IpFamily, LegId, LegLocal, MediaFault, Op, Outcome, Protocol, SdesKey,
-    SdesPair, SessionId, SrtpSuite,
+    DtlsRole, Event, IceCredentials, IpFamily, LegId, LegLocal, MediaFault, Op, Outcome, Protocol,
+    SdesKey, SdesPair, SessionId, SrtpSuite,
 };
 use landline_media::Component;
+use landline_media::stun::{BINDING, Class, Message, Writer, attribute};
 use landline_relay::MediaAddress;
 use tokio::net::UdpSocket;
 use webrtc_srtp::protection_profile::ProtectionProfile;
@@ -234,6 +235,116 @@ async fn a_strangers_packets_neither_pass_nor_take_the_call_over() {
         assert_eq!(legs[0].1.dropped.iter().map(|(_, n)| n).sum::<u64>(), 20);
         assert_eq!(legs[0].1.faults, []);
     }
+}
+
+/// A browser's way: checks, handshake and all before anybody is joined, as
+/// early branches do it.
+#[tokio::test]
+async fn an_ice_peer_is_heard_from_the_address_it_proved_and_from_no_other() {
+    let relay = relay().await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let mut spec_a = spec(Protocol::Rtp);
+    (spec_a.ice, spec_a.rtcp_mux) = (true, true);
+    let locals = proxy.opened(1, &[(A, spec_a), (B, spec(Protocol::Rtp))]).await;
+    let (at_a, at_b) = (local(&locals, A), local(&locals, B));
+    let mut b = Phone::new(Protocol::Rtp).await;
+    b.learn(&at_b, DtlsRole::Server).await;
+    let (browser, stranger) = (
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+    );
+    let nowhere = "0.0.0.0:9".parse().unwrap();
+    let mut described = remote(nowhere, nowhere);
+    described.ice = Some(IceCredentials { ufrag: "brow".into(), pwd: "p".repeat(24) });
+    let ours = at_a.ice.clone().unwrap();
+    check(&browser, at_a.rtp, &ours, "brow").await;
+    let from_b = b.describe(&at_b, DtlsRole::Server);
+    proxy.changed(1, vec![describe(A, described), describe(B, from_b), Op::Join(A, B)]).await;
+    check(&browser, at_a.rtp, &ours, "brow").await;
+    stranger.send_to(&rtp(0xbad, 1), at_a.rtp).await.unwrap();
+    relay.metric_reaches("drops_total", Some("unproven_source"), 1.0).await;
+    browser.send_to(&rtp(0xa, 1), at_a.rtp).await.unwrap();
+    assert_eq!(b.hear().await.packet, rtp(0xa, 1));
+    b.say(Component::Rtp, &rtp(0xb, 1)).await;
+    let mut buffer = [0; 2048];
+    let (length, from) = browser.recv_from(&mut buffer).await.unwrap();
+    assert_eq!((&buffer[..length], from), (&rtp(0xb, 1)[..], at_a.rtp));
+
+    let locals = proxy.changed(1, vec![Op::Restart(A)]).await;
+    let renewed = local(&locals, A);
+    assert_eq!((renewed.rtp, renewed.rtcp), (at_a.rtp, at_a.rtcp));
+    assert_ne!(renewed.ice.unwrap(), ours, "a restart makes new credentials");
+}
+
+/// One connectivity check with nomination, answered.
+async fn check(browser: &UdpSocket, relay: SocketAddr, ours: &IceCredentials, theirs: &str) {
+    let user = format!("{}:{theirs}", ours.ufrag);
+    let request = Writer::new(Class::Request, BINDING, [7; 12])
+        .attribute(attribute::USERNAME, user.as_bytes())
+        .attribute(attribute::PRIORITY, &1_u32.to_be_bytes())
+        .attribute(attribute::ICE_CONTROLLING, &[1; 8])
+        .attribute(attribute::USE_CANDIDATE, &[])
+        .integrity(&ours.pwd)
+        .finish();
+    browser.send_to(&request, relay).await.unwrap();
+    let mut buffer = [0; 2048];
+    let answer = tokio::time::timeout(PATIENCE, browser.recv_from(&mut buffer)).await;
+    let (length, from) = answer.expect("an answer to the check").unwrap();
+    assert_eq!(from, relay);
+    assert!(Message::parse(&buffer[..length]).unwrap().is_authentic(&ours.pwd));
+}
+
+#[tokio::test]
+async fn a_branch_shakes_hands_before_it_is_joined() {
+    let relay = relay().await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let mut spec_b = spec(Protocol::Dtls);
+    spec_b.rtcp_mux = true;
+    let locals = proxy.opened(1, &[(A, spec(Protocol::Rtp)), (B, spec_b)]).await;
+    let (at_a, at_b) = (local(&locals, A), local(&locals, B));
+    let mut a = Phone::new(Protocol::Rtp).await;
+    let mut b = Phone::at(Ipv4Addr::LOCALHOST.into(), Protocol::Dtls, true).await;
+    a.learn(&at_a, DtlsRole::Server).await;
+    let from_b = b.describe(&at_b, DtlsRole::Server);
+    proxy.changed(1, vec![describe(B, from_b)]).await;
+    b.learn(&at_b, DtlsRole::Server).await;
+    b.connect().await;
+    b.say(Component::Rtp, &rtp(0xb, 1)).await;
+    relay.metric_reaches("drops_total", Some("unjoined"), 1.0).await;
+    let from_a = a.describe(&at_a, DtlsRole::Server);
+    proxy.changed(1, vec![describe(A, from_a), Op::Join(A, B)]).await;
+    b.say(Component::Rtp, &rtp(0xb, 2)).await;
+    assert_eq!(a.hear().await.packet, rtp(0xb, 2));
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_not_signalled_is_a_fault_and_is_not_heard() {
+    let relay = relay().await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let mut spec_b = spec(Protocol::Dtls);
+    spec_b.rtcp_mux = true;
+    let locals = proxy.opened(1, &[(A, spec(Protocol::Rtp)), (B, spec_b)]).await;
+    let at_b = local(&locals, B);
+    let mut b = Phone::at(Ipv4Addr::LOCALHOST.into(), Protocol::Dtls, true).await;
+    let mut described = b.describe(&at_b, DtlsRole::Server);
+    described.dtls.as_mut().unwrap().fingerprints[0].digest[0] ^= 1;
+    proxy.changed(1, vec![describe(B, described), Op::Join(A, B)]).await;
+    b.learn(&at_b, DtlsRole::Server).await;
+    let fault = async {
+        loop {
+            let (_, event) = proxy.event().await;
+            if let Event::Fault(leg, fault) = event {
+                return (leg, fault);
+            }
+        }
+    };
+    let shake = async {
+        loop {
+            b.hears_nothing().await;
+        }
+    };
+    let (leg, fault) = tokio::select! { fault = fault => fault, () = shake => unreachable!() };
+    assert_eq!((leg, fault), (B, MediaFault::DtlsFingerprintMismatch));
 }
 
 #[tokio::test]
