@@ -1,51 +1,288 @@
-//! The machine itself.
+//! The machine itself: every input to whom it concerns.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
+use landline_control::{FromRelay, RelayId};
 use landline_region::{Entropy, Now, Seed};
+use landline_sip::{ClientKey, Event, FailureCause, Method, Request, Response, ServerKey};
 
+use crate::auth::Authenticator;
+use crate::call::{Call, Ending};
+use crate::calls::{CallKey, Calls};
 use crate::config::CoreConfig;
+use crate::context::{ClientUse, Context, ServerUse};
 use crate::counters::Counters;
-use crate::io::{Input, LiveCall, Output};
+use crate::edge::Edge;
+use crate::io::{Input, JournalToken, LiveCall, Log, Output};
+use crate::record::Cause;
+use crate::timers::{CallTimer, Timer};
 
 /// Mutate with [`Core::handle_input`] or [`Core::handle_timeout`], then drain
 /// [`Core::poll_output`], then sleep until [`Core::poll_timeout`].
 pub struct Core {
-    counters: Counters,
-    out: VecDeque<Output>,
+    pub(crate) cx: Context,
+    pub(crate) calls: Calls,
+    pub(crate) auth: Authenticator,
+    pub(crate) edge: Edge,
 }
 
 impl Core {
-    pub fn new(_config: CoreConfig, seed: Seed, _now: Now) -> Self {
-        let _ = Entropy::new(seed);
-        Self { counters: Counters::default(), out: VecDeque::new() }
+    pub fn new(config: CoreConfig, seed: Seed, now: Now) -> Self {
+        let mut entropy = Entropy::new(seed);
+        let auth = Authenticator::new(&config, &mut entropy);
+        let edge = Edge::new(&config.signing_key);
+        Self { cx: Context::new(config, entropy, now), calls: Calls::default(), auth, edge }
     }
 
-    pub fn handle_input(&mut self, _now: Now, _input: Input) {}
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        self.handle_timeout(now);
+        match input {
+            Input::Sip(event) => self.sip(event),
+            Input::RelayConnected { relay, .. } => {
+                self.cx.relays.connect(relay.clone());
+                self.cx.log(Log::RelayConnected { relay });
+            }
+            Input::RelayLost { relay } => self.relay_lost(&relay),
+            Input::Relay { relay, message } => self.relay(&relay, message),
+            Input::Tenancy(tenants) => self.cx.tenants = tenants,
+            Input::Directory(directory) => self.cx.directory = directory,
+            Input::Bindings(bindings) => self.cx.restore_bindings(bindings),
+            Input::Journaled(token) => self.journaled(token),
+            Input::JournalFailed(token) => self.journal_failed(token),
+            Input::BindingsStored { token, ok } => self.cx.bindings_stored(token, ok),
+            Input::HangUp(sid) => {
+                if let Some(key) = self.calls.by_sid(sid) {
+                    self.end_by_admin(key);
+                }
+            }
+            Input::Shutdown => {
+                self.cx.closing = true;
+                for key in self.calls.keys() {
+                    self.end_by_admin(key);
+                }
+            }
+        }
+    }
 
     /// Fires what is due.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.cx.now = now;
+        while let Some(timer) = self.cx.timers.due(now.instant) {
+            match timer {
+                Timer::Bindings(user) => self.cx.sweep_bindings(user),
+                Timer::BindingsStored(token) => self.cx.bindings_stored(token, false),
+                Timer::Journal(token) => self.journal_failed(token),
+                Timer::Relay(id) => {
+                    if let Some(waiting) = self.cx.relays.timed_out(id) {
+                        self.with(waiting.call, |call, cx| call.relay_silent(cx, waiting.purpose));
+                    }
+                }
+                Timer::Call(key, timer) => self.call_timer(key, timer),
+                Timer::Forward(key) => self.forward_expired(key),
+            }
+        }
+    }
 
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.cx.out.pop_front()
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.cx.timers.next()
     }
 
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.cx.counters
     }
 
     /// The calls that are open.
     pub fn live(&self) -> impl Iterator<Item = LiveCall> {
-        std::iter::empty()
+        self.calls.iter().filter(|call| !call.is_closed()).map(Call::live)
     }
 
     /// Registered contacts.
     pub fn bindings(&self) -> usize {
-        0
+        self.cx.registrar.len()
+    }
+
+    /// Everything that is kept for the sake of something under way: calls,
+    /// dialogs, transactions, forwarded requests. All are 0 in a core at rest.
+    pub fn under_way(&self) -> [(&'static str, usize); 6] {
+        [
+            ("calls", self.calls.iter().count()),
+            ("dialogs", self.cx.dialogs.len()),
+            ("clients", self.cx.clients.len()),
+            ("servers", self.cx.servers.len()),
+            ("journal", self.cx.journal.len()),
+            ("forwards", self.edge.len()),
+        ]
+    }
+
+    /// Lets a call do something, and forgets it when it has nothing left to do.
+    pub(crate) fn with(&mut self, key: CallKey, act: impl FnOnce(&mut Call, &mut Context)) {
+        let Some(call) = self.calls.get(key) else { return };
+        act(call, &mut self.cx);
+        if call.is_done() {
+            call.unlink(&mut self.cx);
+            self.calls.remove(key);
+        }
+    }
+
+    fn sip(&mut self, event: Event) {
+        match event {
+            Event::Request { key: Some(key), flow, request } => self.request(key, flow, request),
+            Event::Request { key: None, flow, request } => self.ack(&flow, request),
+            Event::Response { key, response } => self.response(key, response),
+            Event::ClientFailed { key, cause } => self.client_failed(key, cause),
+            Event::Cancelled { key } => match self.cx.servers.get(&key).copied() {
+                Some(ServerUse::Invite(call)) => self.with(call, |call, cx| call.cancelled(cx)),
+                Some(ServerUse::Modify { call, leg }) => {
+                    self.with(call, |call, cx| call.modify_cancelled(cx, leg));
+                }
+                Some(ServerUse::Forward(forward)) => self.forward_cancelled(forward),
+                None => self.cx.counters.stray_transactions += 1,
+            },
+            // The ACK itself follows.
+            Event::Acked { .. } => {}
+            Event::AckTimeout { key } => self.ack_missed(key),
+            Event::FlowClosed(flow) => self.cx.registrar.flow_closed(flow),
+        }
+    }
+
+    fn ack_missed(&mut self, key: ServerKey) {
+        match self.cx.servers.get(&key).copied() {
+            Some(ServerUse::Invite(call) | ServerUse::Modify { call, .. }) => {
+                self.with(call, |call, cx| call.ack_missed(cx, key));
+            }
+            _ => self.cx.counters.stray_transactions += 1,
+        }
+    }
+
+    fn response(&mut self, key: ClientKey, response: Response) {
+        let Some(purpose) = self.cx.clients.get(&key).copied() else {
+            self.cx.counters.stray_responses += 1;
+            return;
+        };
+        // An INVITE may bring further 2xx, each of another fork.
+        let may_fork = matches!(purpose, ClientUse::Branch { .. }) && response.status.is_success();
+        if response.status.is_final() && !may_fork {
+            self.cx.clients.remove(&key);
+        }
+        match purpose {
+            ClientUse::Branch { call, leg } => {
+                self.with(call, |call, cx| call.branch_response(cx, leg, response));
+            }
+            ClientUse::Bye { call, leg } => {
+                self.with(call, |call, cx| call.bye_refused(cx, leg, &response));
+            }
+            ClientUse::Modify { call, leg } => {
+                self.with(call, |call, cx| call.modify_response(cx, leg, response));
+            }
+            ClientUse::Pass { call, .. } => {
+                self.with(call, |call, cx| call.pass_response(cx, key, &response));
+            }
+            ClientUse::Forward(forward) => self.forward_response(forward, response),
+        }
+    }
+
+    fn client_failed(&mut self, key: ClientKey, cause: FailureCause) {
+        let Some(purpose) = self.cx.clients.remove(&key) else {
+            self.cx.counters.stray_responses += 1;
+            return;
+        };
+        match purpose {
+            ClientUse::Branch { call, leg } => {
+                self.with(call, |call, cx| call.branch_lost(cx, leg, cause));
+            }
+            ClientUse::Bye { call, leg } => {
+                self.with(call, |call, cx| call.bye_failed(cx, leg, cause));
+            }
+            ClientUse::Modify { call, leg } => {
+                self.with(call, |call, cx| call.modify_lost(cx, leg, cause));
+            }
+            ClientUse::Pass { call, .. } => {
+                self.with(call, |call, cx| call.pass_lost(cx, key, cause));
+            }
+            ClientUse::Forward(forward) => self.forward_failed(forward, cause),
+        }
+    }
+
+    fn relay(&mut self, relay: &RelayId, message: FromRelay) {
+        match message {
+            FromRelay::Outcome(id, outcome) => match self.cx.relays.answered(relay, id) {
+                Some(waiting) => self.with(waiting.call, |call, cx| {
+                    call.relay_outcome(cx, waiting.purpose, outcome);
+                }),
+                None => self.cx.counters.relay_strays += 1,
+            },
+            FromRelay::Event(session, event) => match self.cx.relays.call_of(session) {
+                Some(call) => self.with(call, |call, cx| call.media_event(cx, event)),
+                None => self.cx.counters.relay_strays += 1,
+            },
+            FromRelay::Draining => {
+                self.cx.relays.drain(relay);
+                self.cx.log(Log::RelayDraining { relay: relay.clone() });
+            }
+            FromRelay::Hello(_) | FromRelay::Pong(_) => {}
+        }
+    }
+
+    fn relay_lost(&mut self, relay: &RelayId) {
+        if !self.cx.relays.disconnect(relay) {
+            return;
+        }
+        self.cx.counters.relays_lost += 1;
+        let on_it = |call: &&Call| call.session.as_ref().is_some_and(|it| it.relay == *relay);
+        let mut calls: Vec<_> = self.calls.iter().filter(on_it).map(|call| call.key).collect();
+        calls.sort_unstable();
+        self.cx.log(Log::RelayLost { relay: relay.clone(), calls: calls.len() });
+        for key in calls {
+            self.with(key, |call, cx| call.relay_lost(cx));
+        }
+    }
+
+    fn journaled(&mut self, token: JournalToken) {
+        if let Some(call) = self.cx.journal.remove(&token) {
+            self.with(call, |call, cx| call.journaled(cx));
+        }
+    }
+
+    /// A call without a record does not ring.
+    fn journal_failed(&mut self, token: JournalToken) {
+        let Some(key) = self.cx.journal.remove(&token) else { return };
+        self.cx.counters.journal_failures += 1;
+        self.with(key, |call, cx| {
+            cx.log(Log::RecordsNotJournaled { call: call.sid });
+            call.end(cx, Ending::new(Cause::Failed, 503));
+        });
+    }
+
+    fn end_by_admin(&mut self, key: CallKey) {
+        self.with(key, |call, cx| {
+            let ending = Ending::because(Cause::HungUpByAdmin, 480, 480, "Ended by administrator");
+            call.end(cx, ending);
+        });
+    }
+
+    fn call_timer(&mut self, key: CallKey, timer: CallTimer) {
+        self.with(key, |call, cx| match timer {
+            CallTimer::NoAnswer(group) => call.no_answer(cx, group),
+            CallTimer::MaxDuration => {
+                let text = "Maximum call duration";
+                call.end(cx, Ending::because(Cause::HungUpByAdmin, 200, 480, text));
+            }
+            CallTimer::Retry => call.retry(cx),
+            CallTimer::Forget => call.forget(),
+        });
+    }
+
+    /// An ACK to a 2xx: ours, or one on its way through.
+    fn ack(&mut self, flow: &landline_sip::Flow, request: Request) {
+        debug_assert_eq!(request.method, Method::Ack);
+        let crate::edge::Routed::Here(request) = self.routed(None, flow, request) else { return };
+        match self.dialog_of(&request) {
+            Some((call, leg)) => self.with(call, |call, cx| call.acked(cx, leg, &request)),
+            None => self.cx.counters.stray_acks += 1,
+        }
     }
 }

@@ -8,11 +8,23 @@ pub mod directory;
 pub mod record;
 pub mod tenancy;
 
+mod auth;
+mod call;
+mod calls;
 mod config;
+mod context;
 mod core;
 mod counters;
+mod edge;
 mod io;
+mod negotiate;
+mod registrar;
+mod relays;
+mod request;
+mod route;
 mod tenants;
+mod throttle;
+mod timers;
 
 pub use self::core::Core;
 pub use config::{CoreConfig, CoreLimits, CoreTimers, LocalAddress};

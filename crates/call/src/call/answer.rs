@@ -1,0 +1,304 @@
+//! The answer: a branch's 2xx, the join, the caller's 200 and its ACK.
+
+use landline_control::{Op, Request as RelayRequest};
+use landline_sip::{Method, Request, Response, ServerKey, StatusCode};
+
+use super::branch::dialog;
+use super::leg::{LegState, tag_text};
+use super::message::{SDP, reason};
+use super::open::{read_body, read_description};
+use super::{A, Call, Ending, Leg, Phase};
+use crate::context::{ClientUse, Context};
+use crate::io::Log;
+use crate::negotiate::{LegMedia, Mismatch};
+use crate::record::{Cause, Step};
+use crate::relays::RelayStep;
+use crate::tenancy::MediaPolicy;
+use crate::timers::{CallTimer, Timer};
+
+impl Call {
+    /// The first 2xx wins; the other branches are told so (RFC 3326 §2).
+    pub(super) fn branch_answered(&mut self, cx: &mut Context, leg: usize, response: Response) {
+        if let Err(mismatch) = self.confirm_branch(cx, leg, &response) {
+            return self.answer_unusable(cx, leg, mismatch);
+        }
+        self.winner = Some(leg);
+        self.phase = Phase::Answering;
+        self.groups.clear();
+        for other in 1..self.legs.len() {
+            let ringing = self.legs.get(other).is_some_and(|it| it.state == LegState::Early);
+            if other != leg && ringing {
+                self.cancel_branch(cx, other, Some(reason(200, "Call completed elsewhere")));
+            }
+        }
+        self.other_early_dialog(cx, leg);
+        self.join(cx, leg);
+    }
+
+    /// Makes the dialog, acknowledges, and takes the answer in.
+    fn confirm_branch(
+        &mut self,
+        cx: &mut Context,
+        leg: usize,
+        response: &Response,
+    ) -> Result<(), Mismatch> {
+        let account = self.account.clone();
+        let Some(it) = self.legs.get_mut(leg) else { return Err(Mismatch::Unreadable) };
+        let dialog = dialog(it, response).ok_or(Mismatch::Unreadable)?;
+        it.state = LegState::Confirmed;
+        it.status = response.status.code();
+        it.learn_methods(&response.headers);
+        let cseq = it.branch().map_or(1, |branch| branch.cseq);
+        let mut ack = dialog.ack(cseq);
+        it.dialog = Some(dialog);
+        it.prove(cx, &mut ack);
+        if let Some(destination) = it.destination() {
+            cx.send_ack(ack, destination);
+        }
+        let plain = it.side.accepts_plain(&account);
+        let media = it.media.as_mut().ok_or(Mismatch::Unreadable)?;
+        match response.body.is_empty() {
+            // What the 183 said stands (RFC 3261 §13.2.1 wants it repeated;
+            // some leave it out).
+            true if media.agreed.is_some() => {
+                media.withdraw();
+                Ok(())
+            }
+            true => Err(Mismatch::NoAudio),
+            false => {
+                let answer = read_body(cx, &response.body)?;
+                media.accept(answer, plain)
+            }
+        }
+    }
+
+    /// A 2xx whose answer cannot be used: that branch is hung up, and counts
+    /// as one that refused our offer.
+    fn answer_unusable(&mut self, cx: &mut Context, leg: usize, mismatch: Mismatch) {
+        if mismatch == Mismatch::Unencrypted {
+            cx.counters.encryption_missing += 1;
+        }
+        self.hang_up(cx, leg, &[reason(488, "Not Acceptable Here").into()]);
+        self.consider(488, Cause::NotAcceptable, Vec::new());
+        if let Some(best) = self.best.as_mut().filter(|best| best.status == 488) {
+            best.warning = Some(mismatch.warning());
+        }
+        let relay_leg = self.legs.get(leg).map(|it| it.relay_leg);
+        if let Some(relay_leg) = relay_leg {
+            self.give_back(cx, relay_leg);
+        }
+        self.group_failed(cx);
+    }
+
+    /// Where the caller heard another branch's early media, this answer is
+    /// another dialog to it: one To tag has one session description
+    /// (RFC 3261 §13.2.1).
+    fn other_early_dialog(&mut self, cx: &mut Context, leg: usize) {
+        if self.early.is_none_or(|early| early == leg) {
+            return;
+        }
+        let key = self.key;
+        let Some(caller) = self.legs.get_mut(A) else { return };
+        let tag = cx.entropy.u64();
+        let local = caller.dialog.as_ref().map(|it| it.local_contact().clone());
+        let request = caller.incoming().map(|it| it.request.clone());
+        let (Some(local), Some(request)) = (local, request) else { return };
+        if let Ok(dialog) = landline_sip::Dialog::uas(&request, &tag_text(tag), local) {
+            caller.dialog = Some(dialog);
+            caller.former_tag = Some(caller.tag);
+            caller.tag = tag;
+            cx.dialogs.insert(tag, (key, A));
+        }
+    }
+
+    fn join(&mut self, cx: &mut Context, leg: usize) {
+        let Some(session) = self.session.clone() else { return };
+        let offered =
+            self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some());
+        if offered && self.answer_caller(leg).is_none() {
+            return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
+        }
+        let mut ops = match offered {
+            true => self.join_ops(leg),
+            false => self.remote_op(leg).into_iter().collect(),
+        };
+        let losers = self.legs.iter().enumerate().skip(1).filter(|(index, it)| {
+            *index != leg && it.status == 0 && it.branch_ref().is_some_and(|b| b.request.is_some())
+        });
+        ops.extend(losers.map(|(_, it)| Op::Remove(it.relay_leg)));
+        if offered && self.recording.is_some() {
+            ops.push(Op::Record);
+        }
+        self.is_joined = offered;
+        let change = RelayRequest::Change(session.id, ops);
+        cx.ask_relay(&session.relay, self.key, RelayStep::Answer, change);
+    }
+
+    pub(super) fn remote_op(&self, leg: usize) -> Option<Op> {
+        let it = self.legs.get(leg)?;
+        let remote = it.media.as_ref()?.remote()?;
+        Some(Op::Remote(it.relay_leg, Box::new(remote)))
+    }
+
+    /// The relay has joined both sides: the caller may know.
+    pub(super) fn joined(&mut self, cx: &mut Context) {
+        let Some(winner) = self.winner.filter(|_| self.phase == Phase::Answering) else { return };
+        let body = self.answer_caller(winner).or_else(|| self.offer_caller(winner));
+        let response = self.caller_response(StatusCode::OK);
+        let (Some(body), Some(mut response)) = (body, response) else {
+            return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
+        };
+        response.set_body(SDP, body);
+        response.headers.push(landline_sip::HeaderName::Allow, super::allow_header());
+        self.phase = Phase::Up;
+        self.answered_at = Some(cx.now.unix);
+        cx.counters.calls_answered += 1;
+        if let Some(caller) = self.legs.get_mut(A) {
+            caller.state = LegState::Confirmed;
+            caller.status = StatusCode::OK.code();
+            if let Some(dialog) = &mut caller.dialog {
+                dialog.confirm();
+            }
+            if let Some(key) = caller.incoming().map(|it| it.key) {
+                caller.unacked = Some(key);
+                cx.respond(key, response);
+            }
+        }
+        self.learn(cx);
+        let sid = self.legs.get(winner).map(|it| it.sid);
+        if let Some(leg) = sid {
+            self.journal(cx, None, Step::Answered { leg });
+        }
+        cx.log(Log::CallAnswered { call: self.sid });
+        if let Some(longest) = cx.config.timers.max_call {
+            let timer = Timer::Call(self.key, CallTimer::MaxDuration);
+            cx.timers.set(cx.now.instant + longest, timer);
+        }
+    }
+
+    /// Our offer to a caller who made none, from the callee's answer.
+    fn offer_caller(&mut self, winner: usize) -> Option<bytes::Bytes> {
+        let peer = self.legs.get(winner)?.media.as_ref()?.agreed.as_ref()?.peer.clone();
+        self.legs.get_mut(A)?.media.as_mut()?.offer(LegMedia::terms_of(&peer))
+    }
+
+    /// Both ends' devices showed what they speak: their next calls begin with it.
+    fn learn(&self, cx: &mut Context) {
+        for leg in &self.legs {
+            let (crate::route::Side::User(user), crate::route::Reach::Flow(flow)) =
+                (&leg.side, &leg.reach)
+            else {
+                continue;
+            };
+            let Some(spec) = leg.media.as_ref().map(|media| &media.spec) else { continue };
+            if leg.state == LegState::Confirmed {
+                let spoken = match spec.protocol {
+                    landline_control::Protocol::Rtp => MediaPolicy::Rtp,
+                    landline_control::Protocol::Sdes => MediaPolicy::Sdes,
+                    landline_control::Protocol::Dtls if spec.ice => MediaPolicy::Webrtc,
+                    landline_control::Protocol::Dtls => MediaPolicy::Dtls,
+                };
+                cx.registrar.learn(user.sid, flow, spoken);
+            }
+        }
+    }
+
+    /// An ACK to a 2xx of ours, with the answer where that 2xx had the offer.
+    pub(crate) fn acked(&mut self, cx: &mut Context, leg: usize, ack: &Request) {
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        let first = it.unacked.take().is_some();
+        if std::mem::take(&mut it.owes_bye) {
+            return self.say_bye(cx, leg, &[]);
+        }
+        if !first || self.ending.is_some() {
+            return;
+        }
+        if self.offer_awaits_answer(leg) {
+            self.late_answer(cx, leg, ack);
+        }
+    }
+
+    /// A 2xx of ours was never acknowledged: the dialog ends, and the call
+    /// with it (RFC 3261 §13.3.1.4).
+    pub(crate) fn ack_missed(&mut self, cx: &mut Context, key: ServerKey) {
+        let Some(leg) = self.legs.iter().position(|it| it.unacked == Some(key)) else { return };
+        cx.counters.ack_timeouts += 1;
+        if let Some(it) = self.legs.get_mut(leg) {
+            it.unacked = None;
+            if std::mem::take(&mut it.owes_bye) {
+                return self.say_bye(cx, leg, &[]);
+            }
+        }
+        let mut ending = Ending::new(Cause::SignallingLost, 200);
+        ending.reasons = vec![reason(408, "ACK missing").into()];
+        self.end(cx, ending);
+    }
+
+    fn offer_awaits_answer(&self, leg: usize) -> bool {
+        let media = self.legs.get(leg).and_then(|it| it.media.as_ref());
+        media.is_some_and(LegMedia::awaits_answer)
+    }
+
+    /// The answer to an offer of ours in a 2xx.
+    fn late_answer(&mut self, cx: &mut Context, leg: usize, ack: &Request) {
+        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
+        let answer = read_description(cx, ack).and_then(|it| it.ok_or(Mismatch::NoAudio));
+        let taken = answer.and_then(|answer| {
+            let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
+            media.ok_or(Mismatch::NoAudio)?.accept(answer, plain)
+        });
+        if taken.is_err() {
+            let mut ending = Ending::new(Cause::NotAcceptable, 200);
+            ending.reasons = vec![reason(488, "Not Acceptable Here").into()];
+            return self.end(cx, ending);
+        }
+        let (Some(session), Some(other)) = (self.session.clone(), self.other(leg)) else { return };
+        let first = leg == A && !self.is_joined;
+        let mut ops: Vec<_> = match first {
+            true => self.join_ops(other),
+            false => self.remote_op(leg).into_iter().collect(),
+        };
+        if first && self.recording.is_some() {
+            ops.push(Op::Record);
+        }
+        self.is_joined = true;
+        let change = RelayRequest::Change(session.id, ops);
+        cx.ask_relay(&session.relay, self.key, RelayStep::LateAnswer { leg }, change);
+    }
+
+    /// Sends BYE on a confirmed dialog.
+    pub(super) fn say_bye(
+        &mut self,
+        cx: &mut Context,
+        leg: usize,
+        reasons: &[landline_sip::ByteStr],
+    ) {
+        let key = self.key;
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        let Some(dialog) = it.dialog.as_mut() else { return };
+        let mut bye = dialog.request(Method::Bye);
+        for reason in reasons {
+            bye.headers.push(landline_sip::HeaderName::Reason, reason.clone());
+        }
+        it.prove(cx, &mut bye);
+        if let Some(destination) = it.destination() {
+            cx.send(ClientUse::Bye { call: key, leg }, bye, destination);
+        }
+    }
+
+    /// Ends a confirmed leg from our side.
+    pub(super) fn hang_up(
+        &mut self,
+        cx: &mut Context,
+        leg: usize,
+        reasons: &[landline_sip::ByteStr],
+    ) {
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        it.state = LegState::Ended;
+        match it.unacked {
+            // RFC 3261 §15: not before the ACK, or the wait for it, is over.
+            Some(_) => it.owes_bye = true,
+            None => self.say_bye(cx, leg, reasons),
+        }
+    }
+}

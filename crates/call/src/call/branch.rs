@@ -1,0 +1,237 @@
+//! What a branch answers to its INVITE.
+
+use landline_control::{LegId, Op, Request as RelayRequest};
+use landline_sip::digest::Challenge;
+use landline_sip::{ByteStr, Dialog, FailureCause, HeaderName, Method, Response, StatusCode};
+
+use super::leg::LegState;
+use super::message::reasons;
+use super::{Call, Failure, Leg, Phase};
+use crate::context::{ClientUse, Context};
+use crate::record::Cause;
+use crate::relays::RelayStep;
+
+impl Call {
+    pub(crate) fn branch_response(&mut self, cx: &mut Context, leg: usize, response: Response) {
+        let status = response.status;
+        if status.is_provisional() {
+            return self.branch_provisional(cx, leg, &response);
+        }
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        let ended = it.state != LegState::Early || self.winner.is_some() || self.ending.is_some();
+        if let Some(branch) = it.branch() {
+            branch.is_pending = false;
+        }
+        match (status.is_success(), ended) {
+            (true, false) => self.branch_answered(cx, leg, response),
+            (true, true) => self.branch_late(cx, leg, &response),
+            (false, false) => self.branch_refused(cx, leg, &response),
+            (false, true) => {
+                if it.status == 0 {
+                    it.status = status.code();
+                }
+            }
+        }
+    }
+
+    /// A 2xx nobody wants any more (a lost race, a second phone behind a
+    /// forking proxy): it made a dialog, which is ended at once
+    /// (RFC 3261 §13.2.2.4).
+    pub(super) fn branch_late(&mut self, cx: &mut Context, leg: usize, response: &Response) {
+        let key = self.key;
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        let Some(mut dialog) = dialog(it, response) else { return };
+        cx.counters.late_answers += 1;
+        let Some((cseq, destination)) =
+            it.branch().map(|branch| (branch.cseq, branch.target.destination.clone()))
+        else {
+            return;
+        };
+        let mut ack = dialog.ack(cseq);
+        it.prove(cx, &mut ack);
+        cx.send_ack(ack, destination.clone());
+        let mut bye = dialog.request(Method::Bye);
+        it.prove(cx, &mut bye);
+        bye.headers.push(HeaderName::Reason, super::reason(200, "Call completed elsewhere"));
+        cx.send(ClientUse::Bye { call: key, leg }, bye, destination);
+    }
+
+    fn branch_refused(&mut self, cx: &mut Context, leg: usize, response: &Response) {
+        let status = response.status;
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                if self.prove_branch(cx, leg, response) => {}
+            StatusCode::NOT_ACCEPTABLE_HERE
+            | StatusCode::NOT_ACCEPTABLE_ANYWHERE
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+                if self.offer_otherwise(cx, leg) => {}
+            _ => {
+                let (upstream, cause) = upstream(status);
+                self.branch_failed_with(cx, leg, status.code());
+                let mut reasons = reasons(&response.headers);
+                if reasons.is_empty() && upstream != status.code() {
+                    let text = status.reason();
+                    reasons.push(ByteStr::from(super::reason(status.code(), text)));
+                }
+                self.consider(upstream, cause, reasons);
+                if status.class() == 6 {
+                    self.nowhere_else(cx);
+                }
+                self.group_failed(cx);
+            }
+        }
+    }
+
+    /// The request never got a final response.
+    pub(crate) fn branch_lost(&mut self, cx: &mut Context, leg: usize, cause: FailureCause) {
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        if let Some(branch) = it.branch() {
+            branch.is_pending = false;
+        }
+        if it.state != LegState::Early || self.winner.is_some() || self.ending.is_some() {
+            return;
+        }
+        self.branch_failed_with(cx, leg, 0);
+        let status = match cause {
+            FailureCause::Timeout => 408,
+            _ => 503,
+        };
+        let why = super::reason(status, StatusCode::new(status).map_or("", StatusCode::reason));
+        self.consider(480, Cause::Unreachable, vec![ByteStr::from(why)]);
+        self.group_failed(cx);
+    }
+
+    fn branch_failed_with(&mut self, cx: &mut Context, leg: usize, status: u16) {
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        it.state = LegState::Ended;
+        it.status = status;
+        let relay_leg = it.relay_leg;
+        if self.early == Some(leg) {
+            self.early = None;
+        }
+        self.give_back(cx, relay_leg);
+    }
+
+    /// The relay's leg of a branch that ended; its statistics come at the close.
+    pub(super) fn give_back(&mut self, cx: &mut Context, relay_leg: LegId) {
+        let Some(session) = self.session.clone() else { return };
+        let change = RelayRequest::Change(session.id, vec![Op::Remove(relay_leg)]);
+        cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
+    }
+
+    /// A 6xx speaks for the callee wherever it is (RFC 3261 §16.7 step 5).
+    fn nowhere_else(&mut self, cx: &mut Context) {
+        self.groups.clear();
+        for leg in 1..self.legs.len() {
+            if self.legs.get(leg).is_some_and(|it| it.state == LegState::Early) {
+                self.cancel_branch(cx, leg, Some(super::reason(200, "Call completed elsewhere")));
+            }
+        }
+    }
+
+    /// Answers a trunk's challenge, once, and once more when it calls the
+    /// answer stale. True when the INVITE went out again.
+    fn prove_branch(&mut self, cx: &mut Context, leg: usize, response: &Response) -> bool {
+        let Some(it) = self.legs.get_mut(leg) else { return false };
+        let challenges = challenges(response);
+        let stale = challenges.iter().any(|challenge| challenge.stale);
+        let has_credentials = match &it.side {
+            crate::route::Side::Trunk(trunk) => trunk.credentials.is_some(),
+            crate::route::Side::User(_) => false,
+        };
+        let first = it.challenge.is_none();
+        let Some(branch) = it.branch() else { return false };
+        if challenges.is_empty() || !has_credentials || !(first || stale) || branch.retries > 3 {
+            return false;
+        }
+        branch.retries += 1;
+        it.challenge = Some((challenges, 0));
+        self.ring(cx, leg);
+        true
+    }
+
+    /// Offers the next kind of media that the callee's policy allows. True
+    /// when there is one.
+    fn offer_otherwise(&mut self, cx: &mut Context, leg: usize) -> bool {
+        let Some(session) = self.session.clone() else { return false };
+        let fresh = self.relay_leg();
+        let Some(it) = self.legs.get_mut(leg) else { return false };
+        let Some(branch) = it.branch().filter(|branch| !branch.profiles.is_empty()) else {
+            return false;
+        };
+        let profile = branch.profiles.remove(0);
+        let former = std::mem::replace(&mut it.relay_leg, fresh);
+        let Some(media) = it.media.as_mut() else { return false };
+        media.replace(profile);
+        let ops = vec![Op::Remove(former), Op::Add(fresh, media.spec.clone())];
+        let change = RelayRequest::Change(session.id, ops);
+        cx.ask_relay(&session.relay, self.key, RelayStep::Retry { leg }, change);
+        true
+    }
+
+    /// Keeps the better of two failures (RFC 3261 §16.7 step 6): a 6xx before
+    /// all, else the lowest class, and within it what says more.
+    pub(super) fn consider(&mut self, status: u16, cause: Cause, reasons: Vec<ByteStr>) {
+        let rank = |status: u16| match status {
+            600.. => 0,
+            486 => 1,
+            // Nobody there says less than anybody's own words.
+            480 | 408 => 3,
+            400..500 => 2,
+            _ => 4,
+        };
+        if self.best.as_ref().is_none_or(|best| rank(status) < rank(best.status)) {
+            self.best = Some(Failure { status, cause, reasons, warning: None });
+        }
+    }
+
+    pub(super) fn is_ringing(&self) -> bool {
+        self.phase == Phase::Ringing && self.ending.is_none()
+    }
+}
+
+pub(super) fn challenges(response: &Response) -> Vec<Challenge> {
+    [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate]
+        .iter()
+        .flat_map(|name| response.headers.all(name))
+        .take(8)
+        .filter_map(|value| Challenge::parse(value).ok())
+        .collect()
+}
+
+/// The dialog of a 2xx to a branch's INVITE.
+pub(super) fn dialog(leg: &mut Leg, response: &Response) -> Option<Dialog> {
+    let request = leg.branch()?.request.clone()?;
+    if let Ok(dialog) = Dialog::uac(&request, response) {
+        return Some(dialog);
+    }
+    // Without a Contact of its own it can only be where we sent to.
+    let mut patched = response.clone();
+    patched.headers.set(HeaderName::Contact, format!("<{}>", request.uri));
+    Dialog::uac(&request, &patched).ok()
+}
+
+/// What a branch's final status comes to for the caller, and for the record.
+/// Challenges, redirections and quarrels over transactions are between the
+/// branch and us.
+fn upstream(status: StatusCode) -> (u16, Cause) {
+    match status.code() {
+        486 => (486, Cause::Busy),
+        600 => (600, Cause::Busy),
+        603 => (603, Cause::Declined),
+        403 => (403, Cause::Declined),
+        607 | 608 => (603, Cause::Declined),
+        404 | 410 | 484 | 485 | 604 => (status.code(), Cause::NotFound),
+        488 | 606 => (488, Cause::NotAcceptable),
+        415 => (488, Cause::NotAcceptable),
+        408 => (480, Cause::NoAnswer),
+        480 | 487 => (480, Cause::Unreachable),
+        430 => (480, Cause::Unreachable),
+        300..=399 => (480, Cause::Unreachable),
+        401 | 407 => (403, Cause::Forbidden),
+        400..=499 => (480, Cause::Failed),
+        503 => (503, Cause::Failed),
+        500..600 => (500, Cause::Failed),
+        _ => (603, Cause::Declined),
+    }
+}

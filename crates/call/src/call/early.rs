@@ -1,0 +1,107 @@
+//! Ringing, and what is heard before the answer.
+
+use landline_control::{Op, Request as RelayRequest};
+use landline_sip::{Response, StatusCode};
+
+use super::leg::LegState;
+use super::message::SDP;
+use super::open::read_body;
+use super::{A, Call, Leg};
+use crate::context::Context;
+use crate::negotiate::Terms;
+use crate::relays::RelayStep;
+
+impl Call {
+    pub(super) fn branch_provisional(&mut self, cx: &mut Context, leg: usize, said: &Response) {
+        let status = said.status;
+        // 100 is the next hop's own; 199 says that a fork of it ended.
+        if status == StatusCode::TRYING
+            || status == StatusCode::EARLY_DIALOG_TERMINATED
+            || !self.is_ringing()
+            || self.legs.get(leg).is_none_or(|it| it.state != LegState::Early)
+        {
+            return;
+        }
+        if status == StatusCode::RINGING {
+            self.record_ringing(cx);
+        }
+        if !said.body.is_empty() && self.early.is_none() && self.caller_offered() {
+            self.preview(cx, leg, said);
+        } else if self.early.is_none() {
+            self.tell_caller(cx, status, None);
+        }
+    }
+
+    fn caller_offered(&self) -> bool {
+        self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some())
+    }
+
+    /// The first branch with early media is joined to the caller.
+    fn preview(&mut self, cx: &mut Context, leg: usize, said: &Response) {
+        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
+        let Ok(answer) = read_body(cx, &said.body) else {
+            return self.tell_caller(cx, said.status, None);
+        };
+        let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
+        if media.is_none_or(|media| media.preview(answer, plain).is_err()) {
+            return self.tell_caller(cx, said.status, None);
+        }
+        let Some(session) = self.session.clone() else { return };
+        if self.answer_caller(leg).is_none() {
+            return;
+        }
+        self.early = Some(leg);
+        let ops = self.join_ops(leg);
+        let step = RelayStep::Early { leg, status: said.status.code() };
+        cx.ask_relay(&session.relay, self.key, step, RelayRequest::Change(session.id, ops));
+    }
+
+    /// Tells the relay of both sides, and to relay between them.
+    pub(super) fn join_ops(&self, leg: usize) -> Vec<Op> {
+        let remote = |leg: usize| {
+            let leg = self.legs.get(leg)?;
+            let remote = leg.media.as_ref()?.remote()?;
+            Some(Op::Remote(leg.relay_leg, Box::new(remote)))
+        };
+        let relay_leg = |leg: usize| self.legs.get(leg).map(|it| it.relay_leg);
+        let mut ops: Vec<_> = [A, leg].into_iter().filter_map(remote).collect();
+        if let (Some(a), Some(b)) = (relay_leg(A), relay_leg(leg)) {
+            ops.push(Op::Join(a, b));
+        }
+        ops
+    }
+
+    /// Our answer to the caller's offer, from what this branch answered.
+    pub(super) fn answer_caller(&mut self, leg: usize) -> Option<bytes::Bytes> {
+        let agreed = self.legs.get(leg)?.media.as_ref()?.agreed.clone()?;
+        let terms = Terms { direction: agreed.peer.direction, ..agreed.terms };
+        let caller = self.legs.get_mut(A)?;
+        let offer = caller.incoming()?.offer.clone()?;
+        caller.media.as_mut()?.answer(&offer, terms)
+    }
+
+    /// The relay plays the branch's early media to the caller.
+    pub(super) fn early_joined(&mut self, cx: &mut Context, leg: usize, status: u16) {
+        if !self.is_ringing() || self.early != Some(leg) {
+            return;
+        }
+        let status = StatusCode::new(status).unwrap_or(StatusCode::SESSION_PROGRESS);
+        let body = self.answer_caller(leg);
+        self.tell_caller(cx, status, body);
+    }
+
+    /// A provisional response to the caller, each status once.
+    fn tell_caller(&mut self, cx: &mut Context, status: StatusCode, body: Option<bytes::Bytes>) {
+        let Some(mut response) = self.caller_response(status) else { return };
+        let Some(incoming) = self.legs.get_mut(A).and_then(Leg::incoming_mut) else { return };
+        if incoming.provisional == status.code() && body.is_none() {
+            return;
+        }
+        incoming.provisional = status.code();
+        let key = incoming.key;
+        if let Some(body) = body {
+            response.set_body(SDP, body);
+        }
+        cx.respond(key, response);
+    }
+}

@@ -1,0 +1,229 @@
+//! Where the call rings: one group of targets after the other, and all of a
+//! group at once.
+
+use landline_control::{LegId, LegSpec, Op, Open, Recording, Request as RelayRequest};
+use landline_region::LegSid;
+
+use super::leg::{Branch, Invite, LegState};
+use super::message::SDP;
+use super::{A, Call, Ending, Leg, Phase, Session};
+use crate::context::{ClientUse, Context};
+use crate::negotiate::{Codec, LegMedia, Profile, Terms};
+use crate::record::Cause;
+use crate::relays::RelayStep;
+use crate::route::{Side, Target};
+use crate::timers::{CallTimer, Timer};
+
+impl Call {
+    /// The record is on disk: the media may be made, and then it may ring.
+    pub(crate) fn journaled(&mut self, cx: &mut Context) {
+        if self.phase != Phase::Journaling {
+            return;
+        }
+        let Some(relay) = cx.relays.choose() else {
+            cx.counters.calls_without_relay += 1;
+            return self.end(cx, Ending::new(Cause::Failed, 503));
+        };
+        self.prepare_caller(cx);
+        let mut legs = vec![];
+        legs.extend(self.spec_of(A));
+        legs.extend(self.add_group(cx));
+        let id = cx.relays.begin(&relay, self.key);
+        let open = Open {
+            session: id,
+            account: self.account.sid,
+            call: self.sid,
+            recording: self.recording.map(|(sid, consent)| Recording { sid, consent }),
+            legs,
+        };
+        self.phase = Phase::Opening;
+        self.session = Some(Session { relay: relay.clone(), id });
+        cx.ask_relay(&relay, self.key, RelayStep::Open, RelayRequest::Open(open));
+    }
+
+    /// A caller without an offer gets ours in the 200: made as for a callee.
+    fn prepare_caller(&mut self, cx: &mut Context) {
+        let encryption = self.account.encryption;
+        let Some(leg) = self.legs.get_mut(A).filter(|leg| leg.media.is_none()) else { return };
+        let (transport, ip) = match &leg.reach {
+            crate::route::Reach::Flow(flow) => (flow.transport, Some(flow.remote.ip())),
+            _ => (landline_sip::Transport::Udp, None),
+        };
+        let profiles = match &leg.side {
+            Side::User(user) => crate::negotiate::user_profiles(
+                user.media,
+                transport,
+                crate::tenancy::MediaPolicy::Auto,
+                encryption,
+            ),
+            Side::Trunk(trunk) => {
+                crate::negotiate::trunk_profiles(trunk.media, trunk.send_to.transport)
+            }
+        };
+        let family = match ip.is_some_and(|ip| ip.to_canonical().is_ipv6()) {
+            true => landline_control::IpFamily::V6,
+            false => landline_control::IpFamily::V4,
+        };
+        let profile = profiles.first().copied().unwrap_or(Profile::Dtls);
+        leg.media = Some(LegMedia::offering(profile, family, cx.entropy.u64()));
+    }
+
+    fn spec_of(&self, leg: usize) -> Option<(LegId, LegSpec)> {
+        let leg = self.legs.get(leg)?;
+        Some((leg.relay_leg, leg.media.as_ref()?.spec.clone()))
+    }
+
+    /// Makes legs for the next group of targets; what the relay has to add.
+    fn add_group(&mut self, cx: &mut Context) -> Vec<(LegId, LegSpec)> {
+        let targets = self.groups.pop_front().unwrap_or_default();
+        self.group = self.group.saturating_add(1);
+        let first = self.legs.len();
+        for target in targets {
+            self.add_leg(cx, target);
+        }
+        (first..self.legs.len()).filter_map(|leg| self.spec_of(leg)).collect()
+    }
+
+    fn add_leg(&mut self, cx: &mut Context, target: Target) {
+        let mut profiles = target.profiles.clone();
+        if profiles.is_empty() {
+            return;
+        }
+        let profile = profiles.remove(0);
+        let tag = cx.entropy.u64();
+        let relay_leg = self.relay_leg();
+        cx.dialogs.insert(tag, (self.key, self.legs.len()));
+        self.legs.push(Leg {
+            sid: LegSid::new(&mut cx.entropy),
+            side: target.side.clone(),
+            state: LegState::Early,
+            reach: target.reach.clone(),
+            tag,
+            former_tag: None,
+            dialog: None,
+            media: Some(LegMedia::offering(profile, target.family, cx.entropy.u64())),
+            relay_leg,
+            status: 0,
+            stats: None,
+            is_recorded: false,
+            takes_update: false,
+            unacked: None,
+            owes_bye: false,
+            rerouted: false,
+            challenge: None,
+            invite: Invite::Sent(Box::new(Branch {
+                target,
+                request: None,
+                key: None,
+                cseq: 0,
+                call_id: cx.entropy.hex::<16>(),
+                profiles,
+                retries: 0,
+                is_pending: false,
+                is_cancelled: false,
+            })),
+        });
+    }
+
+    /// The relay made the legs of the group: let them ring.
+    pub(super) fn ring_group(&mut self, cx: &mut Context) {
+        self.phase = Phase::Ringing;
+        let deadline = cx.now.instant + cx.config.timers.no_answer;
+        let timer = CallTimer::NoAnswer(self.group);
+        cx.timers.set(deadline, Timer::Call(self.key, timer));
+        for leg in 1..self.legs.len() {
+            let fresh = self.legs.get_mut(leg).and_then(Leg::branch);
+            if fresh.is_some_and(|branch| branch.request.is_none()) {
+                self.ring(cx, leg);
+            }
+        }
+    }
+
+    /// Sends a branch its INVITE, the first or one that offers other media.
+    pub(super) fn ring(&mut self, cx: &mut Context, leg: usize) {
+        let terms = self.offered_by_caller();
+        let Some(mut request) = self.invite(cx, leg) else { return };
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        let Some(body) = it.media.as_mut().and_then(|media| media.offer(terms)) else { return };
+        request.set_body(SDP, body);
+        it.prove(cx, &mut request);
+        let purpose = ClientUse::Branch { call: self.key, leg };
+        let Some(branch) = it.branch() else { return };
+        branch.request = Some(request.clone());
+        branch.is_pending = true;
+        let destination = branch.target.destination.clone();
+        let sip_call_id = branch.call_id.clone();
+        branch.key = Some(cx.send(purpose, request, destination));
+        self.record_leg(cx, leg, sip_call_id);
+    }
+
+    /// What the caller offers, or all we know where it leaves that to us.
+    fn offered_by_caller(&self) -> Terms {
+        match self.legs.first().and_then(Leg::incoming).and_then(|it| it.offer.as_ref()) {
+            Some(offer) => LegMedia::terms_of(offer),
+            None => Terms {
+                codecs: Codec::ours(),
+                direction: landline_control::Direction::SendReceive,
+                ptime: None,
+                maxptime: None,
+            },
+        }
+    }
+
+    /// Every branch of the group has ended without an answer.
+    pub(super) fn group_failed(&mut self, cx: &mut Context) {
+        let still = self.legs.iter().skip(1).any(|leg| leg.state == LegState::Early);
+        if still || self.winner.is_some() || self.ending.is_some() {
+            return;
+        }
+        let legs = self.add_group(cx);
+        let Some(session) = self.session.clone().filter(|_| !legs.is_empty()) else {
+            return self.fail(cx);
+        };
+        let ops = legs.into_iter().map(|(leg, spec)| Op::Add(leg, spec)).collect();
+        let change = RelayRequest::Change(session.id, ops);
+        cx.ask_relay(&session.relay, self.key, RelayStep::Fork, change);
+    }
+
+    /// Nobody answered anywhere: the best of their reasons goes to the caller.
+    fn fail(&mut self, cx: &mut Context) {
+        let ending = match self.best.take() {
+            Some(best) => Ending {
+                warning: best.warning,
+                reasons: best.reasons,
+                ..Ending::new(best.cause, best.status)
+            },
+            None => Ending::new(Cause::Unreachable, 480),
+        };
+        self.end(cx, ending);
+    }
+
+    /// The callees rang long enough.
+    pub(crate) fn no_answer(&mut self, cx: &mut Context, group: u16) {
+        if self.phase != Phase::Ringing || group != self.group {
+            return;
+        }
+        self.consider(480, Cause::NoAnswer, vec![super::reason(408, "No answer").into()]);
+        let ringing: Vec<_> = (1..self.legs.len())
+            .filter(|leg| self.legs.get(*leg).is_some_and(|it| it.state == LegState::Early))
+            .collect();
+        for leg in ringing {
+            self.cancel_branch(cx, leg, Some(super::reason(408, "No answer")));
+        }
+        self.group_failed(cx);
+    }
+
+    /// Takes a branch's INVITE back; its final response is still awaited.
+    pub(super) fn cancel_branch(&mut self, cx: &mut Context, leg: usize, reason: Option<String>) {
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        it.state = LegState::Ended;
+        let Some(branch) = it.branch() else { return };
+        if branch.is_cancelled || !branch.is_pending {
+            return;
+        }
+        branch.is_cancelled = true;
+        if let Some(key) = branch.key {
+            cx.cancel(key, reason);
+        }
+    }
+}

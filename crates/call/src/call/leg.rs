@@ -1,0 +1,185 @@
+//! One side of a call: a dialog with a phone or a trunk, and its media.
+
+use landline_control::{LegId, LegStats};
+use landline_region::LegSid;
+use landline_sip::digest::Challenge;
+use landline_sip::{ClientKey, Destination, Dialog, Flow, HeaderName, Headers, Request, ServerKey};
+
+use crate::negotiate::{Description, LegMedia, Profiles};
+use crate::record::{LegRole, Party};
+use crate::route::{Reach, Side, Target};
+
+pub(crate) struct Leg {
+    pub sid: LegSid,
+    pub side: Side,
+    pub state: LegState,
+    pub reach: Reach,
+    /// The number in our tag, by which in-dialog requests find the leg.
+    pub tag: u64,
+    /// Of an early dialog with the caller that another branch's answer ended.
+    pub former_tag: Option<u64>,
+    pub dialog: Option<Dialog>,
+    pub invite: Invite,
+    /// `None` for a caller who was refused before media mattered.
+    pub media: Option<LegMedia>,
+    pub relay_leg: LegId,
+    /// The leg's final status, for the record; 0 while there is none.
+    pub status: u16,
+    pub stats: Option<LegStats>,
+    /// The record has the leg opened.
+    pub is_recorded: bool,
+    /// The peer takes UPDATE (RFC 3311 §5.1).
+    pub takes_update: bool,
+    /// A 2xx of ours to an INVITE of this peer awaits its ACK.
+    pub unacked: Option<ServerKey>,
+    /// BYE has to wait for that ACK (RFC 3261 §15).
+    pub owes_bye: bool,
+    /// The BYE was sent a second way already.
+    pub rerouted: bool,
+    /// What a trunk asked us to prove, and how often it was proven.
+    pub challenge: Option<(Vec<Challenge>, u32)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LegState {
+    /// Nothing final was said.
+    Early,
+    /// 2xx.
+    Confirmed,
+    Ended,
+}
+
+/// The INVITE that made the leg.
+pub(crate) enum Invite {
+    Received(Incoming),
+    Sent(Box<Branch>),
+}
+
+/// The caller's INVITE.
+pub(crate) struct Incoming {
+    pub key: ServerKey,
+    pub request: Request,
+    pub offer: Option<Description>,
+    /// The last provisional status we sent.
+    pub provisional: u16,
+}
+
+/// Our INVITE to one place.
+pub(crate) struct Branch {
+    pub target: Target,
+    /// As it was sent last.
+    pub request: Option<Request>,
+    pub key: Option<ClientKey>,
+    pub cseq: u32,
+    pub call_id: String,
+    /// Ways to offer media that are left.
+    pub profiles: Profiles,
+    pub retries: u8,
+    /// No final response to the last INVITE yet.
+    pub is_pending: bool,
+    /// We no longer want it answered.
+    pub is_cancelled: bool,
+}
+
+impl Leg {
+    pub(crate) fn is_done(&self) -> bool {
+        let pending = match &self.invite {
+            Invite::Sent(branch) => branch.is_pending,
+            Invite::Received(_) => false,
+        };
+        !pending && !self.owes_bye
+    }
+
+    pub(crate) fn role(&self) -> LegRole {
+        match self.invite {
+            Invite::Received(_) => LegRole::A,
+            Invite::Sent(_) => LegRole::B,
+        }
+    }
+
+    pub(crate) fn party(&self) -> Party {
+        self.side.party()
+    }
+
+    pub(crate) fn branch(&mut self) -> Option<&mut Branch> {
+        match &mut self.invite {
+            Invite::Sent(branch) => Some(branch),
+            Invite::Received(_) => None,
+        }
+    }
+
+    pub(crate) fn branch_ref(&self) -> Option<&Branch> {
+        match &self.invite {
+            Invite::Sent(branch) => Some(branch),
+            Invite::Received(_) => None,
+        }
+    }
+
+    pub(crate) fn incoming(&self) -> Option<&Incoming> {
+        match &self.invite {
+            Invite::Received(incoming) => Some(incoming),
+            Invite::Sent(_) => None,
+        }
+    }
+
+    pub(crate) fn incoming_mut(&mut self) -> Option<&mut Incoming> {
+        match &mut self.invite {
+            Invite::Received(incoming) => Some(incoming),
+            Invite::Sent(_) => None,
+        }
+    }
+
+    /// Where requests inside the dialog go. Over a flow whatever the route set
+    /// says: it is the only way through the peer's NAT (RFC 5626 §5.3).
+    pub(crate) fn destination(&self) -> Option<Destination> {
+        match &self.reach {
+            Reach::Flow(flow) => Some(Destination::Flow(flow.clone())),
+            Reach::Address(addr) => Some(Destination::Address {
+                transport: landline_sip::Transport::Udp,
+                addr: *addr,
+                server_name: None,
+            }),
+            Reach::Region(region, destination) => {
+                let first = self.dialog.as_ref().and_then(|it| it.route_set().first());
+                let named = first.and_then(|it| crate::registrar::region_destination(*region, it));
+                Some(named.unwrap_or_else(|| destination.clone()))
+            }
+            Reach::Uri => self.dialog.as_ref().map(|it| Destination::Uri(it.next_hop().clone())),
+        }
+    }
+
+    /// Whether a request came the way this leg's requests come. A trunk may
+    /// send from any of its machines, and knows the dialog's tags.
+    pub(crate) fn came_by(&self, flow: &Flow) -> bool {
+        if self.side.is_trunk() {
+            return flow.peer.is_none();
+        }
+        match &self.reach {
+            Reach::Flow(own) if own.transport.is_reliable() => own.id == flow.id,
+            Reach::Flow(own) => own.transport == flow.transport && own.remote == flow.remote,
+            Reach::Address(addr) => *addr == flow.remote,
+            Reach::Region(region, _) => flow.peer.as_deref() == Some(region.as_str()),
+            Reach::Uri => false,
+        }
+    }
+
+    /// The peer proved itself on a new flow: that is the way to it now.
+    pub(crate) fn moved_to(&mut self, flow: &Flow) {
+        self.reach = Reach::back(flow, self.side.is_trunk());
+    }
+
+    pub(crate) fn learn_methods(&mut self, headers: &Headers) {
+        let mut methods = headers.values(&HeaderName::Allow);
+        self.takes_update = methods.any(|method| method == "UPDATE");
+    }
+}
+
+/// A tag of ours, as text: 16 hexadecimal digits.
+pub(crate) fn tag_text(tag: u64) -> String {
+    format!("{tag:016x}")
+}
+
+/// The number in a tag of ours.
+pub(crate) fn tag_number(text: &str) -> Option<u64> {
+    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok())?
+}

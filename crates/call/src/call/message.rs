@@ -1,0 +1,197 @@
+//! The messages we write towards either side, and what they may take over
+//! from the other.
+
+use landline_region::Personal;
+use landline_sip::{ByteStr, HeaderName, Host, Method, NameAddr, Reason, Request, Response, Uri};
+
+use super::leg::tag_text;
+use super::{Call, Identity, Leg};
+use crate::context::Context;
+use crate::route::{Side, Target};
+
+pub(crate) fn allow_header() -> ByteStr {
+    ByteStr::from_static("INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REGISTER")
+}
+
+pub(crate) fn accept_header() -> ByteStr {
+    ByteStr::from_static("application/sdp")
+}
+
+pub(super) const SDP: &str = "application/sdp";
+
+/// What a caller may say to a callee beside the call itself.
+const PASSED: [HeaderName; 3] = [HeaderName::Subject, HeaderName::Priority, HeaderName::Privacy];
+
+/// A Reason header value (RFC 3326).
+pub(crate) fn reason(cause: u16, text: &str) -> String {
+    ByteStr::from(Reason::new("SIP", cause, text)).to_str_lossy().into_owned()
+}
+
+/// Reasons that say why in terms of SIP or ISUP; others may say anything.
+pub(super) fn reasons(headers: &landline_sip::Headers) -> Vec<ByteStr> {
+    let known = |value: &ByteStr| {
+        let bytes = value.as_bytes();
+        let protocol = bytes.split(|b| matches!(b, b';' | b' ')).next().unwrap_or_default();
+        value.len() <= 128
+            && (protocol.eq_ignore_ascii_case(b"SIP") || protocol.eq_ignore_ascii_case(b"Q.850"))
+    };
+    headers.values(&HeaderName::Reason).filter(known).take(2).collect()
+}
+
+/// `code agent "text"` (RFC 3261 §20.43).
+pub(super) fn push_warning(cx: &Context, response: &mut Response, code: u16, text: &str) {
+    let agent = &cx.config.proxy;
+    response.headers.push(HeaderName::Warning, format!("{code} {agent} \"{text}\""));
+}
+
+/// Our Contact towards a peer that reaches us at this host and port.
+pub(super) fn contact(cx: &Context, leg: &ContactFor<'_>) -> NameAddr {
+    let (host, port, transport) = match leg {
+        ContactFor::Flow(flow) => {
+            let (host, port) = cx.address_for(flow);
+            (host, port, flow.transport)
+        }
+        ContactFor::Target(target) => {
+            let (host, port) = match &target.reach {
+                crate::route::Reach::Flow(flow) => cx.address_for(flow),
+                crate::route::Reach::Region(..) => {
+                    cx.config.inter_region.clone().unwrap_or_default()
+                }
+                _ => {
+                    cx.address_by(target.transport, target.family == landline_control::IpFamily::V6)
+                }
+            };
+            let transport = match target.reach {
+                crate::route::Reach::Region(..) => landline_sip::Transport::Tls,
+                _ => target.transport,
+            };
+            (host, port, transport)
+        }
+    };
+    let uri = own_uri(None, &host).with_port(port);
+    NameAddr::new(match transport {
+        landline_sip::Transport::Udp => uri,
+        other => uri.with_param("transport", Some(other.uri_param())),
+    })
+}
+
+pub(super) enum ContactFor<'a> {
+    Flow(&'a landline_sip::Flow),
+    Target(&'a Target),
+}
+
+pub(crate) fn own_uri(user: Option<&str>, host: &str) -> Uri {
+    let bracketed = match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    };
+    let host =
+        Host::parse(&bracketed).unwrap_or_else(|| Host::Name(ByteStr::from_static("invalid")));
+    Uri::sip(user, host, None)
+}
+
+impl Identity {
+    /// The From towards the callee.
+    fn from(&self, callee: &Side, domain: &str) -> NameAddr {
+        let user = match callee {
+            Side::User(_) => Some(self.user.expose().as_str()),
+            Side::Trunk(_) => self.number.as_ref().map(|number| number.expose().as_str()),
+        };
+        let Some(user) = user else {
+            // A user's name is no business of a carrier (RFC 3323 §4.1.1.3).
+            let uri = own_uri(Some("anonymous"), "anonymous.invalid");
+            return NameAddr::new(uri).with_display("Anonymous");
+        };
+        let from = NameAddr::new(own_uri(Some(user), domain));
+        match (&self.display, callee) {
+            (Some(display), Side::User(_)) => from.with_display(display.expose().clone()),
+            _ => from,
+        }
+    }
+
+    fn to(&self, target: &Target, domain: &str) -> NameAddr {
+        match &target.side {
+            Side::User(_) => NameAddr::new(own_uri(Some(self.callee.expose()), domain)),
+            Side::Trunk(_) => {
+                let mut uri = target.uri.clone();
+                uri.params = landline_sip::Params::new();
+                NameAddr::new(uri)
+            }
+        }
+    }
+}
+
+impl Call {
+    /// Our INVITE to the place a leg stands for, without its body.
+    pub(super) fn invite(&mut self, cx: &Context, leg: usize) -> Option<Request> {
+        let caller = self.legs.first()?.incoming()?;
+        let passed: Vec<_> = PASSED
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), caller.request.headers.get(&name)?.clone())))
+            .collect();
+        let hops = caller.request.max_forwards().ok().flatten().unwrap_or(70);
+        let identity = self.identity.clone();
+        let domain = self.account.domain.clone();
+        let it = self.legs.get_mut(leg)?;
+        let mut from = identity.from(&it.side, &domain);
+        from.set_tag(&tag_text(it.tag));
+        let is_trunk = it.side.is_trunk();
+        let branch = it.branch()?;
+        branch.cseq += 1;
+        let target = &branch.target;
+        let contact = contact(cx, &ContactFor::Target(target));
+        let mut request = Request::new(Method::Invite, target.uri.clone());
+        let headers = &mut request.headers;
+        for route in &target.routes {
+            headers.push(HeaderName::Route, route);
+        }
+        headers.push(HeaderName::MaxForwards, hops.saturating_sub(1).to_string());
+        headers.push(HeaderName::From, &from);
+        headers.push(HeaderName::To, &identity.to(target, &domain));
+        headers.push(HeaderName::CallId, branch.call_id.as_str());
+        headers.push(HeaderName::CSeq, format!("{} INVITE", branch.cseq));
+        headers.push(HeaderName::Contact, &contact);
+        headers.push(HeaderName::Allow, allow_header());
+        headers.push(HeaderName::Accept, accept_header());
+        if let Some(product) = &cx.config.product {
+            headers.push(HeaderName::UserAgent, product.as_str());
+        }
+        if let (true, Some(number)) = (is_trunk, &identity.number) {
+            let asserted = NameAddr::new(own_uri(Some(number.expose()), &domain));
+            headers.push(HeaderName::PAssertedIdentity, &asserted);
+        }
+        for (name, value) in passed {
+            headers.push(name, value);
+        }
+        Some(request)
+    }
+}
+
+/// What only the peer that sent it may know.
+pub(super) fn display_of(from: &NameAddr) -> Option<Personal<ByteStr>> {
+    from.display.clone().filter(|it| !it.is_empty() && it.len() <= 128).map(Personal::new)
+}
+
+impl Leg {
+    /// Proves ourselves to a trunk that asked for it.
+    pub(super) fn prove(&mut self, cx: &mut Context, request: &mut Request) {
+        let Side::Trunk(trunk) = &self.side else { return };
+        let Some(credentials) = &trunk.credentials else { return };
+        let Some((challenges, count)) = &mut self.challenge else { return };
+        *count += 1;
+        let cnonce = cx.entropy.hex::<8>();
+        let answer = landline_sip::digest::answer(
+            challenges,
+            &request.method,
+            &request.uri.to_string(),
+            credentials.username.expose(),
+            credentials.password.expose(),
+            *count,
+            &cnonce,
+        );
+        if let Some(answer) = answer {
+            request.headers.set(HeaderName::ProxyAuthorization, answer.to_string());
+            request.headers.set(HeaderName::Authorization, answer.to_string());
+        }
+    }
+}

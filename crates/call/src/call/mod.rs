@@ -1,0 +1,177 @@
+//! One attempt at a call: a caller's leg, and a leg for each place it rings.
+//!
+//! Landline is a back-to-back user agent (RFC 7092 §3.1): each leg is a dialog
+//! of its own, with Call-ID, tags, CSeq and Contact of our making, and nothing
+//! of one side's signalling reaches the other but what [`message`] lets through.
+
+mod answer;
+mod branch;
+mod early;
+mod fork;
+mod leg;
+mod message;
+mod modify;
+mod modify_done;
+mod open;
+mod outcome;
+mod pass;
+mod record;
+mod teardown;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use landline_control::{Consent, LegId, RelayId, SessionId};
+use landline_region::{CallSid, Personal, RecordingSid, UnixMillis};
+use landline_sip::ByteStr;
+
+use crate::calls::CallKey;
+use crate::io::LiveCall;
+use crate::record::{CallDirection, Cause};
+use crate::route::{Side, Target};
+use crate::tenancy::Account;
+
+pub(crate) use leg::{Leg, tag_number};
+pub(crate) use message::{accept_header, allow_header, reason};
+use modify::Modification;
+pub(crate) use open::Attempt;
+use pass::Pass;
+pub(crate) use teardown::Ending;
+
+/// The caller's leg is always the first.
+pub(crate) const A: usize = 0;
+
+pub(crate) struct Call {
+    pub key: CallKey,
+    pub sid: CallSid,
+    pub account: Arc<Account>,
+    pub caller: Side,
+    pub direction: CallDirection,
+    pub phase: Phase,
+    pub opened_at: UnixMillis,
+    pub answered_at: Option<UnixMillis>,
+    pub legs: Vec<Leg>,
+    pub session: Option<Session>,
+    /// Of the record's next step.
+    sequence: u32,
+    identity: Identity,
+    /// Groups of targets that have not been tried.
+    groups: VecDeque<Vec<Target>>,
+    /// Counts the groups tried; names the one a no-answer timer is for.
+    group: u16,
+    next_relay_leg: u16,
+    winner: Option<usize>,
+    /// The branch whose early media the caller hears.
+    early: Option<usize>,
+    best: Option<Failure>,
+    rang: bool,
+    /// The relay has been told to join caller and winner.
+    is_joined: bool,
+    recording: Option<(RecordingSid, Consent)>,
+    modification: Option<Modification>,
+    passes: Vec<Pass>,
+    ending: Option<Ending>,
+    /// The relay's count of the recording, once it has closed the session.
+    recorded: Option<landline_control::Recorded>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The journal is to confirm that the call was opened.
+    Journaling,
+    /// The relay is to make the first legs.
+    Opening,
+    Ringing,
+    /// A branch answered; the relay is to join it to the caller.
+    Answering,
+    Up,
+    /// The relay is to close the session.
+    Ending,
+    /// The record is closed; transactions are still under way.
+    Closed,
+}
+
+impl Phase {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Journaling | Self::Opening => "opening",
+            Self::Ringing => "ringing",
+            Self::Answering => "answering",
+            Self::Up => "up",
+            Self::Ending | Self::Closed => "ending",
+        }
+    }
+}
+
+/// The call's media on its relay.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub relay: RelayId,
+    pub id: SessionId,
+}
+
+/// How the caller is shown to the other side.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub display: Option<Personal<ByteStr>>,
+    /// Name of the user, or the number the trunk gave.
+    pub user: Personal<String>,
+    /// E.164, where the caller has one.
+    pub number: Option<Personal<String>>,
+    /// Name or number of the callee.
+    pub callee: Personal<String>,
+}
+
+/// The best of the final responses so far (RFC 3261 §16.7 step 6).
+#[derive(Debug, Clone)]
+struct Failure {
+    status: u16,
+    cause: Cause,
+    /// Reason headers of the branch, Q.850 and SIP ones.
+    reasons: Vec<ByteStr>,
+    warning: Option<(u16, &'static str)>,
+}
+
+impl Call {
+    pub(crate) fn live(&self) -> LiveCall {
+        LiveCall {
+            sid: self.sid,
+            account: self.account.sid,
+            direction: self.direction,
+            state: self.phase.name(),
+            opened_at: self.opened_at,
+            answered_at: self.answered_at,
+            relay: self.session.as_ref().map(|session| session.relay.clone()),
+            recorded: self.recording.is_some(),
+        }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Closed, and nothing is owed to anybody any more.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_closed() && self.legs.iter().all(Leg::is_done)
+    }
+
+    /// The leg that talks with this one.
+    fn other(&self, leg: usize) -> Option<usize> {
+        let winner = self.winner?;
+        match leg {
+            A => Some(winner),
+            leg if leg == winner => Some(A),
+            _ => None,
+        }
+    }
+
+    fn relay_leg(&mut self) -> LegId {
+        let leg = LegId(self.next_relay_leg);
+        self.next_relay_leg = self.next_relay_leg.saturating_add(1);
+        leg
+    }
+}

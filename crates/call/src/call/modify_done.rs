@@ -1,0 +1,295 @@
+//! How a re-INVITE or UPDATE comes to its end.
+
+use landline_control::{Op, Request as RelayRequest};
+use landline_sip::{FailureCause, HeaderName, Method, Response, StatusCode};
+
+use super::message::{SDP, reason};
+use super::modify::{Modification, ModifyStep};
+use super::open::read_body;
+use super::{Call, Ending};
+use crate::context::Context;
+use crate::negotiate::{Mismatch, Terms};
+use crate::record::Cause;
+use crate::relays::RelayStep;
+
+impl Call {
+    /// The other side's word on our offer.
+    pub(crate) fn modify_response(&mut self, cx: &mut Context, leg: usize, response: Response) {
+        let status = response.status;
+        if status.is_provisional() {
+            return;
+        }
+        let ours = self.modification.as_ref().is_some_and(|it| {
+            it.toward == leg && it.step == ModifyStep::Asking && it.client.is_some()
+        });
+        if status.is_success() {
+            self.acknowledge(cx, leg, &response);
+        }
+        if !ours || self.ending.is_some() {
+            return;
+        }
+        match status.is_success() {
+            true => self.modify_accepted(cx, leg, &response),
+            false => self.modify_declined(cx, leg, &response),
+        }
+    }
+
+    /// Every 2xx to an INVITE gets its ACK, wanted or not.
+    fn acknowledge(&mut self, cx: &mut Context, leg: usize, response: &Response) {
+        let Ok(cseq) = response.cseq() else { return };
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        let Some(dialog) = it.dialog.as_mut() else { return };
+        if let Ok(contacts) = response.contacts() {
+            dialog.refresh_target(contacts);
+        }
+        if cseq.method != Method::Invite {
+            return;
+        }
+        let mut ack = dialog.ack(cseq.number);
+        it.prove(cx, &mut ack);
+        if let Some(destination) = it.destination() {
+            cx.send_ack(ack, destination);
+        }
+    }
+
+    fn modify_accepted(&mut self, cx: &mut Context, leg: usize, response: &Response) {
+        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
+        let taken = match response.body.is_empty() {
+            true => Err(Mismatch::NoAudio),
+            false => read_body(cx, &response.body).and_then(|answer| {
+                let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
+                media.ok_or(Mismatch::NoAudio)?.accept(answer, plain)
+            }),
+        };
+        match taken {
+            Ok(()) => self.apply(cx),
+            Err(mismatch) => {
+                if let Some(media) = self.legs.get_mut(leg).and_then(|it| it.media.as_mut()) {
+                    media.withdraw();
+                }
+                self.refuse_asked(cx, mismatch);
+            }
+        }
+    }
+
+    fn modify_declined(&mut self, cx: &mut Context, leg: usize, response: &Response) {
+        let status = response.status;
+        if Self::dialog_gone(status) {
+            let ending = Ending::because(Cause::SignallingLost, 200, 481, "Dialog lost");
+            return self.end(cx, Ending { hung_up: Some(leg), ..ending });
+        }
+        if self.challenged(leg, response) {
+            let wanted = match self.modification.as_ref().and_then(|it| it.asked.as_ref()) {
+                Some(asked) => Some(crate::negotiate::LegMedia::terms_of(&asked.offer)),
+                None => self.wanted_for(leg),
+            };
+            if let Some(wanted) = wanted {
+                return self.ask(cx, wanted);
+            }
+        }
+        if let Some(media) = self.legs.get_mut(leg).and_then(|it| it.media.as_mut()) {
+            media.withdraw();
+        }
+        let Some(modification) = &self.modification else { return };
+        let ours = modification.asked.is_none();
+        if ours && status == StatusCode::REQUEST_PENDING && modification.retried < 3 {
+            cx.counters.glare += 1;
+            return self.wait_out(cx);
+        }
+        let passed = match status.code() {
+            401 | 407 | 300..=399 => StatusCode::NOT_ACCEPTABLE_HERE,
+            _ => status,
+        };
+        self.answer_asked_with(cx, passed, response);
+    }
+
+    /// The other side did not answer at all.
+    pub(crate) fn modify_lost(&mut self, cx: &mut Context, leg: usize, cause: FailureCause) {
+        let ours = self.modification.as_ref().is_some_and(|it| it.toward == leg);
+        if !ours || self.ending.is_some() {
+            return;
+        }
+        if cause == FailureCause::Transport && self.reroute(cx, leg) {
+            let wanted = match self.modification.as_ref().and_then(|it| it.asked.as_ref()) {
+                Some(asked) => Some(crate::negotiate::LegMedia::terms_of(&asked.offer)),
+                None => self.wanted_for(leg),
+            };
+            if let Some(wanted) = wanted {
+                return self.ask(cx, wanted);
+            }
+        }
+        if cause == FailureCause::Cancelled || cause == FailureCause::Refused {
+            return self.refuse_asked_with(cx, StatusCode::SERVER_INTERNAL_ERROR);
+        }
+        let ending = Ending::because(Cause::SignallingLost, 200, 408, "No answer in the dialog");
+        self.end(cx, ending);
+    }
+
+    /// Both sides agree: the relay is to do it.
+    pub(super) fn apply(&mut self, cx: &mut Context) {
+        let Some(modification) = &mut self.modification else { return };
+        modification.step = ModifyStep::Applying;
+        let toward = modification.toward;
+        let former = modification.former.as_ref().map(|(leg, _)| *leg);
+        let asked = modification.asked.as_ref().map(|it| (it.leg, it.offer.clone()));
+        if let Some((leg, offer)) = asked {
+            let terms = self.legs.get(toward).and_then(|it| it.media.as_ref()?.agreed.clone());
+            let terms = terms.map(|it| Terms { direction: it.peer.direction, ..it.terms });
+            let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
+            let body = media.zip(terms).and_then(|(media, terms)| media.answer(&offer, terms));
+            if body.is_none() {
+                return self.refuse_asked(cx, Mismatch::Codec);
+            }
+        }
+        let mut ops: Vec<_> = match self.other(toward) {
+            Some(other) => {
+                [other, toward].into_iter().filter_map(|it| self.remote_op(it)).collect()
+            }
+            None => return,
+        };
+        if let (Some(former), Some(other)) = (former, self.other(toward)) {
+            let ids = [other, toward].map(|it| self.legs.get(it).map(|leg| leg.relay_leg));
+            if let [Some(fresh), Some(partner)] = ids {
+                ops.push(Op::Join(fresh, partner));
+                ops.push(Op::Remove(former));
+            }
+        }
+        let Some(session) = self.session.clone() else { return };
+        let change = RelayRequest::Change(session.id, ops);
+        cx.ask_relay(&session.relay, self.key, RelayStep::Modify, change);
+    }
+
+    /// The relay has done it: who asked may know.
+    pub(super) fn modify_applied(&mut self, cx: &mut Context) {
+        let Some(modification) = self.modification.take_if(|it| it.step == ModifyStep::Applying)
+        else {
+            return;
+        };
+        let Some(asked) = modification.asked else {
+            return self.settle(cx, modification.toward);
+        };
+        let terms =
+            self.legs.get(modification.toward).and_then(|it| it.media.as_ref()?.agreed.clone());
+        let terms = terms.map(|it| Terms { direction: it.peer.direction, ..it.terms });
+        let Some(it) = self.legs.get_mut(asked.leg) else { return };
+        let media = it.media.as_mut();
+        let body = media.zip(terms).and_then(|(media, terms)| media.answer(&asked.offer, terms));
+        let (Some(body), Some(dialog)) = (body, it.dialog.as_mut()) else { return };
+        if let Ok(contacts) = asked.request.contacts() {
+            dialog.refresh_target(contacts);
+        }
+        let mut response = dialog.respond(&asked.request, StatusCode::OK);
+        response.headers.push(HeaderName::Allow, super::allow_header());
+        response.set_body(SDP, body);
+        match asked.request.method {
+            Method::Invite => it.unacked = Some(asked.key),
+            _ => {
+                cx.servers.remove(&asked.key);
+            }
+        }
+        cx.respond(asked.key, response);
+    }
+
+    /// What the other side was told last may be out of date by now.
+    fn settle(&mut self, cx: &mut Context, toward: usize) {
+        if let Some(other) = self.other(toward) {
+            let _ = other;
+            self.align(cx, toward);
+        }
+    }
+
+    /// An answer that came in an ACK is with the relay: the other side has to
+    /// know what changed.
+    pub(super) fn late_answer_applied(&mut self, cx: &mut Context, leg: usize) {
+        if let Some(other) = self.other(leg) {
+            self.align(cx, other);
+        }
+    }
+
+    pub(super) fn refuse_asked(&mut self, cx: &mut Context, mismatch: Mismatch) {
+        let Some(modification) = self.modification.take() else { return };
+        let Some(modification) = self.restore(cx, modification) else { return };
+        if let Some(asked) = modification.asked {
+            cx.servers.remove(&asked.key);
+            self.reject(cx, asked.leg, asked.key, &asked.request, mismatch);
+        }
+    }
+
+    fn refuse_asked_with(&mut self, cx: &mut Context, status: StatusCode) {
+        let nothing = Response::new(status);
+        self.answer_asked_with(cx, status, &nothing);
+    }
+
+    /// Nothing changes: who asked hears the other side's reason.
+    fn answer_asked_with(&mut self, cx: &mut Context, status: StatusCode, said: &Response) {
+        let Some(modification) = self.modification.take() else { return };
+        let Some(modification) = self.restore(cx, modification) else { return };
+        let Some(asked) = modification.asked else { return };
+        cx.servers.remove(&asked.key);
+        let Some(dialog) = self.legs.get(asked.leg).and_then(|it| it.dialog.as_ref()) else {
+            return;
+        };
+        let mut response = dialog.respond(&asked.request, status);
+        for value in super::message::reasons(&said.headers) {
+            response.headers.push(HeaderName::Reason, value);
+        }
+        cx.respond(asked.key, response);
+    }
+
+    /// The former leg on the relay serves on.
+    fn restore(
+        &mut self,
+        cx: &mut Context,
+        mut modification: Modification,
+    ) -> Option<Modification> {
+        let asked = modification.asked.as_ref().map(|it| it.leg);
+        if let (Some((id, media)), Some(leg)) = (modification.former.take(), asked)
+            && let Some(it) = self.legs.get_mut(leg)
+        {
+            let tried = std::mem::replace(&mut it.relay_leg, id);
+            it.media = Some(media);
+            self.give_back(cx, tried);
+        }
+        Some(modification)
+    }
+
+    /// The relay would not: what was agreed before goes on.
+    pub(super) fn modify_refused(&mut self, cx: &mut Context) {
+        self.refuse_asked(cx, Mismatch::Transport);
+    }
+
+    /// CANCEL of a re-INVITE: whatever the other side still says, it is asked
+    /// to go on as before.
+    pub(crate) fn modify_cancelled(&mut self, cx: &mut Context, leg: usize) {
+        let Some(modification) = &mut self.modification else { return };
+        let Some(asked) = modification.asked.take_if(|it| it.leg == leg) else { return };
+        cx.servers.remove(&asked.key);
+        if let (Some(client), Method::Invite) = (modification.client, &modification.method) {
+            cx.cancel(client, Some(reason(487, "Request Terminated")));
+        }
+        if modification.step == ModifyStep::Preparing {
+            self.modification = None;
+        }
+        if let Some(dialog) = self.legs.get(leg).and_then(|it| it.dialog.as_ref()) {
+            let response = dialog.respond(&asked.request, StatusCode::REQUEST_TERMINATED);
+            cx.respond(asked.key, response);
+        }
+    }
+
+    /// The call ends in the middle of it.
+    pub(super) fn drop_modification(&mut self, cx: &mut Context) {
+        let Some(modification) = self.modification.take() else { return };
+        if let Some(asked) = modification.asked {
+            cx.servers.remove(&asked.key);
+            if let Some(dialog) = self.legs.get(asked.leg).and_then(|it| it.dialog.as_ref()) {
+                let response = dialog.respond(&asked.request, StatusCode::REQUEST_TERMINATED);
+                cx.respond(asked.key, response);
+            }
+        }
+        if let (Some(client), ModifyStep::Asking, Method::Invite) =
+            (modification.client, modification.step, &modification.method)
+        {
+            cx.cancel(client, None);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! From an authenticated INVITE to a record on disk.
+
+use std::sync::Arc;
+
+use landline_control::{Consent, LegId};
+use landline_region::{CallSid, LegSid, Personal, RecordingSid};
+use landline_sip::{Dialog, Flow, HeaderName, Limits, Request, Response, ServerKey, StatusCode};
+
+use super::leg::{Incoming, Invite, LegState, tag_text};
+use super::message::{ContactFor, accept_header, contact, display_of, push_warning};
+use super::{A, Call, Ending, Identity, Leg, Phase};
+use crate::calls::CallKey;
+use crate::context::{Context, ServerUse};
+use crate::io::{JournalToken, Log};
+use crate::negotiate::{Description, LegMedia, Mismatch};
+use crate::record::{CallDirection, Cause, Opened, Step};
+use crate::route::{Reach, Refusal, Route, Side};
+use crate::tenancy::{Account, RecordingPolicy};
+use crate::timers::Timer;
+
+/// An INVITE of somebody we know, and where it leads.
+pub(crate) struct Attempt {
+    pub key: ServerKey,
+    pub flow: Flow,
+    pub request: Request,
+    pub account: Arc<Account>,
+    pub caller: Side,
+    pub dialled: String,
+    pub route: Result<Route, Refusal>,
+}
+
+impl Call {
+    /// Opens the record, and with it the call. Refused attempts are closed at
+    /// once; others go on when the journal has confirmed.
+    pub(crate) fn open(key: CallKey, cx: &mut Context, attempt: Attempt) -> Self {
+        let media = CallerMedia::read(cx, &attempt);
+        let Attempt { key: server, flow, request, account, caller, dialled, route } = attempt;
+        let sip_call_id = request.call_id().map(|it| it.to_str_lossy().into_owned());
+        let (direction, callee) = match &route {
+            Ok(route) => (route.direction, Some(route.callee.clone())),
+            Err(_) if caller.is_trunk() => (CallDirection::Inbound, None),
+            Err(_) => (CallDirection::Internal, None),
+        };
+        let identity = identity(&caller, &request, &route, &dialled);
+        let mut call = Self {
+            key,
+            sid: CallSid::new(&mut cx.entropy),
+            recording: recording(cx, &account, &caller, callee.as_ref()),
+            account,
+            caller,
+            direction,
+            phase: Phase::Journaling,
+            opened_at: cx.now.unix,
+            answered_at: None,
+            legs: Vec::with_capacity(2),
+            session: None,
+            sequence: 0,
+            identity,
+            groups: Default::default(),
+            group: 0,
+            next_relay_leg: 0,
+            winner: None,
+            early: None,
+            best: None,
+            rang: false,
+            is_joined: false,
+            modification: None,
+            passes: Vec::new(),
+            ending: None,
+            recorded: None,
+        };
+        let admitted = call.admit(cx);
+        let refusal = call.caller_leg(cx, server, flow, request, media);
+        let token = JournalToken(cx.next_token());
+        call.record_opened(cx, &dialled, token);
+        call.record_leg(cx, A, sip_call_id.unwrap_or_default());
+        match (route, admitted.and(refusal)) {
+            (Ok(route), Ok(())) => {
+                call.groups = route.groups;
+                cx.journal.insert(token, key);
+                let deadline = cx.now.instant + cx.config.timers.journal;
+                cx.timers.set(deadline, Timer::Journal(token));
+            }
+            (Err(refusal), Ok(())) | (_, Err(refusal)) => call.refuse(cx, refusal),
+        }
+        call
+    }
+
+    /// Limits on open calls. The call counts from here on, refused or not,
+    /// until its record is closed.
+    fn admit(&mut self, cx: &mut Context) -> Result<(), Refusal> {
+        let limits = &cx.config.limits;
+        let caller = self.caller.sid();
+        let own = cx.usage.callers.get(&caller).copied().unwrap_or(0);
+        let own_limit = match self.caller {
+            Side::User(_) => limits.calls_per_user,
+            Side::Trunk(_) => limits.calls_per_trunk,
+        };
+        let account = cx.usage.accounts.get(&self.account.sid).copied().unwrap_or(0);
+        let refusal = match () {
+            () if cx.closing => Err(Refusal::new(503, Cause::Failed)),
+            () if cx.usage.total >= limits.calls => Err(Refusal::new(503, Cause::Failed)),
+            () if account >= limits.calls_per_account => Err(Refusal::new(503, Cause::Failed)),
+            () if own >= own_limit => Err(Refusal::new(486, Cause::Failed)),
+            () => Ok(()),
+        };
+        cx.usage.add(self.account.sid, caller);
+        cx.counters.calls_opened += 1;
+        cx.counters.calls_over_limit += u64::from(refusal.is_err());
+        refusal
+    }
+
+    fn caller_leg(
+        &mut self,
+        cx: &mut Context,
+        key: ServerKey,
+        flow: Flow,
+        request: Request,
+        media: CallerMedia,
+    ) -> Result<(), Refusal> {
+        let tag = cx.entropy.u64();
+        let local = contact(cx, &ContactFor::Flow(&flow));
+        let dialog = Dialog::uas(&request, &tag_text(tag), local);
+        let bad = Refusal::new(400, Cause::Failed);
+        let problem = dialog.as_ref().err().map(|_| bad);
+        let (offer, leg_media, mismatch) = match media.offer {
+            Ok(None) => (None, None, None),
+            Ok(Some(offer)) => match LegMedia::answering(&offer, cx.entropy.u64()) {
+                Ok(leg_media) => (Some(offer), Some(leg_media), None),
+                Err(mismatch) => (None, None, Some(refusal(mismatch))),
+            },
+            Err(refusal) => (None, None, Some(refusal)),
+        };
+        let relay_leg = self.relay_leg();
+        debug_assert_eq!(relay_leg, LegId(0));
+        let mut leg = Leg {
+            sid: LegSid::new(&mut cx.entropy),
+            state: LegState::Early,
+            reach: Reach::back(&flow, self.caller.is_trunk()),
+            side: self.caller.clone(),
+            tag,
+            former_tag: None,
+            dialog: dialog.ok(),
+            media: leg_media,
+            relay_leg,
+            status: 0,
+            stats: None,
+            is_recorded: false,
+            takes_update: false,
+            unacked: None,
+            owes_bye: false,
+            rerouted: false,
+            challenge: None,
+            invite: Invite::Received(Incoming { key, request, offer, provisional: 0 }),
+        };
+        if let Some(incoming) = leg.incoming() {
+            let headers = incoming.request.headers.clone();
+            leg.learn_methods(&headers);
+        }
+        cx.servers.insert(key, ServerUse::Invite(self.key));
+        cx.dialogs.insert(tag, (self.key, A));
+        self.legs.push(leg);
+        problem.or(mismatch).map_or(Ok(()), Err)
+    }
+
+    fn record_opened(&mut self, cx: &mut Context, dialled: &str, token: JournalToken) {
+        let opened = Opened {
+            direction: self.direction,
+            from: self.identity.user.clone(),
+            to: Personal::new(dialled.to_owned()),
+            home_region: self.account.home_region,
+            signalling_region: cx.config.region,
+            contracting_entity: self.account.contracting_entity.clone(),
+            proxy: cx.config.proxy.clone(),
+            recording: self.recording,
+        };
+        self.journal(cx, Some(token), Step::Opened(opened));
+        cx.log(Log::CallOpened { call: self.sid, account: self.account.sid });
+    }
+
+    fn refuse(&mut self, cx: &mut Context, refusal: Refusal) {
+        let mut ending = Ending::new(refusal.cause, refusal.status);
+        ending.warning = refusal.warning;
+        self.end(cx, ending);
+    }
+
+    /// A response of ours to the caller's INVITE.
+    pub(super) fn caller_response(&self, status: StatusCode) -> Option<Response> {
+        let leg = self.legs.first()?;
+        let request = &leg.incoming()?.request;
+        Some(match &leg.dialog {
+            Some(dialog) => dialog.respond(request, status),
+            None => Response::for_request(request, status).with_to_tag(&tag_text(leg.tag)),
+        })
+    }
+
+    /// The final refusal of the caller's INVITE.
+    pub(super) fn refuse_caller(&mut self, cx: &mut Context, ending: &Ending) {
+        let status = StatusCode::new(ending.caller_status);
+        let status = status.unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
+        let Some(mut response) = self.caller_response(status) else { return };
+        response.headers.remove_all(&HeaderName::Contact);
+        for reason in &ending.reasons {
+            response.headers.push(HeaderName::Reason, reason.clone());
+        }
+        if let Some((code, text)) = ending.warning {
+            push_warning(cx, &mut response, code, text);
+        }
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            response.headers.push(HeaderName::Accept, accept_header());
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = 2 + cx.entropy.u64() % 9;
+            response.headers.push(HeaderName::RetryAfter, seconds.to_string());
+        }
+        if let Some(key) = self.legs.first().and_then(Leg::incoming).map(|it| it.key) {
+            cx.respond(key, response);
+        }
+    }
+}
+
+/// The caller's description, read before the request is taken apart.
+struct CallerMedia {
+    offer: Result<Option<Description>, Refusal>,
+}
+
+impl CallerMedia {
+    fn read(cx: &mut Context, attempt: &Attempt) -> Self {
+        let offer = read_description(cx, &attempt.request).and_then(|offer| {
+            let plain = attempt.caller.accepts_plain(&attempt.account);
+            match &offer {
+                Some(it) if it.protocol == landline_control::Protocol::Rtp && !plain => {
+                    cx.counters.encryption_missing += 1;
+                    Err(Mismatch::Unencrypted)
+                }
+                _ => Ok(offer),
+            }
+        });
+        Self { offer: offer.map_err(refusal) }
+    }
+}
+
+/// The session description of a request whose content was found to be one.
+pub(super) fn read_description(
+    cx: &mut Context,
+    request: &Request,
+) -> Result<Option<Description>, Mismatch> {
+    match request.body.is_empty() {
+        true => Ok(None),
+        false => read_body(cx, &request.body).map(Some),
+    }
+}
+
+pub(super) fn read_body(cx: &mut Context, body: &[u8]) -> Result<Description, Mismatch> {
+    let read = match body.len() > cx.config.limits.description {
+        true => Err(Mismatch::Unreadable),
+        false => Description::read(body, &Limits::default()),
+    };
+    cx.counters.descriptions_refused += u64::from(read.is_err());
+    read
+}
+
+fn refusal(mismatch: Mismatch) -> Refusal {
+    Refusal {
+        status: mismatch.status(),
+        cause: Cause::NotAcceptable,
+        warning: Some(mismatch.warning()),
+    }
+}
+
+fn identity(
+    caller: &Side,
+    request: &Request,
+    route: &Result<Route, Refusal>,
+    dialled: &str,
+) -> Identity {
+    let from = request.from().ok();
+    let display = from.as_ref().and_then(display_of);
+    let callee = match route {
+        Ok(route) => route.to_user.clone(),
+        Err(_) => Personal::new(dialled.to_owned()),
+    };
+    match caller {
+        Side::User(user) => {
+            Identity { display, user: user.name.clone(), number: user.number.clone(), callee }
+        }
+        Side::Trunk(_) => {
+            let asserted = request.headers.values(&HeaderName::PAssertedIdentity).next();
+            let asserted =
+                asserted.and_then(|it| landline_sip::NameAddr::parse(&it.to_str_lossy()).ok());
+            let shown = asserted.or(from).and_then(|it| crate::route::dialled(&it.uri));
+            let shown = shown.filter(|it| !it.is_empty() && it.len() <= 64);
+            let user = shown.unwrap_or_else(|| "anonymous".to_owned());
+            Identity { display, user: Personal::new(user), number: None, callee }
+        }
+    }
+}
+
+/// A call is recorded when either party's own setting, or else the account's,
+/// says so.
+fn recording(
+    cx: &mut Context,
+    account: &Account,
+    caller: &Side,
+    callee: Option<&Side>,
+) -> Option<(RecordingSid, Consent)> {
+    let wants = |side: &Side| match side {
+        Side::User(user) => user.recording.unwrap_or(account.recording),
+        Side::Trunk(_) => account.recording,
+    };
+    let wanted = wants(caller) == RecordingPolicy::All
+        || callee.is_some_and(|callee| wants(callee) == RecordingPolicy::All);
+    wanted.then(|| {
+        let consent = Consent { by_policy: true, granted_at: cx.now.unix };
+        (RecordingSid::new(&mut cx.entropy), consent)
+    })
+}

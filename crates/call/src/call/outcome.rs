@@ -1,0 +1,114 @@
+//! What the relay answered, and what its media does by itself.
+
+use landline_control::{Direction, Event, LegId, LegLocal, MediaFault, Outcome, Refusal};
+
+use super::message::reason;
+use super::{Call, Ending, Phase};
+use crate::context::Context;
+use crate::io::Log;
+use crate::record::Cause;
+use crate::relays::RelayStep;
+
+impl Call {
+    pub(crate) fn relay_outcome(&mut self, cx: &mut Context, step: RelayStep, outcome: Outcome) {
+        match (step, outcome) {
+            (_, Outcome::Closed { legs, recording }) => self.session_closed(cx, legs, recording),
+            (RelayStep::Close, Outcome::Refused(_) | Outcome::Done(_)) => self.close(cx),
+            (_, _) if self.ending.is_some() => {}
+            (step, Outcome::Done(legs)) => self.relay_done(cx, step, legs),
+            (step, Outcome::Refused(refusal)) => self.relay_refused(cx, step, refusal),
+        }
+    }
+
+    fn relay_done(&mut self, cx: &mut Context, step: RelayStep, legs: Vec<(LegId, LegLocal)>) {
+        for (id, local) in legs {
+            let leg = self.legs.iter_mut().find(|leg| leg.relay_leg == id);
+            if let Some(media) = leg.and_then(|leg| leg.media.as_mut()) {
+                media.local = Some(local);
+            }
+        }
+        match step {
+            RelayStep::Open | RelayStep::Fork => self.ring_group(cx),
+            RelayStep::Retry { leg } => self.ring(cx, leg),
+            RelayStep::Early { leg, status } => self.early_joined(cx, leg, status),
+            RelayStep::Answer => self.joined(cx),
+            RelayStep::LateAnswer { leg } => self.late_answer_applied(cx, leg),
+            RelayStep::Prepare => self.modify_prepared(cx),
+            RelayStep::Modify => self.modify_applied(cx),
+            RelayStep::Release | RelayStep::Close => {}
+        }
+    }
+
+    fn relay_refused(&mut self, cx: &mut Context, step: RelayStep, refusal: Refusal) {
+        cx.counters.relay_refusals += 1;
+        if let Some(session) = &self.session {
+            let (relay, call) = (session.relay.clone(), self.sid);
+            cx.log(Log::RelayRefused { relay, call, refusal: refusal.to_string() });
+        }
+        match (step, refusal) {
+            (RelayStep::Release, _) => {}
+            (RelayStep::Prepare | RelayStep::Modify, _) => self.modify_refused(cx),
+            (RelayStep::Early { .. }, _) => self.early = None,
+            (RelayStep::Retry { leg }, _) => self.retry_refused(cx, leg),
+            (RelayStep::Open, _) => {
+                // Nothing was opened, so there is nothing to close.
+                self.drop_session(cx);
+                self.end(cx, Ending::new(Cause::Failed, 503));
+            }
+            (_, Refusal::BadRemote(_)) => {
+                let ending = Ending::because(Cause::NotAcceptable, 488, 488, "Not Acceptable Here");
+                self.end(cx, ending);
+            }
+            _ => self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay refused")),
+        }
+    }
+
+    fn drop_session(&mut self, cx: &mut Context) {
+        if let Some(session) = self.session.take() {
+            cx.relays.end(&session.relay, session.id);
+        }
+    }
+
+    /// The branch cannot be offered anything else.
+    fn retry_refused(&mut self, cx: &mut Context, leg: usize) {
+        if let Some(it) = self.legs.get_mut(leg) {
+            it.state = super::leg::LegState::Ended;
+            it.status = 488;
+        }
+        self.consider(488, Cause::NotAcceptable, Vec::new());
+        self.group_failed(cx);
+    }
+
+    /// A relay that does not answer is as good as gone for this call.
+    pub(crate) fn relay_silent(&mut self, cx: &mut Context, step: RelayStep) {
+        cx.counters.relay_timeouts += 1;
+        match step {
+            RelayStep::Close => self.close(cx),
+            RelayStep::Release => {}
+            _ => self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay is silent")),
+        }
+    }
+
+    /// What the media of a leg does by itself.
+    pub(crate) fn media_event(&mut self, cx: &mut Context, event: Event) {
+        let Event::Fault(leg, fault) = event else { return };
+        cx.counters.media_faults += 1;
+        if self.phase != Phase::Up || self.ending.is_some() {
+            return;
+        }
+        let Some(leg) = self.legs.iter().find(|it| it.relay_leg == leg) else { return };
+        // A peer that was asked to be silent may be.
+        let sends = leg.media.as_ref().and_then(|media| media.agreed.as_ref()).is_some_and(|it| {
+            matches!(it.terms.direction, Direction::SendReceive | Direction::ReceiveOnly)
+        });
+        let text = match fault {
+            MediaFault::MediaTimeout if !sends => return,
+            MediaFault::MediaTimeout => "Media timeout",
+            MediaFault::DtlsHandshakeFailed => "DTLS handshake failed",
+            MediaFault::DtlsFingerprintMismatch => "DTLS fingerprint mismatch",
+        };
+        let mut ending = Ending::new(Cause::MediaLost, 200);
+        ending.reasons = vec![reason(500, text).into()];
+        self.end(cx, ending);
+    }
+}

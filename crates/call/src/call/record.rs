@@ -1,0 +1,74 @@
+//! The call's record, step by step.
+
+use landline_region::Personal;
+
+use super::{Call, Phase};
+use crate::context::Context;
+use crate::io::{JournalToken, Log, Output};
+use crate::record::{CallEvent, Closed, LegClosed, LegOpened, Step};
+
+impl Call {
+    pub(super) fn journal(&mut self, cx: &mut Context, token: Option<JournalToken>, step: Step) {
+        let event = CallEvent {
+            call: self.sid,
+            account: self.account.sid,
+            sequence: self.sequence,
+            at: cx.now.unix,
+            step,
+        };
+        self.sequence += 1;
+        cx.out.push_back(Output::Journal { token, event });
+    }
+
+    /// The leg exists from now on, for the record.
+    pub(super) fn record_leg(&mut self, cx: &mut Context, leg: usize, sip_call_id: String) {
+        let Some(it) = self.legs.get_mut(leg).filter(|it| !it.is_recorded) else { return };
+        it.is_recorded = true;
+        let opened = LegOpened {
+            leg: it.sid,
+            role: it.role(),
+            party: it.party(),
+            sip_call_id: Personal::new(sip_call_id),
+            media: it.media.as_ref().map(|media| media.spec.protocol),
+        };
+        cx.counters.legs_opened += 1;
+        self.journal(cx, None, Step::LegOpened(opened));
+    }
+
+    pub(super) fn record_ringing(&mut self, cx: &mut Context) {
+        if !self.rang {
+            self.rang = true;
+            self.journal(cx, None, Step::Ringing);
+        }
+    }
+
+    /// Closes the record: the one place where that is done.
+    pub(super) fn record_closed(&mut self, cx: &mut Context) {
+        let Some(ending) = self.ending.clone() else { return };
+        let closed_legs: Vec<_> = self
+            .legs
+            .iter()
+            .filter(|leg| leg.is_recorded)
+            .map(|leg| LegClosed { leg: leg.sid, sip_status: leg.status, stats: leg.stats.clone() })
+            .collect();
+        for closed in closed_legs {
+            self.journal(cx, None, Step::LegClosed(closed));
+        }
+        let closed = Closed {
+            cause: ending.cause,
+            sip_status: ending.caller_status,
+            relay: self.session.as_ref().map(|session| session.relay.clone()),
+            media_region: self.session.as_ref().map(|_| cx.config.region),
+            recorded: self.recorded,
+        };
+        self.journal(cx, None, Step::Closed(closed));
+        self.phase = Phase::Closed;
+        cx.counters.calls_closed += 1;
+        cx.usage.remove(self.account.sid, self.caller.sid());
+        cx.log(Log::CallClosed {
+            call: self.sid,
+            cause: ending.cause,
+            sip_status: ending.caller_status,
+        });
+    }
+}

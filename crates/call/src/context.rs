@@ -1,0 +1,237 @@
+//! What every part of the core works with: time, randomness, the tables that
+//! lead from a message to whom it concerns, and the queue of outputs.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use landline_region::{AccountSid, DataClass, Entropy, Now, Token};
+use landline_sip::{
+    ClientKey, Destination, Flow, HeaderName, Request, Response, ServerKey, StatusCode, Transport,
+};
+use rustc_hash::FxHashMap;
+
+use crate::calls::CallKey;
+use crate::config::CoreConfig;
+use crate::counters::Counters;
+use crate::directory::Directory;
+use crate::edge::ForwardKey;
+use crate::io::{JournalToken, Log, Output};
+use crate::registrar::Registrar;
+use crate::relays::Relays;
+use crate::tenants::Tenants;
+use crate::timers::Timers;
+
+pub(crate) struct Context {
+    pub config: CoreConfig,
+    /// Of the input that is being handled.
+    pub now: Now,
+    pub entropy: Entropy,
+    pub out: VecDeque<Output>,
+    pub counters: Counters,
+    pub tenants: Arc<Tenants>,
+    pub directory: Arc<Directory>,
+    pub relays: Relays,
+    pub registrar: Registrar,
+    pub timers: Timers,
+    pub clients: FxHashMap<ClientKey, ClientUse>,
+    pub servers: FxHashMap<ServerKey, ServerUse>,
+    /// By our own tag, which is random and so names the leg alone.
+    pub dialogs: FxHashMap<u64, (CallKey, usize)>,
+    pub journal: FxHashMap<JournalToken, CallKey>,
+    pub usage: Usage,
+    pub closing: bool,
+    last_client: u64,
+    last_token: u64,
+}
+
+/// What a client transaction of ours is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientUse {
+    /// The INVITE of a branch.
+    Branch {
+        call: CallKey,
+        leg: usize,
+    },
+    Bye {
+        call: CallKey,
+        leg: usize,
+    },
+    /// A re-INVITE or UPDATE towards this leg.
+    Modify {
+        call: CallKey,
+        leg: usize,
+    },
+    /// An INFO or the like passed on to this leg.
+    Pass {
+        call: CallKey,
+        leg: usize,
+    },
+    Forward(ForwardKey),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerUse {
+    /// The caller's INVITE.
+    Invite(CallKey),
+    /// A re-INVITE that came from this leg.
+    Modify {
+        call: CallKey,
+        leg: usize,
+    },
+    Forward(ForwardKey),
+}
+
+/// How many calls are open, and whose.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    pub total: usize,
+    pub accounts: FxHashMap<AccountSid, usize>,
+    /// By the sid of the calling user or trunk.
+    pub callers: FxHashMap<u128, usize>,
+}
+
+impl Usage {
+    pub(crate) fn add(&mut self, account: AccountSid, caller: u128) {
+        self.total += 1;
+        *self.accounts.entry(account).or_default() += 1;
+        *self.callers.entry(caller).or_default() += 1;
+    }
+
+    pub(crate) fn remove(&mut self, account: AccountSid, caller: u128) {
+        self.total = self.total.saturating_sub(1);
+        release(&mut self.accounts, account);
+        release(&mut self.callers, caller);
+    }
+}
+
+fn release<K: std::hash::Hash + Eq>(table: &mut FxHashMap<K, usize>, key: K) {
+    if let Some(count) = table.get_mut(&key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            table.remove(&key);
+        }
+    }
+}
+
+impl Context {
+    pub(crate) fn new(config: CoreConfig, entropy: Entropy, now: Now) -> Self {
+        Self {
+            config,
+            now,
+            entropy,
+            out: VecDeque::new(),
+            counters: Counters::default(),
+            tenants: Arc::default(),
+            directory: Arc::default(),
+            relays: Relays::default(),
+            registrar: Registrar::default(),
+            timers: Timers::default(),
+            clients: FxHashMap::default(),
+            servers: FxHashMap::default(),
+            dialogs: FxHashMap::default(),
+            journal: FxHashMap::default(),
+            usage: Usage::default(),
+            closing: false,
+            last_client: 0,
+            last_token: 0,
+        }
+    }
+
+    pub(crate) fn log(&mut self, log: Log) {
+        self.out.push_back(Output::Log(log));
+    }
+
+    pub(crate) fn pseudonym(&self, class: DataClass, value: &str) -> Token {
+        self.config.pseudonyms.token(class, value)
+    }
+
+    pub(crate) fn next_token(&mut self) -> u64 {
+        self.last_token += 1;
+        self.last_token
+    }
+
+    pub(crate) fn respond(&mut self, key: ServerKey, mut response: Response) {
+        if let Some(product) = &self.config.product {
+            response.headers.set(HeaderName::Server, product.as_str());
+        }
+        self.out.push_back(Output::Sip(landline_sip::Input::Respond { key, response }));
+    }
+
+    /// A final response of our own to a request outside any dialog of ours.
+    pub(crate) fn response(&mut self, request: &Request, status: StatusCode) -> Response {
+        let response = Response::for_request(request, status);
+        match request.to().is_ok_and(|to| to.tag().is_none()) {
+            true => response.with_to_tag(&self.entropy.hex::<8>()),
+            false => response,
+        }
+    }
+
+    pub(crate) fn reply(&mut self, key: ServerKey, request: &Request, status: StatusCode) {
+        let response = self.response(request, status);
+        self.respond(key, response);
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        purpose: ClientUse,
+        request: Request,
+        destination: Destination,
+    ) -> ClientKey {
+        self.last_client += 1;
+        let key = ClientKey(self.last_client);
+        self.clients.insert(key, purpose);
+        let input = landline_sip::Input::Request { key, request, destination };
+        self.out.push_back(Output::Sip(input));
+        key
+    }
+
+    /// The ACK to a 2xx, or one that passes through.
+    pub(crate) fn send_ack(&mut self, request: Request, destination: Destination) {
+        self.out.push_back(Output::Sip(landline_sip::Input::Forward { request, destination }));
+    }
+
+    pub(crate) fn cancel(&mut self, key: ClientKey, reason: Option<String>) {
+        self.out.push_back(Output::Sip(landline_sip::Input::Cancel { key, reason }));
+    }
+
+    /// Host and port that the peer at the other end of this flow reaches us by.
+    pub(crate) fn address_for(&self, flow: &Flow) -> (String, u16) {
+        if flow.peer.is_some()
+            && let Some(address) = &self.config.inter_region
+        {
+            return address.clone();
+        }
+        let same = self.config.addresses.iter().filter(|it| it.transport == flow.transport);
+        let best = same.max_by_key(|it| {
+            let port = it.local.port() == flow.local.port();
+            let family = it.local.is_ipv4() == flow.local.is_ipv4();
+            (family, port, it.local.ip() == flow.local.ip())
+        });
+        match best {
+            Some(address) => (address.host.clone(), address.port),
+            None => (flow.local.ip().to_string(), flow.local.port()),
+        }
+    }
+
+    /// Host and port of ours towards a peer not yet heard from.
+    pub(crate) fn address_by(&self, transport: Transport, v6: bool) -> (String, u16) {
+        let same = self.config.addresses.iter().filter(|it| it.transport == transport);
+        match same.max_by_key(|it| it.local.is_ipv6() == v6) {
+            Some(address) => (address.host.clone(), address.port),
+            None => match self.config.addresses.first() {
+                Some(address) => (address.host.clone(), address.port),
+                None => ("invalid".to_owned(), 0),
+            },
+        }
+    }
+
+    /// Whether host and port are one of ours.
+    pub(crate) fn is_ours(&self, host: &str, port: Option<u16>) -> bool {
+        let ours = |known: &str, known_port: u16| {
+            known.eq_ignore_ascii_case(host) && port.is_none_or(|port| port == known_port)
+        };
+        self.config.addresses.iter().any(|it| {
+            ours(&it.host, it.port) || (ours(&it.local.ip().to_string(), it.local.port()))
+        }) || self.config.inter_region.as_ref().is_some_and(|(host, port)| ours(host, *port))
+    }
+}

@@ -1,0 +1,284 @@
+//! Requests for accounts whose home is another region: sent there over mutual
+//! TLS, and what comes back sent to the client it is for. The edge is a
+//! transaction-stateful proxy (RFC 3261 §16); beyond the transaction it keeps
+//! nothing, and nothing of it is logged.
+
+mod through;
+mod token;
+
+use landline_region::RegionCode;
+use landline_sip::{
+    ClientKey, Destination, FailureCause, Flow, HeaderName, Method, Request, Response, ServerKey,
+    StatusCode,
+};
+use rustc_hash::FxHashMap;
+
+use crate::context::{ClientUse, Context, ServerUse};
+use crate::core::Core;
+use crate::directory::AccountEntry;
+use crate::io::{Log, Output};
+use crate::tenancy::EdgePolicy;
+use crate::timers::Timer;
+pub(crate) use through::Routed;
+use token::{FlowToken, Signer};
+
+/// Names a request on its way through us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ForwardKey(u64);
+
+pub(crate) struct Edge {
+    signer: Signer,
+    forwards: FxHashMap<ForwardKey, Forward>,
+    last: u64,
+}
+
+struct Forward {
+    server: ServerKey,
+    client: ClientKey,
+    /// As it is sent on; for the next proxy when one does not answer.
+    request: Request,
+    others: Vec<Destination>,
+    home: Option<(landline_region::AccountSid, RegionCode)>,
+    is_cancelled: bool,
+    has_provisional: bool,
+}
+
+impl Edge {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self { signer: Signer::new(key), forwards: FxHashMap::default(), last: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.forwards.len()
+    }
+}
+
+impl Core {
+    /// A client's request for an account that is at home elsewhere.
+    pub(crate) fn to_home(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        request: Request,
+        account: &AccountEntry,
+    ) {
+        match account.edge_policy {
+            _ if flow.peer.is_some() => self.refuse_peer(key, flow, &request, "not homed here"),
+            EdgePolicy::Forward => self.forward_home(key, flow, request, account),
+            EdgePolicy::Redirect => {
+                self.cx.counters.redirected += 1;
+                let region = self.cx.directory.regions.get(&account.home_region);
+                let contact = region.and_then(|it| it.public_uri.clone());
+                let Some(contact) = contact else {
+                    return self.cx.reply(key, &request, StatusCode::TEMPORARILY_UNAVAILABLE);
+                };
+                let mut response = self.cx.response(&request, StatusCode::MOVED_TEMPORARILY);
+                response.headers.push(HeaderName::Contact, format!("<{contact}>"));
+                self.cx.respond(key, response);
+            }
+            EdgePolicy::Refuse => {
+                self.cx.counters.edge_refused += 1;
+                self.cx.reply(key, &request, StatusCode::FORBIDDEN);
+            }
+        }
+    }
+
+    pub(crate) fn refuse_peer(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        request: &Request,
+        problem: &'static str,
+    ) {
+        self.cx.counters.peer_violations += 1;
+        let peer = flow.peer.as_deref().unwrap_or_default().to_owned();
+        self.cx.log(Log::PeerRefused { peer, problem });
+        self.cx.reply(key, request, StatusCode::FORBIDDEN);
+    }
+
+    fn forward_home(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        mut request: Request,
+        account: &AccountEntry,
+    ) {
+        let home = account.home_region;
+        if let Err(status) = self.hop(&mut request) {
+            return self.cx.reply(key, &request, status);
+        }
+        let mut destinations = self.cx.home_destinations(home);
+        let Some(inter_region) = self.cx.config.inter_region.clone() else {
+            return self.cx.reply(key, &request, StatusCode::SERVICE_UNAVAILABLE);
+        };
+        if destinations.is_empty() {
+            self.cx.log(Log::HomeUnreachable { account: account.sid, home });
+            return self.cx.reply(key, &request, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let user = self.edge.signer.write(&FlowToken { flow: flow.clone(), home });
+        let (host, port) = inter_region;
+        let inner = format!("<sip:{user}@{}:{port};transport=tls;lr", bracketed(&host));
+        match request.method {
+            Method::Register => {
+                request.headers.insert_before(HeaderName::Path, inner + ";ob>");
+            }
+            Method::Invite | Method::Subscribe => {
+                let outer = self.cx.outer_route(flow, &user);
+                request.headers.insert_before(HeaderName::RecordRoute, outer);
+                request.headers.insert_before(HeaderName::RecordRoute, inner + ">");
+            }
+            _ => {}
+        }
+        let first = destinations.remove(0);
+        self.forward(key, request, first, destinations, Some((account.sid, home)));
+    }
+
+    /// One hop less, and no loop (RFC 3261 §16.3).
+    pub(crate) fn hop(&mut self, request: &mut Request) -> Result<(), StatusCode> {
+        let hops = request.max_forwards().map_err(|_| StatusCode::BAD_REQUEST)?.unwrap_or(70);
+        if hops == 0 {
+            self.cx.counters.hops_exhausted += 1;
+            return Err(StatusCode::TOO_MANY_HOPS);
+        }
+        if self.cx.has_been_here(request) {
+            self.cx.counters.loops += 1;
+            return Err(StatusCode::LOOP_DETECTED);
+        }
+        request.headers.set(HeaderName::MaxForwards, (hops - 1).to_string());
+        Ok(())
+    }
+
+    /// Sends a request on and waits for what comes back.
+    fn forward(
+        &mut self,
+        server: ServerKey,
+        request: Request,
+        destination: Destination,
+        others: Vec<Destination>,
+        home: Option<(landline_region::AccountSid, RegionCode)>,
+    ) {
+        if self.edge.forwards.len() >= self.cx.config.limits.forwards {
+            self.cx.counters.forwards_over_limit += 1;
+            return self.cx.reply(server, &request, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        self.edge.last += 1;
+        let key = ForwardKey(self.edge.last);
+        self.cx.counters.forwarded += 1;
+        let client = self.cx.send(ClientUse::Forward(key), request.clone(), destination);
+        if request.method == Method::Invite {
+            self.cx.servers.insert(server, ServerUse::Forward(key));
+            let at = self.cx.now.instant + TIMER_C;
+            self.cx.timers.set(at, Timer::Forward(key));
+        }
+        let forward = Forward {
+            server,
+            client,
+            request,
+            others,
+            home,
+            is_cancelled: false,
+            has_provisional: false,
+        };
+        self.edge.forwards.insert(key, forward);
+    }
+
+    pub(crate) fn forward_response(&mut self, key: ForwardKey, response: Response) {
+        let Some(forward) = self.edge.forwards.get_mut(&key) else { return };
+        if response.status == StatusCode::TRYING {
+            return;
+        }
+        let server = forward.server;
+        if response.status.is_provisional() {
+            forward.has_provisional = true;
+        } else {
+            self.cx.counters.forwards_answered += 1;
+            self.drop_forward(key);
+        }
+        self.cx.out.push_back(Output::Sip(landline_sip::Input::Respond { key: server, response }));
+    }
+
+    /// The next of the home region's proxies, or an answer of our own.
+    pub(crate) fn forward_failed(&mut self, key: ForwardKey, cause: FailureCause) {
+        let Some(forward) = self.edge.forwards.get_mut(&key) else { return };
+        let retriable = cause != FailureCause::Cancelled
+            && !forward.is_cancelled
+            && !forward.has_provisional
+            && !forward.others.is_empty();
+        if retriable {
+            let next = forward.others.remove(0);
+            let request = forward.request.clone();
+            forward.client = self.cx.send(ClientUse::Forward(key), request, next);
+            return;
+        }
+        let Some(forward) = self.drop_forward(key) else { return };
+        self.cx.counters.forwards_failed += 1;
+        let status = match (cause, forward.home) {
+            _ if forward.is_cancelled => StatusCode::REQUEST_TERMINATED,
+            (FailureCause::Timeout, _) => StatusCode::REQUEST_TIMEOUT,
+            (_, Some((account, home))) => {
+                self.cx.log(Log::HomeUnreachable { account, home });
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            // The client's connection is gone (RFC 5626 §5.3.1).
+            (_, None) => StatusCode::FLOW_FAILED,
+        };
+        self.cx.reply(forward.server, &forward.request, status);
+    }
+
+    pub(crate) fn forward_cancelled(&mut self, key: ForwardKey) {
+        if let Some(forward) = self.edge.forwards.get_mut(&key) {
+            forward.is_cancelled = true;
+            self.cx.cancel(forward.client, None);
+        }
+    }
+
+    /// Nobody answers finally and nobody cancels (RFC 3261 §16.8).
+    pub(crate) fn forward_expired(&mut self, key: ForwardKey) {
+        self.forward_cancelled(key);
+    }
+
+    fn drop_forward(&mut self, key: ForwardKey) -> Option<Forward> {
+        let forward = self.edge.forwards.remove(&key)?;
+        self.cx.servers.remove(&forward.server);
+        Some(forward)
+    }
+}
+
+/// RFC 3261 §16.6 step 11: more than three minutes.
+const TIMER_C: std::time::Duration = std::time::Duration::from_secs(185);
+
+fn bracketed(host: &str) -> String {
+    match host.contains(':') && !host.starts_with('[') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    }
+}
+
+impl Context {
+    /// The proxies of a region, in the directory's order.
+    fn home_destinations(&self, region: RegionCode) -> Vec<Destination> {
+        let proxies = self.directory.regions.get(&region).map_or(&[][..], |it| &it.proxies);
+        let destination = |proxy: &crate::directory::InterRegionAddress| Destination::Region {
+            region: region.as_str().into(),
+            host: proxy.host.clone(),
+            port: proxy.port,
+        };
+        proxies.iter().take(4).map(destination).collect()
+    }
+
+    /// Our Record-Route URI towards the client (RFC 5658 §3: one for each side
+    /// we route between).
+    fn outer_route(&self, flow: &Flow, user: &str) -> String {
+        let (host, port) = self.address_for(flow);
+        let transport = flow.transport.uri_param();
+        format!("<sip:{user}@{}:{port};transport={transport};lr>", bracketed(&host))
+    }
+
+    /// One of the Vias below the top one is ours.
+    fn has_been_here(&self, request: &Request) -> bool {
+        request.headers.values(&HeaderName::Via).take(70).any(|via| {
+            let via = landline_sip::Via::parse(&via.to_str_lossy());
+            via.is_ok_and(|via| via.port.is_some() && self.is_ours(&via.host.to_string(), via.port))
+        })
+    }
+}

@@ -1,0 +1,338 @@
+//! Offer and answer with one peer: what was said, what is agreed, what the
+//! relay has to know of it.
+
+use bytes::Bytes;
+use landline_control::{
+    Direction, DtlsParameters, DtlsRole, IpFamily, LegLocal, LegSpec, Protocol, Remote, SdesKey,
+    SdesPair,
+};
+
+use super::Mismatch;
+use super::codec::{Codec, common};
+use super::profile::Profile;
+use super::read::{Description, Line, Setup};
+use super::write::{Origin, Ours};
+
+#[derive(Debug)]
+pub(crate) struct LegMedia {
+    pub spec: LegSpec,
+    /// Once the relay has told.
+    pub local: Option<LegLocal>,
+    origin: Origin,
+    /// The `m=` line's protocol between this peer and us.
+    proto: String,
+    /// Every `m=` line of the session; later descriptions keep them all
+    /// (RFC 3264 §8).
+    lines: Vec<Line>,
+    audio: usize,
+    bundle: bool,
+    mux: bool,
+    role: Option<DtlsRole>,
+    /// The SDES key of ours that is in use, with the tag both sides know it by.
+    key: Option<SdesKey>,
+    /// Our offer while its answer is awaited.
+    offered: Option<Terms>,
+    pub agreed: Option<Agreed>,
+}
+
+/// What one of our descriptions said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub codecs: Vec<Codec>,
+    pub direction: Direction,
+    pub ptime: Option<String>,
+    pub maxptime: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Agreed {
+    pub peer: Description,
+    /// Our side of it: the direction as our description has it.
+    pub terms: Terms,
+    /// What the other side wanted this peer to know.
+    pub told: Terms,
+}
+
+impl LegMedia {
+    /// For a peer that made the offer.
+    pub(crate) fn answering(offer: &Description, session: u64) -> Result<Self, Mismatch> {
+        let suites = match offer.protocol {
+            Protocol::Sdes => vec![offer.crypto.first().ok_or(Mismatch::Keys)?.suite],
+            Protocol::Dtls if offer.fingerprints.is_empty() => return Err(Mismatch::Keys),
+            Protocol::Dtls | Protocol::Rtp => Vec::new(),
+        };
+        let spec = LegSpec {
+            protocol: offer.protocol,
+            ice: offer.ice.is_some(),
+            rtcp_mux: offer.mux,
+            family: offer.family,
+            suites,
+        };
+        Ok(Self::new(spec, offer.proto.clone(), session))
+    }
+
+    /// For a peer that we make the offer to.
+    pub(crate) fn offering(profile: Profile, family: IpFamily, session: u64) -> Self {
+        let mut media = Self::new(profile.spec(family), profile.proto().to_owned(), session);
+        media.bundle = profile == Profile::Webrtc;
+        media.lines = vec![Line {
+            kind: "audio".to_owned(),
+            proto: media.proto.clone(),
+            formats: Vec::new(),
+            mid: media.bundle.then(|| "0".to_owned()),
+        }];
+        media
+    }
+
+    fn new(spec: LegSpec, proto: String, session: u64) -> Self {
+        Self {
+            mux: spec.rtcp_mux,
+            spec,
+            local: None,
+            origin: Origin::new(session),
+            proto,
+            lines: Vec::new(),
+            audio: 0,
+            bundle: false,
+            role: None,
+            key: None,
+            offered: None,
+            agreed: None,
+        }
+    }
+
+    /// Another way to offer, the former one having been refused.
+    pub(crate) fn replace(&mut self, profile: Profile) {
+        let family = self.spec.family;
+        let origin = self.origin.clone();
+        *self = Self { origin, ..Self::offering(profile, family, 0) };
+    }
+
+    /// Whether the peer's new offer can be served by the leg the relay has.
+    pub(crate) fn fits(&self, offer: &Description) -> bool {
+        let Some(local) = &self.local else { return false };
+        let keys = offer.protocol != Protocol::Sdes
+            || offer.crypto.iter().any(|it| local.sdes.iter().any(|key| key.suite == it.suite));
+        let ports = offer.mux || !self.spec.rtcp_mux || local.rtcp != local.rtp;
+        let family = offer.family == self.spec.family;
+        offer.protocol == self.spec.protocol && keys && ports && family
+    }
+
+    /// A changed ufrag restarts ICE (RFC 8839 §4.4.1.1).
+    pub(crate) fn restarts_ice(&self, offer: &Description) -> bool {
+        let former = self.agreed.as_ref().and_then(|it| it.peer.ice.as_ref());
+        match (former, &offer.ice) {
+            (Some(former), Some(now)) => former.ufrag != now.ufrag && self.spec.ice,
+            _ => false,
+        }
+    }
+
+    /// The same session on a fresh leg of the relay's, for an offer that does
+    /// not fit the former one.
+    pub(crate) fn replaced(&self, offer: &Description, session: u64) -> Result<Self, Mismatch> {
+        let fresh = Self::answering(offer, session)?;
+        Ok(Self { origin: self.origin.clone(), ..fresh })
+    }
+
+    /// Whether an offer of these terms would tell the peer anything new.
+    pub(crate) fn is_news(&self, wanted: &Terms) -> bool {
+        self.agreed.as_ref().is_none_or(|agreed| {
+            agreed.told.direction != wanted.direction || agreed.told.codecs != wanted.codecs
+        })
+    }
+
+    /// Our offer. `None` while the relay has not told its side.
+    pub(crate) fn offer(&mut self, terms: Terms) -> Option<Bytes> {
+        let local = self.local.as_ref()?;
+        let crypto = match &self.key {
+            Some(key) => std::slice::from_ref(key),
+            None => local.sdes.as_slice(),
+        };
+        let ours = Ours {
+            local,
+            proto: &self.proto,
+            codecs: &terms.codecs,
+            direction: terms.direction,
+            ptime: terms.ptime.as_deref(),
+            maxptime: terms.maxptime.as_deref(),
+            mux: self.mux,
+            ice: self.spec.ice,
+            // RFC 8842 §5.2: an offer leaves the roles open, also later ones.
+            setup: (self.spec.protocol == Protocol::Dtls).then_some("actpass"),
+            crypto,
+            lines: &self.lines,
+            audio: self.audio,
+            bundle: self.bundle,
+        };
+        let body = ours.write(&mut self.origin);
+        self.offered = Some(terms);
+        Some(body)
+    }
+
+    pub(crate) fn awaits_answer(&self) -> bool {
+        self.offered.is_some()
+    }
+
+    /// Our offer was refused: what was agreed before stays.
+    pub(crate) fn withdraw(&mut self) {
+        self.offered = None;
+    }
+
+    /// Takes the peer's answer to our offer.
+    pub(crate) fn accept(&mut self, answer: Description, plain: bool) -> Result<(), Mismatch> {
+        self.preview(answer, plain)?;
+        self.offered = None;
+        Ok(())
+    }
+
+    /// Takes what an unreliable provisional response brings: fit for early
+    /// media, while the answer that counts is still to come (RFC 6337 §2.1).
+    pub(crate) fn preview(&mut self, answer: Description, plain: bool) -> Result<(), Mismatch> {
+        let offered = self.offered.clone().ok_or(Mismatch::Unreadable)?;
+        let codecs = common(&offered.codecs, &answer.codecs).ok_or(Mismatch::Codec)?;
+        match self.spec.protocol {
+            Protocol::Rtp if !plain => return Err(Mismatch::Unencrypted),
+            Protocol::Rtp => {}
+            Protocol::Sdes => {
+                let theirs = answer.crypto.first().ok_or(Mismatch::Keys)?;
+                self.key = Some(self.own_key(theirs.tag, theirs).ok_or(Mismatch::Keys)?);
+            }
+            Protocol::Dtls if answer.fingerprints.is_empty() => return Err(Mismatch::Keys),
+            Protocol::Dtls => {
+                self.role = Some(match answer.setup {
+                    Some(Setup::Passive) => DtlsRole::Client,
+                    _ => DtlsRole::Server,
+                });
+            }
+        }
+        self.mux = self.spec.rtcp_mux && answer.mux;
+        let direction = narrowed(offered.direction, mirrored(answer.direction));
+        let terms = Terms { codecs, direction, ..offered.clone() };
+        self.agreed = Some(Agreed { peer: answer, terms, told: offered });
+        Ok(())
+    }
+
+    /// The key we made for the suite the peer chose, under the tag it goes by.
+    fn own_key(&self, tag: u32, theirs: &SdesKey) -> Option<SdesKey> {
+        let keys = self.key.iter().chain(self.local.iter().flat_map(|it| it.sdes.iter()));
+        let mut keys = keys.filter(|key| key.suite == theirs.suite);
+        let own = keys.find(|key| key.tag == tag)?;
+        Some(own.clone())
+    }
+
+    /// Our answer to the peer's offer. `None` while the relay has not told its
+    /// side, or when the offer's key fits none of ours.
+    pub(crate) fn answer(&mut self, offer: &Description, terms: Terms) -> Option<Bytes> {
+        let local = self.local.as_ref()?;
+        if self.spec.protocol == Protocol::Sdes {
+            let (theirs, own) = offer.crypto.iter().find_map(|theirs| {
+                let own = local.sdes.iter().find(|own| own.suite == theirs.suite)?;
+                Some((theirs, own))
+            })?;
+            // The answer goes by the offer's tag (RFC 4568 §5.1.2).
+            let mut key = own.clone();
+            key.tag = theirs.tag;
+            self.key = Some(key);
+        }
+        let setup = (self.spec.protocol == Protocol::Dtls).then(|| self.answer_role(offer.setup));
+        self.lines.clone_from(&offer.lines);
+        self.audio = offer.audio;
+        self.bundle = offer.bundle;
+        self.proto.clone_from(&offer.proto);
+        self.mux = offer.mux && self.spec.rtcp_mux;
+        let direction = narrowed(terms.direction, mirrored(offer.direction));
+        let told = terms.clone();
+        let terms = Terms { direction, ..terms };
+        let ours = Ours {
+            local: self.local.as_ref()?,
+            proto: &self.proto,
+            codecs: &terms.codecs,
+            direction,
+            ptime: terms.ptime.as_deref(),
+            maxptime: terms.maxptime.as_deref(),
+            mux: self.mux,
+            ice: self.spec.ice && offer.ice.is_some(),
+            setup,
+            crypto: self.key.as_slice(),
+            lines: &self.lines,
+            audio: self.audio,
+            bundle: self.bundle,
+        };
+        let body = ours.write(&mut self.origin);
+        self.agreed = Some(Agreed { peer: offer.clone(), terms, told });
+        Some(body)
+    }
+
+    /// RFC 8842 §5.3. Where the choice is ours the peer is to begin the
+    /// handshake, so that its first packet opens whatever NAT it sits behind;
+    /// a role that is in force stays.
+    fn answer_role(&mut self, offered: Option<Setup>) -> &'static str {
+        let role = match (offered, self.role) {
+            (Some(Setup::Passive), _) => DtlsRole::Client,
+            (Some(Setup::ActPass), Some(role)) => role,
+            _ => DtlsRole::Server,
+        };
+        self.role = Some(role);
+        match role {
+            DtlsRole::Client => "active",
+            DtlsRole::Server => "passive",
+        }
+    }
+
+    /// What the relay has to know of the peer.
+    pub(crate) fn remote(&self) -> Option<Remote> {
+        let Agreed { peer, terms, .. } = self.agreed.as_ref()?;
+        let dtls = (self.spec.protocol == Protocol::Dtls).then(|| DtlsParameters {
+            fingerprints: peer.fingerprints.clone(),
+            role: self.role.unwrap_or(DtlsRole::Server),
+        });
+        let sdes = match (&self.key, self.spec.protocol) {
+            (Some(own), Protocol::Sdes) => {
+                let theirs = peer.crypto.iter().find(|key| key.suite == own.suite)?;
+                Some(SdesPair { send: own.clone(), receive: theirs.clone() })
+            }
+            _ => None,
+        };
+        Some(Remote {
+            rtp: peer.rtp,
+            rtcp: if self.mux { peer.rtp } else { peer.rtcp },
+            rtcp_mux: self.mux,
+            ice: peer.ice.clone().filter(|_| self.spec.ice),
+            dtls,
+            sdes,
+            direction: terms.direction,
+            payload_types: terms.codecs.iter().map(Codec::payload_type).collect(),
+        })
+    }
+
+    /// The codecs and times to offer to the other side on this peer's behalf.
+    pub(crate) fn terms_of(peer: &Description) -> Terms {
+        Terms {
+            codecs: peer.codecs.clone(),
+            direction: peer.direction,
+            ptime: peer.ptime.clone(),
+            maxptime: peer.maxptime.clone(),
+        }
+    }
+}
+
+/// A direction as the other side sees it.
+pub(crate) fn mirrored(direction: Direction) -> Direction {
+    match direction {
+        Direction::SendOnly => Direction::ReceiveOnly,
+        Direction::ReceiveOnly => Direction::SendOnly,
+        both => both,
+    }
+}
+
+/// What both allow (RFC 3264 §6.1).
+pub(crate) fn narrowed(a: Direction, b: Direction) -> Direction {
+    let sends = |it| matches!(it, Direction::SendReceive | Direction::SendOnly);
+    let receives = |it| matches!(it, Direction::SendReceive | Direction::ReceiveOnly);
+    match (sends(a) && sends(b), receives(a) && receives(b)) {
+        (true, true) => Direction::SendReceive,
+        (true, false) => Direction::SendOnly,
+        (false, true) => Direction::ReceiveOnly,
+        (false, false) => Direction::Inactive,
+    }
+}

@@ -1,0 +1,260 @@
+//! Who can be reached where: the contacts of the region's users (RFC 3261 §10).
+
+mod register;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use landline_region::{RegionCode, UnixMillis, UserSid};
+use landline_sip::{
+    Destination, Flow, FlowId, Host, NameAddr, Response, ServerKey, Transport, Uri,
+};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::binding::{Binding, BindingChange, FlowTransport};
+use crate::context::Context;
+use crate::io::{BindingsToken, Log, Output};
+use crate::tenancy::MediaPolicy;
+use crate::timers::Timer;
+
+pub(crate) use register::register;
+
+#[derive(Default)]
+pub(crate) struct Registrar {
+    users: FxHashMap<UserSid, Contacts>,
+    count: usize,
+    /// Whose contacts lose their flow when a connection ends.
+    flows: FxHashMap<FlowId, SmallVec<[UserSid; 1]>>,
+    /// Answers that wait until the store has the change.
+    pending: FxHashMap<BindingsToken, Option<Box<(ServerKey, Response)>>>,
+}
+
+/// The contacts of one user, in the order they were first registered.
+#[derive(Default)]
+struct Contacts {
+    list: SmallVec<[Contact; 1]>,
+    /// When the sweep of this user's contacts is due.
+    sweep: Option<Instant>,
+}
+
+pub(crate) struct Contact {
+    pub binding: Binding,
+    pub uri: Uri,
+    /// While the connection it registered by lives.
+    pub flow: Option<Flow>,
+}
+
+impl Contact {
+    pub(crate) fn transport(&self) -> Transport {
+        match self.binding.received.transport {
+            FlowTransport::Udp => Transport::Udp,
+            FlowTransport::Tcp => Transport::Tcp,
+            FlowTransport::Tls => Transport::Tls,
+            FlowTransport::Ws => Transport::Ws,
+            FlowTransport::Wss => Transport::Wss,
+        }
+    }
+
+    pub(crate) fn remote_ip(&self) -> IpAddr {
+        self.binding.received.remote.expose().ip()
+    }
+
+    pub(crate) fn path(&self) -> Vec<NameAddr> {
+        let values = self.binding.path.iter();
+        values.filter_map(|value| NameAddr::parse(value.expose()).ok()).collect()
+    }
+
+    /// How the contact is reached: through the region it registered at, over
+    /// the flow it registered by, or, that being gone, where it came from.
+    pub(crate) fn destination(&self) -> Option<Destination> {
+        if let Some(region) = self.binding.edge_region {
+            return region_destination(region, self.path().first()?);
+        }
+        if let Some(flow) = &self.flow {
+            return Some(Destination::Flow(flow.clone()));
+        }
+        let remote = *self.binding.received.remote.expose();
+        match self.transport() {
+            Transport::Udp => Some(Destination::Address {
+                transport: Transport::Udp,
+                addr: remote,
+                server_name: None,
+            }),
+            // Only to the machine that registered: a contact is no way to make
+            // us connect to whatever it names.
+            Transport::Tcp | Transport::Tls if self.uri.host == Host::from(remote.ip()) => {
+                Some(Destination::Uri(self.uri.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The proxy of another region that a Path or route names.
+pub(crate) fn region_destination(region: RegionCode, route: &NameAddr) -> Option<Destination> {
+    let host = match route.uri.host.ip() {
+        Some(ip) => ip.to_string(),
+        None => route.uri.host.name()?.to_owned(),
+    };
+    let port = route.uri.port.unwrap_or(5061);
+    Some(Destination::Region { region: region.as_str().into(), host, port })
+}
+
+impl Registrar {
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The user's live contacts.
+    pub(crate) fn contacts(
+        &self,
+        user: UserSid,
+        now: UnixMillis,
+    ) -> impl Iterator<Item = &Contact> {
+        let contacts = self.users.get(&user).map_or(&[][..], |it| it.list.as_slice());
+        contacts.iter().filter(move |contact| contact.binding.expires_at > now)
+    }
+
+    /// Remembers how a contact of the user speaks its media.
+    pub(crate) fn learn(&mut self, user: UserSid, flow: &Flow, media: MediaPolicy) {
+        let Some(contacts) = self.users.get_mut(&user) else { return };
+        for contact in &mut contacts.list {
+            if contact.flow.as_ref() == Some(flow) {
+                contact.binding.media = media;
+            }
+        }
+    }
+
+    /// A flow that reaches the user at this target, other than `but`.
+    pub(crate) fn other_flow(&self, user: UserSid, target: &Uri, but: &Flow) -> Option<Flow> {
+        let contacts = self.users.get(&user)?;
+        let flows = contacts
+            .list
+            .iter()
+            .filter(|contact| contact.uri.user == target.user && contact.uri.host == target.host);
+        flows.filter_map(|contact| contact.flow.clone()).find(|flow| flow != but)
+    }
+
+    pub(crate) fn flow_closed(&mut self, id: FlowId) {
+        for user in self.flows.remove(&id).unwrap_or_default() {
+            let Some(contacts) = self.users.get_mut(&user) else { continue };
+            for contact in &mut contacts.list {
+                if contact.flow.as_ref().is_some_and(|flow| flow.id == id) {
+                    contact.flow = None;
+                }
+            }
+        }
+    }
+
+    /// A connection's end has to be noticed; a UDP listener has none.
+    fn watch(&mut self, user: UserSid, flow: &Flow) {
+        if flow.transport.is_reliable() && flow.peer.is_none() {
+            let users = self.flows.entry(flow.id).or_default();
+            if !users.contains(&user) {
+                users.push(user);
+            }
+        }
+    }
+}
+
+impl Context {
+    /// Takes over what the store kept.
+    pub(crate) fn restore_bindings(&mut self, bindings: Vec<Binding>) {
+        let mut expired = Vec::new();
+        for binding in bindings {
+            let user = binding.user;
+            let Ok(uri) = Uri::parse(binding.contact_uri.expose()) else {
+                self.counters.bindings_unreadable += 1;
+                continue;
+            };
+            if binding.expires_at <= self.now.unix {
+                let contact_uri = binding.contact_uri;
+                expired.push(BindingChange::Remove { user, contact_uri });
+                continue;
+            }
+            let contacts = self.registrar.users.entry(user).or_default();
+            if contacts.list.iter().any(|it| it.binding.contact_uri == binding.contact_uri) {
+                continue;
+            }
+            contacts.list.push(Contact { binding, uri, flow: None });
+            self.registrar.count += 1;
+            self.plan_sweep(user);
+        }
+        self.counters.bindings_expired += expired.len() as u64;
+        self.store(expired, None);
+    }
+
+    /// Has the store keep changes; the answer is sent once it has.
+    fn store(&mut self, changes: Vec<BindingChange>, answer: Option<Box<(ServerKey, Response)>>) {
+        if changes.is_empty() {
+            if let Some(answer) = answer {
+                self.respond(answer.0, answer.1);
+            }
+            return;
+        }
+        let token = BindingsToken(self.next_token());
+        self.registrar.pending.insert(token, answer);
+        self.timers
+            .set(self.now.instant + self.config.timers.bindings, Timer::BindingsStored(token));
+        self.out.push_back(Output::StoreBindings { token, changes });
+    }
+
+    /// The contact is registered here and now even if the store failed: calls
+    /// reach it, and only a restart would forget it before its next refresh.
+    pub(crate) fn bindings_stored(&mut self, token: BindingsToken, ok: bool) {
+        let Some(answer) = self.registrar.pending.remove(&token) else { return };
+        if !ok {
+            self.counters.bindings_store_failed += 1;
+            self.log(Log::BindingsNotStored { changes: 1 });
+        }
+        if let Some(answer) = answer {
+            self.respond(answer.0, answer.1);
+        }
+    }
+
+    /// One timer a user: it is set again when it fires, not at each refresh.
+    fn plan_sweep(&mut self, user: UserSid) {
+        let now = self.now;
+        let Some(contacts) = self.registrar.users.get_mut(&user) else { return };
+        let Some(first) = contacts.list.iter().map(|it| it.binding.expires_at).min() else {
+            return;
+        };
+        let left = u64::try_from(first.0.saturating_sub(now.unix.0)).unwrap_or(0);
+        let at = now.instant + Duration::from_millis(left);
+        if contacts.sweep.is_none_or(|planned| at < planned) {
+            contacts.sweep = Some(at);
+            self.timers.set(at, Timer::Bindings(user));
+        }
+    }
+
+    pub(crate) fn sweep_bindings(&mut self, user: UserSid) {
+        let now = self.now;
+        let Some(contacts) = self.registrar.users.get_mut(&user) else { return };
+        if contacts.sweep.is_some_and(|planned| planned > now.instant) {
+            return;
+        }
+        contacts.sweep = None;
+        let mut removed = Vec::new();
+        contacts.list.retain(|contact| {
+            let live = contact.binding.expires_at > now.unix;
+            if !live {
+                let contact_uri = contact.binding.contact_uri.clone();
+                removed.push(BindingChange::Remove { user, contact_uri });
+            }
+            live
+        });
+        self.registrar.count -= removed.len();
+        self.counters.bindings_expired += removed.len() as u64;
+        self.drop_empty(user);
+        self.plan_sweep(user);
+        self.store(removed, None);
+    }
+
+    fn drop_empty(&mut self, user: UserSid) {
+        if self.registrar.users.get(&user).is_some_and(|it| it.list.is_empty()) {
+            self.registrar.users.remove(&user);
+            self.log(Log::Unregistered { user });
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! Requests: who may ask what, and who answers (RFC 3261 §8.2, §16).
+
+use std::sync::Arc;
+
+use landline_sip::{Flow, HeaderName, Method, Request, Scheme, ServerKey, StatusCode};
+
+use crate::auth::{Verdict, source_of, strip_credentials};
+use crate::call::{Attempt, Call, accept_header, allow_header, tag_number};
+use crate::calls::CallKey;
+use crate::core::Core;
+use crate::edge::Routed;
+use crate::registrar::register;
+use crate::route::{Side, dialled};
+use crate::tenancy::{Account, Trunk, User};
+
+/// Extensions that a request may require of us.
+const SUPPORTED: [&str; 1] = ["path"];
+
+impl Core {
+    pub(crate) fn request(&mut self, key: ServerKey, flow: Flow, request: Request) {
+        let Routed::Here(request) = self.routed(Some(key), &flow, request) else { return };
+        match request.is_in_dialog() {
+            true => self.in_dialog(key, &flow, request),
+            false => self.out_of_dialog(key, &flow, request),
+        }
+    }
+
+    fn out_of_dialog(&mut self, key: ServerKey, flow: &Flow, request: Request) {
+        if !matches!(request.uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel) {
+            return self.refuse(key, &request, StatusCode::UNSUPPORTED_URI_SCHEME);
+        }
+        if is_ping(&request) {
+            return self.answer_options(key, &request);
+        }
+        if let Some((account, trunk, number)) = self.trunk_of(flow, &request) {
+            return self.from_trunk(key, flow, request, &account, trunk, number);
+        }
+        let Some(domain) = self.domain_of(&request) else {
+            return self.unknown_domain(key, &request);
+        };
+        match self.cx.tenants.by_domain(&domain).cloned() {
+            Some(account) => self.from_user(key, flow, request, &account),
+            None => match self.cx.directory.account(&domain).cloned() {
+                // Ours by the directory, and not yet loaded.
+                Some(entry) if entry.home_region == self.cx.config.region => {
+                    self.refuse(key, &request, StatusCode::SERVICE_UNAVAILABLE);
+                }
+                Some(entry) => self.to_home(key, flow, request, &entry),
+                None => self.unknown_domain(key, &request),
+            },
+        }
+    }
+
+    /// The domain whose account is asked: the Request-URI's, or the caller's
+    /// own where that names us or no domain at all. Lower case.
+    fn domain_of(&self, request: &Request) -> Option<String> {
+        let uri = &request.uri;
+        let named = uri.is_sip().then(|| uri.host.to_string());
+        let named = named.filter(|host| !self.cx.is_ours(host, uri.port));
+        let host = match named {
+            Some(host) => host,
+            None => request.from().ok()?.uri.host.to_string(),
+        };
+        Some(host.to_ascii_lowercase())
+    }
+
+    fn unknown_domain(&mut self, key: ServerKey, request: &Request) {
+        self.cx.counters.unknown_domains += 1;
+        let mut response = self.cx.response(request, StatusCode::NOT_FOUND);
+        let agent = &self.cx.config.proxy;
+        let warning = format!("399 {agent} \"no account has this domain\"");
+        response.headers.push(HeaderName::Warning, warning);
+        self.cx.respond(key, response);
+    }
+
+    /// The trunk a request comes in by: told by its source, unless it claims
+    /// to be of a user, who has to prove that wherever he is.
+    fn trunk_of(
+        &self,
+        flow: &Flow,
+        request: &Request,
+    ) -> Option<(Arc<Account>, Arc<Trunk>, String)> {
+        if flow.peer.is_some() || request.method != Method::Invite {
+            return None;
+        }
+        let mut trunks = self.cx.tenants.trunks_from(flow.remote.ip()).peekable();
+        trunks.peek()?;
+        if self.claims_user(request) {
+            return None;
+        }
+        let to = request.to().ok().and_then(|to| dialled(&to.uri));
+        let asked = dialled(&request.uri).or_else(|| to.clone())?;
+        let mut first = None;
+        for trunk in trunks {
+            let Some(account) = self.cx.tenants.account(trunk.account) else { continue };
+            for number in [Some(&asked), to.as_ref()].into_iter().flatten() {
+                if self.cx.trunk_number(account, number).is_some() {
+                    return Some((account.clone(), trunk.clone(), number.clone()));
+                }
+            }
+            first.get_or_insert_with(|| (account.clone(), trunk.clone(), asked.clone()));
+        }
+        first
+    }
+
+    fn claims_user(&self, request: &Request) -> bool {
+        if request.headers.contains(&HeaderName::ProxyAuthorization) {
+            return true;
+        }
+        let Ok(from) = request.from() else { return false };
+        let domain = from.uri.host.to_string().to_ascii_lowercase();
+        let account = self.cx.tenants.by_domain(&domain);
+        let user = from.uri.user_decoded();
+        account
+            .zip(user)
+            .is_some_and(|(account, user)| self.cx.tenants.user(account.sid, &user).is_some())
+    }
+
+    fn from_trunk(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        mut request: Request,
+        account: &Arc<Account>,
+        trunk: Arc<Trunk>,
+        number: String,
+    ) {
+        strip_credentials(&mut request);
+        if let Err(status) = self.hop(&mut request) {
+            return self.refuse(key, &request, status);
+        }
+        if !self.understood(key, &request) {
+            return;
+        }
+        let route = self.cx.route_from_trunk(account, &number);
+        self.open(Attempt {
+            key,
+            flow: flow.clone(),
+            request,
+            account: account.clone(),
+            caller: Side::Trunk(trunk),
+            dialled: number,
+            route,
+        });
+    }
+
+    fn from_user(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        mut request: Request,
+        account: &Arc<Account>,
+    ) {
+        let source = source_of(flow, &request);
+        let user = match self.auth.judge(&mut self.cx, account, &request, source) {
+            Verdict::Accepted(user) => user,
+            Verdict::Challenge { stale } => {
+                let response = self.auth.challenge(&mut self.cx, account, &request, stale);
+                return self.cx.respond(key, response);
+            }
+            Verdict::ShutOut => return self.refuse(key, &request, StatusCode::FORBIDDEN),
+        };
+        strip_credentials(&mut request);
+        if !speaks_for_itself(&request, account, &user) {
+            return self.refuse(key, &request, StatusCode::FORBIDDEN);
+        }
+        match request.method {
+            Method::Register => {
+                if self.understood(key, &request) {
+                    register(&mut self.cx, account, &user, key, flow, &request);
+                }
+            }
+            Method::Invite => self.invite(key, flow, request, account, user),
+            Method::Options => self.answer_options(key, &request),
+            Method::Bye | Method::Update | Method::Info | Method::Prack => {
+                self.cx.counters.stray_dialog_requests += 1;
+                self.cx.reply(key, &request, StatusCode::CALL_DOES_NOT_EXIST);
+            }
+            _ => self.not_allowed(key, &request),
+        }
+    }
+
+    fn invite(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        mut request: Request,
+        account: &Arc<Account>,
+        user: Arc<User>,
+    ) {
+        if let Err(status) = self.hop(&mut request) {
+            return self.refuse(key, &request, status);
+        }
+        if !self.understood(key, &request) {
+            return;
+        }
+        let Some(dialled) = dialled(&request.uri) else {
+            return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
+        };
+        let route = self.cx.route_from_user(account, &dialled);
+        self.open(Attempt {
+            key,
+            flow: flow.clone(),
+            request,
+            account: account.clone(),
+            caller: Side::User(user),
+            dialled,
+            route,
+        });
+    }
+
+    fn open(&mut self, attempt: Attempt) {
+        let key = self.calls.next_key();
+        let call = Call::open(key, &mut self.cx, attempt);
+        self.calls.insert(call);
+        self.with(key, |_, _| {});
+    }
+
+    /// Extensions that are required and content that is sent
+    /// (RFC 3261 §8.2.2.3, §8.2.3). Answers what is not understood.
+    fn understood(&mut self, key: ServerKey, request: &Request) -> bool {
+        let unknown: Vec<_> = [HeaderName::Require, HeaderName::ProxyRequire]
+            .iter()
+            .flat_map(|name| request.headers.tokens(name))
+            .filter(|tag| !SUPPORTED.iter().any(|known| known.eq_ignore_ascii_case(tag)))
+            .take(16)
+            .collect();
+        if !unknown.is_empty() {
+            self.cx.counters.unsupported_extensions += 1;
+            let mut response = self.cx.response(request, StatusCode::BAD_EXTENSION);
+            response.headers.push(HeaderName::Unsupported, unknown.join(", "));
+            self.cx.respond(key, response);
+            return false;
+        }
+        if is_readable(request) {
+            return true;
+        }
+        self.cx.counters.requests_refused += 1;
+        let mut response = self.cx.response(request, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        response.headers.push(HeaderName::Accept, accept_header());
+        response.headers.push(HeaderName::AcceptEncoding, "identity");
+        self.cx.respond(key, response);
+        false
+    }
+
+    fn answer_options(&mut self, key: ServerKey, request: &Request) {
+        let mut response = self.cx.response(request, StatusCode::OK);
+        response.headers.push(HeaderName::Allow, allow_header());
+        response.headers.push(HeaderName::Accept, accept_header());
+        response.headers.push(HeaderName::Supported, SUPPORTED.join(", "));
+        self.cx.respond(key, response);
+    }
+
+    fn not_allowed(&mut self, key: ServerKey, request: &Request) {
+        self.cx.counters.unsupported_methods += 1;
+        let mut response = self.cx.response(request, StatusCode::METHOD_NOT_ALLOWED);
+        response.headers.push(HeaderName::Allow, allow_header());
+        self.cx.respond(key, response);
+    }
+
+    pub(crate) fn refuse(&mut self, key: ServerKey, request: &Request, status: StatusCode) {
+        self.cx.counters.requests_refused += 1;
+        self.cx.reply(key, request, status);
+    }
+
+    /// The leg a request belongs to, by our tag in its To.
+    pub(crate) fn dialog_of(&mut self, request: &Request) -> Option<(CallKey, usize)> {
+        let to = request.to().ok()?;
+        let (key, leg) = *self.cx.dialogs.get(&tag_number(to.tag()?)?)?;
+        let call = self.calls.get(key)?;
+        let dialog = call.legs.get(leg)?.dialog.as_ref()?;
+        let from = request.from().ok()?;
+        let same = request.call_id().is_ok_and(|it| it == *dialog.call_id())
+            && from.tag().unwrap_or_default() == dialog.remote().tag().unwrap_or_default();
+        same.then_some((key, leg))
+    }
+
+    /// A request within a dialog: from where its leg is, or proven anew.
+    fn in_dialog(&mut self, key: ServerKey, flow: &Flow, mut request: Request) {
+        let Some((call, leg)) = self.dialog_of(&request) else {
+            self.cx.counters.stray_dialog_requests += 1;
+            return self.cx.reply(key, &request, StatusCode::CALL_DOES_NOT_EXIST);
+        };
+        if !self.comes_from_leg(key, flow, &request, call, leg) {
+            return;
+        }
+        strip_credentials(&mut request);
+        let Some(accepted) = self.accept(call, leg, &request) else { return };
+        if let Err(status) = accepted {
+            let mut response = self.cx.response(&request, status);
+            if status == StatusCode::SERVER_INTERNAL_ERROR {
+                let seconds = self.cx.entropy.u64() % 11;
+                response.headers.push(HeaderName::RetryAfter, seconds.to_string());
+            }
+            return self.cx.respond(key, response);
+        }
+        let has_session = matches!(request.method, Method::Invite | Method::Update);
+        if has_session && !self.understood(key, &request) {
+            return;
+        }
+        self.with(call, |call, cx| match request.method {
+            Method::Bye => call.bye(cx, leg, key, &request),
+            _ if call.is_ending() => call.gone(cx, key, &request),
+            Method::Invite | Method::Update => call.modify(cx, leg, key, request),
+            Method::Info => call.info(cx, leg, key, request),
+            Method::Options => call.answer_here(cx, leg, key, &request, StatusCode::OK),
+            Method::Prack => {
+                call.answer_here(cx, leg, key, &request, StatusCode::CALL_DOES_NOT_EXIST);
+            }
+            _ => {
+                cx.counters.unsupported_methods += 1;
+                call.answer_here(cx, leg, key, &request, StatusCode::METHOD_NOT_ALLOWED);
+            }
+        });
+    }
+
+    fn accept(
+        &mut self,
+        call: CallKey,
+        leg: usize,
+        request: &Request,
+    ) -> Option<Result<(), StatusCode>> {
+        let dialog = self.calls.get(call)?.legs.get_mut(leg)?.dialog.as_mut()?;
+        Some(dialog.accept(request).map_err(|error| error.status()))
+    }
+
+    /// Whoever knows the dialog's tags is not yet its peer: the request has to
+    /// come the way the peer is known to be, or be proven.
+    fn comes_from_leg(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        request: &Request,
+        call: CallKey,
+        leg: usize,
+    ) -> bool {
+        let Some(it) = self.calls.get(call) else { return false };
+        let account = it.account.clone();
+        let Some(leg) = it.legs.get_mut(leg) else { return false };
+        if leg.came_by(flow) {
+            return true;
+        }
+        let expected = match &leg.side {
+            Side::User(user) => user.sid,
+            Side::Trunk(_) => {
+                self.refuse(key, request, StatusCode::FORBIDDEN);
+                return false;
+            }
+        };
+        let source = source_of(flow, request);
+        match self.auth.judge(&mut self.cx, &account, request, source) {
+            Verdict::Accepted(user) if user.sid == expected => {
+                leg.moved_to(flow);
+                true
+            }
+            Verdict::Accepted(_) | Verdict::ShutOut => {
+                self.refuse(key, request, StatusCode::FORBIDDEN);
+                false
+            }
+            Verdict::Challenge { stale } => {
+                self.cx.counters.dialog_challenges += 1;
+                let response = self.auth.challenge(&mut self.cx, &account, request, stale);
+                self.cx.respond(key, response);
+                false
+            }
+        }
+    }
+}
+
+/// Asks the server itself whether it lives, as phones and carriers do to keep
+/// their way open: the answer says nothing of any account.
+fn is_ping(request: &Request) -> bool {
+    request.method == Method::Options && request.uri.user.is_none()
+}
+
+/// A user speaks for itself alone: From, and the address that is registered.
+fn speaks_for_itself(request: &Request, account: &Account, user: &User) -> bool {
+    let is_own = |uri: &landline_sip::Uri| {
+        uri.is_sip()
+            && uri.user_decoded().is_some_and(|it| it == user.name.expose().as_str())
+            && uri.host.to_string().eq_ignore_ascii_case(&account.domain)
+    };
+    let from = request.from().is_ok_and(|from| is_own(&from.uri));
+    match request.method {
+        Method::Register => from && request.to().is_ok_and(|to| is_own(&to.uri)),
+        _ => from,
+    }
+}
+
+/// No body, or one session description as it is.
+fn is_readable(request: &Request) -> bool {
+    let encoded = request
+        .headers
+        .values(&HeaderName::ContentEncoding)
+        .any(|it| !it.eq_ignore_case("identity"));
+    if request.body.is_empty() || request.method == Method::Register {
+        return !encoded || request.body.is_empty();
+    }
+    let kind = request.content_type().ok().flatten();
+    !encoded && kind.is_some_and(|kind| kind.is("application", "sdp"))
+}

@@ -1,0 +1,278 @@
+//! Where a dialled address leads. What nothing leads to is refused.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use landline_control::IpFamily;
+use landline_region::{Personal, RegionCode};
+use landline_sip::{Destination, Flow, Host, NameAddr, Scheme, Transport, Uri};
+
+use crate::context::Context;
+use crate::negotiate::{
+    Profiles, accepts_plain_trunk, accepts_plain_user, trunk_profiles, user_profiles,
+};
+use crate::record::{CallDirection, Cause, Party};
+use crate::registrar::{Contact, region_destination};
+use crate::tenancy::{Account, NumberTarget, Trunk, TrunkTransport, User, is_e164};
+
+/// Who is at the other end of a leg.
+#[derive(Debug, Clone)]
+pub(crate) enum Side {
+    User(Arc<User>),
+    Trunk(Arc<Trunk>),
+}
+
+impl Side {
+    pub(crate) fn party(&self) -> Party {
+        match self {
+            Self::User(user) => Party::User(user.sid),
+            Self::Trunk(trunk) => Party::Trunk(trunk.sid),
+        }
+    }
+
+    pub(crate) fn sid(&self) -> u128 {
+        match self {
+            Self::User(user) => user.sid.as_u128(),
+            Self::Trunk(trunk) => trunk.sid.as_u128(),
+        }
+    }
+
+    pub(crate) fn is_trunk(&self) -> bool {
+        matches!(self, Self::Trunk(_))
+    }
+
+    /// Whether media may go unencrypted on a leg of theirs.
+    pub(crate) fn accepts_plain(&self, account: &Account) -> bool {
+        match self {
+            Self::User(user) => accepts_plain_user(user.media, account.encryption),
+            Self::Trunk(trunk) => accepts_plain_trunk(trunk.media, trunk.send_to.transport),
+        }
+    }
+}
+
+/// How requests reach the peer of a leg.
+#[derive(Debug, Clone)]
+pub(crate) enum Reach {
+    Flow(Flow),
+    /// A phone that registered by UDP before we were started.
+    Address(SocketAddr),
+    /// By another region's proxy.
+    Region(RegionCode, Destination),
+    /// As the dialog's route set and target say (RFC 3261 §12.2.1.1).
+    Uri,
+}
+
+impl Reach {
+    /// Back to where a request came from.
+    pub(crate) fn back(flow: &Flow, is_trunk: bool) -> Self {
+        let region = flow.peer.as_deref().and_then(|peer| peer.parse().ok());
+        match region {
+            Some(region) => Self::Region(region, Destination::Flow(flow.clone())),
+            None if is_trunk && !flow.transport.is_reliable() => Self::Uri,
+            None => Self::Flow(flow.clone()),
+        }
+    }
+}
+
+/// One place to send an INVITE to.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub side: Side,
+    pub uri: Uri,
+    /// The preloaded route (RFC 3327 §5.4).
+    pub routes: Vec<NameAddr>,
+    pub destination: Destination,
+    pub reach: Reach,
+    pub transport: Transport,
+    pub family: IpFamily,
+    pub profiles: Profiles,
+}
+
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub direction: CallDirection,
+    /// Tried one group after the other; within one all ring at once.
+    pub groups: VecDeque<Vec<Target>>,
+    /// The callee as the To of our INVITEs names it.
+    pub to_user: Personal<String>,
+    pub callee: Side,
+}
+
+/// Why a call goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub status: u16,
+    pub cause: Cause,
+    pub warning: Option<(u16, &'static str)>,
+}
+
+impl Refusal {
+    pub(crate) const fn new(status: u16, cause: Cause) -> Self {
+        Self { status, cause, warning: None }
+    }
+}
+
+const NOT_FOUND: Refusal = Refusal::new(404, Cause::NotFound);
+
+/// What was dialled, as a number with `+` or as a user's name.
+pub(crate) fn dialled(uri: &Uri) -> Option<String> {
+    let user = uri.user_decoded()?;
+    // RFC 3261 §19.1.6: parameters of a telephone number stand in the user part.
+    let user = user.split(';').next().unwrap_or_default();
+    let is_number = uri.scheme == Scheme::Tel || user.starts_with('+');
+    Some(match is_number {
+        true => user.chars().filter(|c| !matches!(c, '-' | '.' | '(' | ')')).collect(),
+        false => user.to_owned(),
+    })
+}
+
+impl Context {
+    /// Where a call of a user of `account` leads.
+    pub(crate) fn route_from_user(
+        &self,
+        account: &Account,
+        dialled: &str,
+    ) -> Result<Route, Refusal> {
+        if let Some(user) = self.tenants.user(account.sid, dialled) {
+            return self.to_user(account, user, CallDirection::Internal);
+        }
+        if !is_e164(dialled) {
+            return Err(NOT_FOUND);
+        }
+        match self.tenants.number(account.sid, dialled).map(|number| number.target) {
+            Some(NumberTarget::User(sid)) => {
+                let user = self.tenants.user_by_sid(sid).ok_or(NOT_FOUND)?;
+                self.to_user(account, user, CallDirection::Internal)
+            }
+            Some(NumberTarget::Trunk(sid)) => {
+                self.to_trunk(self.tenants.trunk(sid).ok_or(NOT_FOUND)?, dialled)
+            }
+            None => self.to_trunk(self.tenants.first_trunk(account.sid).ok_or(NOT_FOUND)?, dialled),
+        }
+    }
+
+    /// Where a call that a trunk of `account` brings in leads: to users alone.
+    pub(crate) fn route_from_trunk(
+        &self,
+        account: &Account,
+        dialled: &str,
+    ) -> Result<Route, Refusal> {
+        let number = self.trunk_number(account, dialled).ok_or(NOT_FOUND)?;
+        match number {
+            NumberTarget::User(sid) => {
+                let user = self.tenants.user_by_sid(sid).ok_or(NOT_FOUND)?;
+                self.to_user(account, user, CallDirection::Inbound)
+            }
+            NumberTarget::Trunk(_) => Err(NOT_FOUND),
+        }
+    }
+
+    /// Carriers leave the `+` out, or write `00` for it.
+    pub(crate) fn trunk_number(&self, account: &Account, dialled: &str) -> Option<NumberTarget> {
+        let digits = dialled.strip_prefix('+').unwrap_or(dialled);
+        let digits = digits.strip_prefix("00").unwrap_or(digits);
+        let number = format!("+{digits}");
+        let known = is_e164(&number).then(|| self.tenants.number(account.sid, &number))??;
+        Some(known.target)
+    }
+
+    fn to_user(
+        &self,
+        account: &Account,
+        user: &Arc<User>,
+        direction: CallDirection,
+    ) -> Result<Route, Refusal> {
+        let mut targets: Vec<(u16, Target)> = self
+            .registrar
+            .contacts(user.sid, self.now.unix)
+            .filter_map(|it| Some((it.binding.q_x1000, contact_target(account, user, it)?)))
+            .collect();
+        if targets.is_empty() {
+            return Err(Refusal::new(480, Cause::Unreachable));
+        }
+        targets.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
+        let mut groups: VecDeque<Vec<Target>> = VecDeque::new();
+        let mut last = None;
+        for (q, target) in targets {
+            match groups.back_mut() {
+                Some(group) if last == Some(q) && group.len() < self.config.limits.branches => {
+                    group.push(target);
+                }
+                _ => groups.push_back(vec![target]),
+            }
+            last = Some(q);
+        }
+        Ok(Route {
+            direction,
+            groups,
+            to_user: user.name.clone(),
+            callee: Side::User(user.clone()),
+        })
+    }
+
+    fn to_trunk(&self, trunk: &Arc<Trunk>, number: &str) -> Result<Route, Refusal> {
+        let address = &trunk.send_to;
+        let bracketed = match address.host.contains(':') {
+            true => format!("[{}]", address.host),
+            false => address.host.clone(),
+        };
+        let host = Host::parse(&bracketed).ok_or(NOT_FOUND)?;
+        let v6 = host.ip().is_some_and(|ip| ip.is_ipv6());
+        let transport = match address.transport {
+            TrunkTransport::Udp => Transport::Udp,
+            TrunkTransport::Tcp => Transport::Tcp,
+            TrunkTransport::Tls => Transport::Tls,
+        };
+        let uri = Uri::sip(Some(number), host, Some(address.port))
+            .with_param("transport", Some(transport.uri_param()));
+        let side = Side::Trunk(trunk.clone());
+        let target = Target {
+            side: side.clone(),
+            destination: Destination::Uri(uri.clone()),
+            uri,
+            routes: Vec::new(),
+            reach: Reach::Uri,
+            transport,
+            family: if v6 { IpFamily::V6 } else { IpFamily::V4 },
+            profiles: trunk_profiles(trunk.media, address.transport),
+        };
+        Ok(Route {
+            direction: CallDirection::Outbound,
+            groups: VecDeque::from([vec![target]]),
+            to_user: Personal::new(number.to_owned()),
+            callee: side,
+        })
+    }
+}
+
+fn contact_target(account: &Account, user: &Arc<User>, contact: &Contact) -> Option<Target> {
+    let destination = contact.destination()?;
+    let routes = contact.path();
+    let reach = match (&destination, contact.binding.edge_region) {
+        (_, Some(region)) => Reach::Region(region, region_destination(region, routes.first()?)?),
+        (Destination::Flow(flow), None) => Reach::Flow(flow.clone()),
+        (Destination::Address { addr, .. }, None) => Reach::Address(*addr),
+        _ => Reach::Uri,
+    };
+    // Behind another region's proxy the media comes from wherever the client
+    // is; what its Contact says of that is as good as anything.
+    let ip = match contact.binding.edge_region {
+        Some(_) => contact.uri.host.ip().unwrap_or(contact.remote_ip()),
+        None => contact.remote_ip(),
+    };
+    let transport = match contact.binding.edge_region {
+        Some(_) => contact.uri.transport().unwrap_or(Transport::Udp),
+        None => contact.transport(),
+    };
+    Some(Target {
+        side: Side::User(user.clone()),
+        uri: contact.uri.clone(),
+        routes,
+        destination,
+        reach,
+        transport,
+        family: if ip.to_canonical().is_ipv6() { IpFamily::V6 } else { IpFamily::V4 },
+        profiles: user_profiles(user.media, transport, contact.binding.media, account.encryption),
+    })
+}

@@ -1,0 +1,57 @@
+//! What the core has to do later. Timers are not taken back: whoever set one
+//! looks, when it fires, whether it still means anything.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use landline_control::RequestId;
+use landline_region::UserSid;
+
+use crate::calls::CallKey;
+use crate::edge::ForwardKey;
+use crate::io::{BindingsToken, JournalToken};
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Contacts of this user may have expired.
+    Bindings(UserSid),
+    BindingsStored(BindingsToken),
+    Journal(JournalToken),
+    Relay(RequestId),
+    Call(CallKey, CallTimer),
+    Forward(ForwardKey),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum CallTimer {
+    /// Nobody answered; the group of contacts that rang when it was set.
+    NoAnswer(u16),
+    MaxDuration,
+    /// A re-INVITE of our own is due again after a 491 (RFC 3261 §14.1).
+    Retry,
+    /// A closed call is forgotten, whatever is still under way.
+    Forget,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, Timer)>>,
+}
+
+impl Timers {
+    pub(crate) fn set(&mut self, at: Instant, timer: Timer) {
+        self.heap.push(Reverse((at, timer)));
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Timer> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((_, timer))| timer)
+    }
+}
