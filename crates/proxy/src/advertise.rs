@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use landline_call::{CoreConfig, CoreLimits, LocalAddress};
+use landline_call::{CoreConfig, CoreLimits, CoreTimers, LocalAddress};
 use landline_region::PseudonymKey;
 use landline_sip::{Listener, Transport};
 
@@ -70,12 +70,25 @@ pub(crate) fn core_config(
         host: bound.advertised.host.clone(),
         port: bound.advertised.port,
     };
+    let limits = CoreLimits {
+        calls: config.limits.calls,
+        bindings_per_user: config.limits.contacts_per_user,
+        ..CoreLimits::default()
+    };
+    let timers = CoreTimers {
+        no_answer: config.limits.ring,
+        min_expiry: config.limits.min_expiry,
+        default_expiry: config.limits.default_expiry,
+        max_expiry: config.limits.max_expiry,
+        ..CoreTimers::default()
+    };
     CoreConfig {
         addresses: bound.iter().map(address).collect(),
         inter_region: inter_region.map(|own| (own.host.clone(), own.port)),
         signing_key,
         product: Some(product.to_owned()),
-        limits: CoreLimits { calls: config.limits.calls, ..CoreLimits::default() },
+        limits,
+        timers,
         ..CoreConfig::new(config.region, config.name.clone(), pseudonyms)
     }
 }

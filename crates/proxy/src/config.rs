@@ -126,6 +126,15 @@ pub struct Limits {
     pub transactions: usize,
     /// Calls at one time.
     pub calls: usize,
+    /// How long callees may ring.
+    pub ring: Duration,
+    /// What the registrar grants (RFC 3261 §10.3): a shorter registration gets
+    /// 423, a longer one is cut.
+    pub min_expiry: Duration,
+    pub default_expiry: Duration,
+    pub max_expiry: Duration,
+    /// Contacts one user may have registered.
+    pub contacts_per_user: usize,
     pub message: landline_sip::Limits,
     /// How long [`crate::ProxyHandle::shutdown`] waits for calls to end in order.
     pub shutdown: Duration,
@@ -148,6 +157,11 @@ impl Default for Limits {
             resolutions: 256,
             transactions: 200_000,
             calls: 20_000,
+            ring: Duration::from_secs(60),
+            min_expiry: Duration::from_secs(60),
+            default_expiry: Duration::from_secs(3600),
+            max_expiry: Duration::from_secs(7200),
+            contacts_per_user: 10,
             message: landline_sip::Limits::default(),
             shutdown: Duration::from_secs(5),
         }

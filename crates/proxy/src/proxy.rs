@@ -9,7 +9,7 @@ use landline_call::{Core, Tenants};
 use landline_control::{Hello, VERSION};
 use landline_region::{DataClass, Entropy, PseudonymKey, Seed};
 use landline_sip::{Endpoint, EndpointConfig, FlowId, Transport};
-use landline_store::{Ledger, LedgerConfig, directory};
+use landline_store::{Ledger, LedgerConfig, LedgerCounters, directory};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
@@ -135,6 +135,11 @@ impl ProxyHandle {
             relays_configured: self.relays,
             calls_open: u64::try_from(metrics.calls_open.get()).unwrap_or(0),
         }
+    }
+
+    /// Of the call ledger: what waits to be shipped shows in it.
+    pub fn ledger(&self) -> LedgerCounters {
+        self.ledger.counters()
     }
 
     /// Resolves when the proxy has ended by itself, which is a fault.
