@@ -308,8 +308,8 @@ fn targets_are_tried_in_turn_under_new_branches() {
     let outputs = lab.run(32_000);
     let to_fourth = outputs.last().unwrap();
     assert_eq!(to_fourth.0, 32_000);
-    assert_eq!(port_of(&[to_fourth.1.clone()]), [4]);
-    let (_, fourth) = sends(&[to_fourth.1.clone()]).remove(0);
+    assert_eq!(port_of(std::slice::from_ref(&to_fourth.1)), [4]);
+    let (_, fourth) = sends(std::slice::from_ref(&to_fourth.1)).remove(0);
     // The last one's 503 is the answer.
     let outputs = lab.receive(&udp(), &answer(&fourth, 503, "b"));
     assert_eq!(brief(&outputs), [">ACK", "503"]);
