@@ -102,7 +102,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Legs of one session at a time.
     pub legs_per_session: usize,
-    pub control_connections: usize,
+    /// Proxies that are connected or within their grace time.
+    pub proxies: usize,
     /// Requests waiting for one shard.
     pub commands_per_shard: usize,
     /// Messages waiting for one control connection; one more closes it.
@@ -114,7 +115,7 @@ impl Default for Limits {
         Self {
             sessions: 5_000,
             legs_per_session: 16,
-            control_connections: 64,
+            proxies: 64,
             commands_per_shard: 1_024,
             messages_per_connection: 16_384,
         }

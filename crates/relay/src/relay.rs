@@ -41,7 +41,7 @@ impl Relay {
         let unusable = |source| StartError::ControlAddress { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(unusable)?;
         let control_addr = listener.local_addr().map_err(unusable)?;
-        raise_file_limit();
+        raise_file_limit(config.limits.sessions);
 
         let shared = Arc::new(Shared {
             metrics,
@@ -55,7 +55,7 @@ impl Relay {
             config,
         });
         let threads = ShardThreads::start(&shared, &mut entropy).map_err(StartError::Shard)?;
-        let owners = Arc::new(Owners::new(shared.config.limits.control_connections));
+        let owners = Arc::new(Owners::new(shared.config.limits.proxies));
         let (stop, stopped) = watch::channel(false);
         let server = Server {
             shared: Arc::clone(&shared),
@@ -191,12 +191,17 @@ fn local_addresses(
 }
 
 /// Two sockets a leg: the usual 1024 open files are 256 calls. Best effort.
-fn raise_file_limit() {
+fn raise_file_limit(sessions: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if setrlimit(Resource::Nofile, raised).is_err() {
-        tracing::warn!(limit = ?limit.current, "the limit of open files could not be raised");
+    let allowed = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let wanted = (sessions as u64).saturating_mul(4);
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
+        tracing::warn!(allowed, wanted, "the limit of open files is below that of sessions");
     }
 }
 

@@ -8,7 +8,7 @@ use landline_control::{Framer, FromRelay, Hello, Request, ToRelay, VERSION, enco
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -23,6 +23,10 @@ const GREETING_TIME: Duration = Duration::from_secs(10);
 
 /// A connection whose octets stay unacknowledged this long is gone.
 const UNACKNOWLEDGED_TIME: Duration = Duration::from_secs(20);
+
+/// Peers that are being greeted at a time, beside the proxies that were: who
+/// only opens connections must not keep them out.
+const GREETINGS: usize = 256;
 
 const READ_SIZE: usize = 16 * 1024;
 
@@ -64,7 +68,7 @@ enum Ended {
 
 impl Server {
     pub async fn run(self: Arc<Self>, listener: TcpListener) {
-        let slots = Arc::new(Semaphore::new(self.shared.config.limits.control_connections));
+        let greetings = Arc::new(Semaphore::new(GREETINGS));
         let mut stop = self.stop.clone();
         loop {
             let accepted = tokio::select! {
@@ -76,22 +80,19 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-                self.count_error("too_many_connections");
+            let Ok(greeting) = Arc::clone(&greetings).try_acquire_owned() else {
+                self.count_error("too_many_greetings");
                 continue;
             };
             let server = Arc::clone(&self);
-            tokio::spawn(async move {
-                server.serve(stream).await;
-                drop(slot);
-            });
+            tokio::spawn(async move { server.serve(stream, greeting).await });
         }
     }
 
-    async fn serve(&self, stream: TcpStream) {
+    async fn serve(&self, stream: TcpStream, greeting: OwnedSemaphorePermit) {
         let mut stop = self.stop.clone();
         let ended = tokio::select! {
-            ended = self.connection(stream) => ended,
+            ended = self.connection(stream, greeting) => ended,
             _ = stop.wait_for(|stopped| *stopped) => Ended::ByRelay,
         };
         if !matches!(ended, Ended::ByPeer | Ended::ByRelay) {
@@ -100,7 +101,7 @@ impl Server {
         }
     }
 
-    async fn connection(&self, stream: TcpStream) -> Ended {
+    async fn connection(&self, stream: TcpStream, greeting: OwnedSemaphorePermit) -> Ended {
         set_options(&stream);
         let accepted = timeout(GREETING_TIME, self.acceptor.accept(stream)).await;
         let mut stream = match accepted {
@@ -121,6 +122,7 @@ impl Server {
             }
             Err(_) => return Ended::GreetingTimeout,
         };
+        drop(greeting);
         self.attached(stream, framer, hello).await
     }
 

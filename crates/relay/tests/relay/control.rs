@@ -175,13 +175,13 @@ async fn a_draining_relay_says_so_and_opens_nothing_more() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_are_closed() {
-    let relay = relay_with(|config| config.limits.control_connections = 1).await;
-    let _proxy = Proxy::connect(&relay, "one", 1).await;
-    let address = relay.handle.control_addr();
-    let refused = Proxy::tls(address, &relay.authority, &["two.ie1.landline.internal"]).await;
-    assert!(refused.is_err());
-    relay.metric_reaches("control_errors_total", Some("too_many_connections"), 1.0).await;
+async fn proxies_beyond_the_limit_are_refused() {
+    let relay = relay_with(|config| config.limits.proxies = 1).await;
+    let mut first = Proxy::connect(&relay, "one", 1).await;
+    let mut second = Proxy::connect(&relay, "two", 1).await;
+    assert!(second.is_closed().await);
+    relay.metric_reaches("control_errors_total", Some("too_many_proxies"), 1.0).await;
+    first.opened(1, &[(A, spec(Protocol::Rtp))]).await;
 }
 
 #[tokio::test]
