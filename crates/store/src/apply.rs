@@ -85,7 +85,6 @@ const LEG_CLOSED_COLUMNS: &[&str] = &[
 /// A call as far as this batch knows it.
 struct Progress {
     account: AccountSid,
-    key_id: String,
     /// Opens when a leg must be sealed.
     sealer: Option<Arc<Sealer>>,
     next_sequence: u32,
@@ -199,7 +198,6 @@ impl Store {
         let answered_at = row.time_or_null("answered_at")?;
         Ok(Progress {
             account,
-            key_id,
             sealer: sealer.map(Arc::new),
             next_sequence: u32::try_from(row.int("next_sequence")?).unwrap_or(u32::MAX),
             last_at: row.time("last_at")?,
@@ -319,7 +317,6 @@ impl Batch {
             event.call,
             Progress {
                 account: event.account,
-                key_id,
                 sealer: Some(Arc::new(sealer)),
                 next_sequence: event.sequence + 1,
                 last_at: event.at,

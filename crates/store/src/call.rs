@@ -102,6 +102,7 @@ pub struct OpenCall {
     /// The time of the last event that was written.
     pub last_at: UnixMillis,
     pub next_sequence: u32,
+    pub answered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,8 +157,8 @@ impl Store {
 
     /// Open calls, of one proxy or of all, oldest first.
     pub async fn open_calls(&self, proxy: Option<&str>) -> Result<Vec<OpenCall>> {
-        let mut select = "SELECT sid, account, proxy, opened_at, last_at, next_sequence FROM call \
-                          WHERE closed_at IS NULL"
+        let mut select = "SELECT sid, account, proxy, opened_at, last_at, next_sequence, \
+                          answered_at FROM call WHERE closed_at IS NULL"
             .to_owned();
         let mut values = values![];
         if let Some(proxy) = proxy {
@@ -262,6 +263,7 @@ fn open_call_of(row: &Row) -> Result<OpenCall> {
         opened_at: row.time("opened_at")?,
         last_at: row.time("last_at")?,
         next_sequence: u32::try_from(row.int("next_sequence")?).unwrap_or(u32::MAX),
+        answered: row.int_or_null("answered_at")?.is_some(),
     })
 }
 

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use crate::error::StoreError;
+
 /// Makes a name's creation, change or removal in its directory durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -21,4 +23,18 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(&part, path)?;
     sync_parent(path)
+}
+
+/// Keeps other processes out of a directory as long as the file is open.
+pub fn locked(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.map_err(|error| StoreError::file(&path, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => Err(StoreError::file(
+            dir,
+            "another process uses this directory: give each process one of its own",
+        )),
+    }
 }

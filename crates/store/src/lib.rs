@@ -20,6 +20,8 @@ mod recorder;
 mod recording;
 mod schema;
 mod seal;
+mod segment;
+
 mod sql;
 mod store;
 mod tenancy;

@@ -212,7 +212,3 @@ pub(crate) fn now() -> UnixMillis {
 pub(crate) fn entropy() -> Entropy {
     Entropy::new(seal::random())
 }
-
-pub(crate) fn not_ready(what: &str) -> StoreError {
-    StoreError::Schema { database: what.to_owned(), problem: "not built yet".to_owned() }
-}

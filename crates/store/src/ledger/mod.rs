@@ -1,0 +1,268 @@
+//! The append-only journal of call events in front of the database.
+//!
+//! An event is on disk before the call goes on; a shipper brings it into the
+//! database when that is there. So a dead database stops no call, and a dead
+//! process loses no record.
+
+mod recover;
+mod shipper;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use landline_call::record::{CallEvent, Cause, Closed, Step};
+use landline_region::UnixMillis;
+use tokio::sync::{oneshot, watch};
+
+use crate::call::OpenCall;
+use crate::error::{Result, StoreError};
+use crate::event;
+use crate::store::Store;
+use writer::{Append, Message};
+
+/// Appends that may wait for the writer thread.
+const QUEUE: usize = 4096;
+
+#[derive(Debug, Clone)]
+pub struct LedgerConfig {
+    pub dir: PathBuf,
+    /// Octets on disk beyond which appends are refused. Openings are refused
+    /// at seven eighths of it, so that what is open can still be closed.
+    pub limit: u64,
+}
+
+impl LedgerConfig {
+    /// With a limit of 1 GiB.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), limit: 1 << 30 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("the ledger is full: its events cannot be shipped to the database fast enough")]
+    Full,
+    #[error("the ledger's disk failed: {0}")]
+    Disk(String),
+    #[error("an event belongs to another region: {0}")]
+    Foreign(String),
+    #[error("the ledger was closed")]
+    Closed,
+}
+
+/// Counted in events since the ledger was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LedgerCounters {
+    pub appended: u64,
+    pub refused: u64,
+    pub shipped: u64,
+    /// On disk and not in the database yet.
+    pub pending: u64,
+    pub ship_failures: u64,
+    /// Events that the database refused for good, kept in `refused` files.
+    pub set_aside: u64,
+    pub fsyncs: u64,
+    /// Octets on disk.
+    pub octets: u64,
+    /// Records of former runs with a wrong checksum or seal, passed over.
+    pub damaged: u64,
+    /// Octets of a write that the last run's death cut off.
+    pub torn_octets: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    appended: AtomicU64,
+    refused: AtomicU64,
+    shipped: AtomicU64,
+    /// Appended, and found unshipped at open.
+    total: AtomicU64,
+    ship_failures: AtomicU64,
+    set_aside: AtomicU64,
+    fsyncs: AtomicU64,
+    octets: AtomicU64,
+    damaged: AtomicU64,
+    torn_octets: AtomicU64,
+}
+
+/// Clones share one journal.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    counts: Arc<Counts>,
+    queue: Mutex<Option<SyncSender<Message>>>,
+    /// Events shipped or set aside, counted like [`Counts::total`].
+    done: watch::Receiver<u64>,
+    /// When the former run was last known to be alive.
+    last_alive: Option<UnixMillis>,
+    /// Until the lost calls are closed, the former run's last sign of life
+    /// must not be overwritten.
+    swept: std::sync::atomic::AtomicBool,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    writer: std::thread::JoinHandle<()>,
+    shipper: tokio::task::JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Ledger {
+    /// Opens the journal in the directory, which is made if need be, and starts
+    /// shipping to the store, first what a former run left.
+    pub async fn open(config: LedgerConfig, store: Store) -> Result<Ledger> {
+        let counts = Arc::new(Counts::default());
+        let recover::Recovered { lock, writer, shipped, former_ends, last_alive } =
+            recover::recover(&config, &store, &counts)?;
+        let (queue, messages) = std::sync::mpsc::sync_channel(QUEUE);
+        let (durable, durable_end) = watch::channel(writer.end());
+        let (done_sender, done) = watch::channel(0);
+        let (stop, stopped) = watch::channel(false);
+        let shipper = shipper::Shipper {
+            dir: config.dir.clone(),
+            store: store.clone(),
+            counts: counts.clone(),
+            position: shipped,
+            former_ends,
+            durable: durable_end,
+            stop: stopped,
+            done: done_sender,
+        };
+        let writer =
+            writer::Writer::new(config, (writer, lock), store.clone(), counts.clone(), durable);
+        let writer = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run(&messages))
+            .map_err(|error| StoreError::file("ledger thread", error))?;
+        let threads = Threads { writer, shipper: tokio::spawn(shipper.run()), stop };
+        let shared = Shared {
+            store,
+            counts,
+            queue: Mutex::new(Some(queue)),
+            done,
+            last_alive,
+            swept: false.into(),
+            threads: Mutex::new(Some(threads)),
+        };
+        Ok(Ledger { shared: Arc::new(shared) })
+    }
+
+    /// Hands events to the journal in order, all or none. Resolves when they
+    /// are on disk.
+    pub fn append(&self, events: Vec<CallEvent>) -> oneshot::Receiver<Result<(), AppendError>> {
+        let (reply, receiver) = oneshot::channel();
+        let foreign = events.iter().find_map(|event| self.shared.store.check_event(event).err());
+        if let Some(error) = foreign {
+            self.shared.counts.refused.fetch_add(events.len() as u64, Relaxed);
+            let _ = reply.send(Err(AppendError::Foreign(error.to_string())));
+            return receiver;
+        }
+        let append = Append {
+            opens: events.iter().any(|event| matches!(event.step, Step::Opened(_))),
+            records: events.iter().map(event::encode).collect(),
+            reply,
+        };
+        let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = match queue.as_ref().map(|queue| queue.try_send(Message::Append(append))) {
+            Some(Ok(())) => return receiver,
+            Some(Err(std::sync::mpsc::TrySendError::Full(message))) => {
+                Some((message, AppendError::Full))
+            }
+            Some(Err(std::sync::mpsc::TrySendError::Disconnected(message))) => {
+                Some((message, AppendError::Closed))
+            }
+            None => None,
+        };
+        self.shared.counts.refused.fetch_add(events.len() as u64, Relaxed);
+        if let Some((Message::Append(append), error)) = refused {
+            let _ = append.reply.send(Err(error));
+        }
+        receiver
+    }
+
+    /// Notes that the process was alive; ends of lost calls are proven by it.
+    /// Call it about once a second. Before [`Ledger::sweep_lost`] it does nothing.
+    pub fn alive(&self, at: UnixMillis) {
+        if !self.shared.swept.load(Relaxed) {
+            return;
+        }
+        let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queue.as_ref() {
+            let _ = queue.try_send(Message::Alive(at));
+        }
+    }
+
+    /// Closes as [`Cause::Lost`] what a former run of this proxy left open, at
+    /// the last time that is proven. Call it once, before the first append.
+    pub async fn sweep_lost(&self, proxy: &str) -> Result<Vec<CallEvent>> {
+        self.flush().await?;
+        let open = self.shared.store.open_calls(Some(proxy)).await?;
+        let events: Vec<CallEvent> = open.iter().map(|call| self.lost(call)).collect();
+        if !events.is_empty() {
+            let appended = self.append(events.clone()).await;
+            let appended = appended.unwrap_or(Err(AppendError::Closed));
+            appended.map_err(|error| StoreError::file("ledger", error))?;
+            self.flush().await?;
+        }
+        self.shared.swept.store(true, Relaxed);
+        Ok(events)
+    }
+
+    fn lost(&self, call: &OpenCall) -> CallEvent {
+        CallEvent {
+            call: call.sid,
+            account: call.account,
+            sequence: call.next_sequence,
+            at: self.shared.last_alive.map_or(call.last_at, |alive| alive.max(call.last_at)),
+            step: Step::Closed(Closed {
+                cause: Cause::Lost,
+                sip_status: if call.answered { 200 } else { 0 },
+                relay: None,
+                media_region: None,
+                recorded: None,
+            }),
+        }
+    }
+
+    /// Waits until everything appended so far is in the database.
+    pub async fn flush(&self) -> Result<()> {
+        let total = self.shared.counts.total.load(Relaxed);
+        let mut done = self.shared.done.clone();
+        let waited = done.wait_for(|done| *done >= total).await;
+        waited.map(drop).map_err(|_| StoreError::file("ledger", AppendError::Closed))
+    }
+
+    pub fn counters(&self) -> LedgerCounters {
+        let counts = &self.shared.counts;
+        let done = *self.shared.done.borrow();
+        LedgerCounters {
+            appended: counts.appended.load(Relaxed),
+            refused: counts.refused.load(Relaxed),
+            shipped: counts.shipped.load(Relaxed),
+            pending: counts.total.load(Relaxed).saturating_sub(done),
+            ship_failures: counts.ship_failures.load(Relaxed),
+            set_aside: counts.set_aside.load(Relaxed),
+            fsyncs: counts.fsyncs.load(Relaxed),
+            octets: counts.octets.load(Relaxed),
+            damaged: counts.damaged.load(Relaxed),
+            torn_octets: counts.torn_octets.load(Relaxed),
+        }
+    }
+
+    /// Stops the writer and the shipper; what is not shipped stays on disk.
+    pub async fn close(self) {
+        drop(self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Threads { writer, shipper, stop }) = threads else { return };
+        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        let _ = stop.send(true);
+        let _ = shipper.await;
+    }
+}

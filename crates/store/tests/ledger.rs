@@ -1,0 +1,285 @@
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{at, contains, eventually, personal};
+use landline_call::record::{CallDirection, CallEvent, Cause, Closed, Opened, Step};
+use landline_call::tenancy::Account;
+use landline_region::CallSid;
+use landline_store::{AppendError, CallFilter, CallState, Ledger, LedgerConfig, Store};
+
+fn event(account: &Account, call: u128, sequence: u32, step: Step) -> CallEvent {
+    CallEvent {
+        call: CallSid::from_u128(call),
+        account: account.sid,
+        sequence,
+        at: at(i64::from(sequence) * 1000),
+        step,
+    }
+}
+
+fn opened(account: &Account, call: u128) -> CallEvent {
+    let opened = Opened {
+        direction: CallDirection::Internal,
+        from: personal("alice.murphy"),
+        to: personal("+35312345678"),
+        home_region: account.home_region,
+        signalling_region: account.home_region,
+        contracting_entity: "landline-ie1".to_owned(),
+        proxy: "proxy-1".to_owned(),
+        recording: None,
+    };
+    event(account, call, 0, Step::Opened(opened))
+}
+
+fn closed(account: &Account, call: u128, sequence: u32) -> CallEvent {
+    let closed = Closed {
+        cause: Cause::CallerHungUp,
+        sip_status: 200,
+        relay: None,
+        media_region: None,
+        recorded: None,
+    };
+    event(account, call, sequence, Step::Closed(closed))
+}
+
+async fn away(region: &common::Region) -> Store {
+    let store = Store::open(&region.config).await.unwrap();
+    store.close().await;
+    store
+}
+
+fn config(region: &common::Region) -> LedgerConfig {
+    LedgerConfig::new(region.path("ledger"))
+}
+
+/// The newest segment that holds records.
+fn newest_segment(region: &common::Region) -> std::path::PathBuf {
+    let mut segments: Vec<_> = common::files(&region.path("ledger"))
+        .into_iter()
+        .filter(|(path, octets)| path.extension().is_some_and(|e| e == "seg") && octets.len() > 44)
+        .map(|(path, _)| path)
+        .collect();
+    segments.sort();
+    segments.pop().unwrap()
+}
+
+on_both_engines! {
+    async fn what_is_appended_comes_into_the_database(region: Region) {
+        let account = region.account().await;
+        let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        for call in 1..=250 {
+            let answer = ledger.append(vec![opened(&account, call), closed(&account, call, 1)]);
+            answer.await.unwrap().unwrap();
+        }
+        ledger.flush().await.unwrap();
+        let filter = CallFilter { state: CallState::Closed, limit: Some(1000), ..Default::default() };
+        assert_eq!(region.store.call_list(&filter).await.unwrap().len(), 250);
+        let counters = ledger.counters();
+        assert_eq!((counters.appended, counters.shipped, counters.pending), (500, 500, 0));
+        assert!(counters.fsyncs <= 250);
+        ledger.close().await;
+    }
+
+    async fn calls_of_a_dead_proxy_are_closed_as_lost_at_the_last_proven_time(region: Region) {
+        let account = region.account().await;
+        let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        assert!(ledger.sweep_lost("proxy-1").await.unwrap().is_empty());
+        let ringing = event(&account, 1, 1, Step::Ringing);
+        ledger.append(vec![opened(&account, 1), ringing]).await.unwrap().unwrap();
+        ledger.append(vec![opened(&account, 2), closed(&account, 2, 1)]).await.unwrap().unwrap();
+        ledger.alive(at(42_000));
+        ledger.append(Vec::new()).await.unwrap().unwrap();
+        ledger.flush().await.unwrap();
+        ledger.close().await;
+
+        let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        // Must not overwrite the proof.
+        ledger.alive(at(99_000));
+        assert!(ledger.sweep_lost("proxy-2").await.unwrap().is_empty());
+        ledger.close().await;
+        let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        let lost = ledger.sweep_lost("proxy-1").await.unwrap();
+        assert_eq!(lost.len(), 1);
+        let record = region.store.call_show(CallSid::from_u128(1)).await.unwrap();
+        assert_eq!((record.cause, record.closed_at), (Some(Cause::Lost), Some(at(42_000))));
+        assert!(region.store.open_calls(None).await.unwrap().is_empty());
+        assert!(ledger.sweep_lost("proxy-1").await.unwrap().is_empty());
+        assert_eq!(region.store.call_chain_verify().await.unwrap().calls, 2);
+        ledger.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_database_stops_no_call_and_loses_no_record() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let ledger = Ledger::open(config(&region), away(&region).await).await.unwrap();
+    for call in 1..=3 {
+        ledger.append(vec![opened(&account, call)]).await.unwrap().unwrap();
+    }
+    eventually("a failure is counted", || async { ledger.counters().ship_failures > 0 }).await;
+    assert_eq!(ledger.counters().pending, 3);
+    ledger.close().await;
+    for (path, octets) in common::files(&region.path("ledger")) {
+        for secret in ["alice.murphy", "35312345678"] {
+            assert!(!contains(&octets, secret), "{secret} in {}", path.display());
+        }
+    }
+
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    // What was never shipped counts as lost too.
+    let lost = ledger.sweep_lost("proxy-1").await.unwrap();
+    assert_eq!(lost.len(), 3);
+    assert_eq!(ledger.counters().pending, 0);
+    let filter = CallFilter { state: CallState::Closed, ..CallFilter::default() };
+    assert_eq!(region.store.call_list(&filter).await.unwrap().len(), 3);
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_a_crash_cut_off_is_cut_and_the_rest_shipped() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let ledger = Ledger::open(config(&region), away(&region).await).await.unwrap();
+    for call in 1..=3 {
+        ledger.append(vec![opened(&account, call)]).await.unwrap().unwrap();
+    }
+    ledger.close().await;
+    let segment = newest_segment(&region);
+    let octets = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &octets[..octets.len() - 5]).unwrap();
+
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    ledger.flush().await.unwrap();
+    assert!(ledger.counters().torn_octets > 0);
+    for (call, held) in [(1, true), (2, true), (3, false)] {
+        assert_eq!(region.store.holds(CallSid::from_u128(call)).await.unwrap(), held);
+    }
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_middle_is_set_aside_and_the_rest_shipped() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let ledger = Ledger::open(config(&region), away(&region).await).await.unwrap();
+    for call in 1..=3 {
+        ledger.append(vec![opened(&account, call)]).await.unwrap().unwrap();
+    }
+    ledger.close().await;
+    let segment = newest_segment(&region);
+    let mut octets = std::fs::read(&segment).unwrap();
+    let middle = 44 + (octets.len() - 44) / 2;
+    octets[middle] ^= 0xff;
+    std::fs::write(&segment, &octets).unwrap();
+
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    ledger.flush().await.unwrap();
+    for (call, held) in [(1, true), (2, false), (3, true)] {
+        assert_eq!(region.store.holds(CallSid::from_u128(call)).await.unwrap(), held);
+    }
+    assert!(ledger.counters().damaged > 0);
+    assert_eq!(std::fs::read(segment.with_extension("damaged")).unwrap(), octets);
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_ledger_refuses_openings_before_closings() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let config = LedgerConfig { limit: 8 << 10, ..config(&region) };
+    let ledger = Ledger::open(config.clone(), away(&region).await).await.unwrap();
+    let mut calls = 0;
+    while ledger.append(vec![opened(&account, calls + 1)]).await.unwrap().is_ok() {
+        calls += 1;
+        assert!(calls < 1000);
+    }
+    assert!(calls > 10, "{calls}");
+    let answer = ledger.append(vec![closed(&account, 1, 1)]).await.unwrap();
+    assert_eq!(answer, Ok(()));
+    let mut refused = ledger.append(vec![closed(&account, 2, 1)]).await.unwrap();
+    for call in 3..calls {
+        refused = refused.and(ledger.append(vec![closed(&account, call, 1)]).await.unwrap());
+    }
+    assert_eq!(refused, Err(AppendError::Full));
+    let counters = ledger.counters();
+    assert!(counters.octets <= 8 << 10 && counters.refused > 0, "{counters:?}");
+    ledger.close().await;
+
+    // Shipped segments make room again.
+    let ledger = Ledger::open(config, region.store.clone()).await.unwrap();
+    ledger.flush().await.unwrap();
+    ledger.append(vec![opened(&account, 5000)]).await.unwrap().unwrap();
+    ledger.flush().await.unwrap();
+    eventually("old segments are removed", || async { ledger.counters().octets < 1000 }).await;
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_another_region_does_not_enter_the_ledger() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    let foreign = Account { home_region: "us1".parse().unwrap(), ..account };
+    let answer = ledger.append(vec![opened(&foreign, 1)]).await.unwrap();
+    assert!(matches!(answer, Err(AppendError::Foreign(_))), "{answer:?}");
+    assert_eq!(region.store.counters().foreign_records, 1);
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_do_not_share_a_ledger() {
+    let region = common::Region::sqlite("ie1").await;
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    let error = Ledger::open(config(&region), region.store.clone()).await.err().unwrap();
+    assert!(error.to_string().contains("another process"), "{error}");
+    let clone = ledger.clone();
+    ledger.close().await;
+    let answer = clone.append(Vec::new()).await;
+    assert!(matches!(answer, Ok(Err(AppendError::Closed)) | Err(_)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_that_wait_together_share_an_fsync() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    let answers: Vec<_> =
+        (1..=2000).map(|call| ledger.append(vec![opened(&account, call)])).collect();
+    let begin = Instant::now();
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    let counters = ledger.counters();
+    assert!(counters.fsyncs < 500, "{counters:?}");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: run it by name, with --no-capture"]
+async fn measure_how_many_events_a_second_are_appended() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let ledger = Ledger::open(config(&region), away(&region).await).await.unwrap();
+    let begin = Instant::now();
+    for call in 0..500 {
+        ledger.append(vec![opened(&account, call)]).await.unwrap().unwrap();
+    }
+    let alone = begin.elapsed() / 500;
+    let begin = Instant::now();
+    let mut waiting = std::collections::VecDeque::new();
+    for call in 1000..51_000 {
+        waiting.push_back(ledger.append(vec![opened(&account, call)]));
+        if waiting.len() >= 1000 {
+            waiting.pop_front().unwrap().await.unwrap().unwrap();
+        }
+    }
+    for answer in waiting {
+        answer.await.unwrap().unwrap();
+    }
+    let rate = 50_000.0 / begin.elapsed().as_secs_f64();
+    println!("alone {alone:?} an event; 1000 at once {rate:.0} events/s; {:?}", ledger.counters());
+    ledger.close().await;
+}
