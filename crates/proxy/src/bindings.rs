@@ -39,17 +39,17 @@ pub(crate) async fn run(store: Store, mut entries: mpsc::Receiver<Entry>, shared
     let mut writer = Writer { store, shared, kept: Vec::new(), retry_at: Instant::now() };
     let mut batch = Vec::with_capacity(BATCH);
     loop {
+        if !writer.kept.is_empty() && writer.retry_at <= Instant::now() {
+            writer.catch_up().await;
+        }
         let taken = match writer.kept.is_empty() {
             true => gather(&mut entries, &mut batch).await,
             false => {
                 let next = entries.recv_many(&mut batch, BATCH);
-                match timeout_at(writer.retry_at, next).await {
-                    Ok(taken) => taken,
-                    Err(_) => {
-                        writer.catch_up().await;
-                        continue;
-                    }
-                }
+                let Ok(taken) = timeout_at(writer.retry_at, next).await else {
+                    continue;
+                };
+                taken
             }
         };
         if taken == 0 {

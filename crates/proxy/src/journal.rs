@@ -31,18 +31,18 @@ pub(crate) async fn run(ledger: Ledger, mut entries: mpsc::Receiver<Entry>, shar
     let mut journal = Journal { ledger, shared, kept: Vec::new(), retry_at: Instant::now() };
     let mut batch = Vec::with_capacity(BATCH);
     loop {
+        if journal.retry_at <= Instant::now() {
+            journal.retry().await;
+        }
         let taken = match journal.kept.is_empty() {
             true => entries.recv_many(&mut batch, BATCH).await,
             // A failing ledger is tried again even when nothing new comes.
             false => {
                 let next = entries.recv_many(&mut batch, BATCH);
-                match timeout_at(journal.retry_at, next).await {
-                    Ok(taken) => taken,
-                    Err(_) => {
-                        journal.retry().await;
-                        continue;
-                    }
-                }
+                let Ok(taken) = timeout_at(journal.retry_at, next).await else {
+                    continue;
+                };
+                taken
             }
         };
         if taken == 0 {
