@@ -65,7 +65,7 @@ async fn sipp_registers(transport: Transport, mode: &str) {
         .output();
     let output = timeout(Duration::from_secs(15), run).await.expect("sipp hangs").unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    let tail: Vec<&str> = text.lines().rev().take(40).collect();
+    let tail: Vec<&str> = text.lines().rev().take(80).collect();
     assert!(output.status.success(), "{:?} {}", output.status, tail.join("\n"));
     proxy.shutdown().await;
 }

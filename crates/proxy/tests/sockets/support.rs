@@ -99,6 +99,7 @@ impl World {
             },
             client_tls: self.issue(&format!("{code}-clients"), &["localhost", "127.0.0.1", "::1"]),
         };
+        self.enter(code, Vec::new());
         region.add_account(domain).await;
         region
     }
@@ -110,16 +111,15 @@ impl World {
     /// Tells the directory where a region's proxy is.
     pub fn announce(&self, region: &Region, proxy: &ProxyHandle) {
         let address = proxy.inter_region_address().unwrap();
-        let entry = RegionEntry {
-            jurisdiction: "IE".parse().unwrap(),
-            proxies: vec![InterRegionAddress {
-                host: address.ip().to_string(),
-                port: address.port(),
-            }],
-            public_uri: None,
-        };
+        let own = InterRegionAddress { host: address.ip().to_string(), port: address.port() };
+        self.enter(region.code, vec![own]);
+    }
+
+    fn enter(&self, code: RegionCode, proxies: Vec<InterRegionAddress>) {
+        let jurisdiction = "IE".parse().unwrap();
+        let entry = RegionEntry { jurisdiction, proxies, public_uri: None };
         directory::update(&self.directory(), |directory| {
-            directory.regions.insert(region.code, entry);
+            directory.regions.insert(code, entry);
             Ok(())
         })
         .unwrap();
