@@ -28,6 +28,12 @@ pub enum StoreError {
     ForeignRecord { what: String, found: RegionCode, ours: RegionCode },
     #[error("database url `{url}`: {problem}")]
     Url { url: String, problem: String },
+    #[error("database {database} cannot be opened: {source}")]
+    Connect {
+        database: String,
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("database {database}: {problem}")]
     Schema { database: String, problem: String },
     #[error("{field}: {problem}")]
@@ -57,7 +63,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Connect { .. })
     }
 
     pub(crate) fn file(path: impl Into<PathBuf>, problem: impl ToString) -> Self {

@@ -65,6 +65,9 @@ pub struct SegmentWriter {
 }
 
 impl SegmentWriter {
+    /// What a record takes on disk beyond its own octets.
+    pub const OVERHEAD: u64 = FRAME + 16;
+
     pub fn create(dir: &Path, segment: u64, keys: &KeyRing) -> io::Result<Self> {
         let path = path(dir, segment);
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;

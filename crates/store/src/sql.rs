@@ -75,7 +75,8 @@ impl Database {
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options.application_name("landline"))
-            .await?;
+            .await
+            .map_err(|source| StoreError::Connect { database: shown(url), source })?;
         Ok(Self::Postgres(pool))
     }
 
@@ -94,11 +95,13 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(ACQUIRE_TIMEOUT)
             .foreign_keys(true);
-        let pool = |connections| {
+        let pool = async |connections| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .connect_with(options.clone())
+                .await
+                .map_err(|source| StoreError::Connect { database: shown(url), source })
         };
         Ok(Self::Sqlite { writer: pool(1).await?, readers: pool(SQLITE_READERS).await? })
     }

@@ -82,7 +82,12 @@ impl Store {
         let database = Database::connect(&config.url).await?;
         if let Err(error) = schema::prepare(&database, config, &keys).await {
             database.close().await;
-            return Err(error);
+            return Err(match error {
+                StoreError::Unavailable(source) | StoreError::Database(source) => {
+                    StoreError::Connect { database: crate::sql::shown(&config.url), source }
+                }
+                other => other,
+            });
         }
         let inner = Inner {
             database,

@@ -268,5 +268,8 @@ async fn a_database_that_cannot_be_opened_is_named() {
     assert!(open("sqlite:/nowhere/at/all.db").await.contains("/nowhere/at/all.db"));
     std::fs::write(region.path("text"), "this is no database at all, and long enough for it")
         .unwrap();
-    open(&format!("sqlite:{}", region.path("text").display())).await;
+    let text = open(&format!("sqlite:{}", region.path("text").display())).await;
+    assert!(text.contains("/text"), "{text}");
+    let text = open("postgres://ann:secret@127.0.0.1:1/ie1?sslmode=disable").await;
+    assert!(text.contains("ann@127.0.0.1:1/ie1") && !text.contains("secret"), "{text}");
 }

@@ -198,8 +198,11 @@ async fn a_full_ledger_refuses_openings_before_closings() {
     assert!(calls > 10, "{calls}");
     let answer = ledger.append(vec![closed(&account, 1, 1)]).await.unwrap();
     assert_eq!(answer, Ok(()));
-    let mut refused = ledger.append(vec![closed(&account, 2, 1)]).await.unwrap();
-    for call in 3..calls {
+    // Among others that open calls, the closing is still written.
+    let mixed = vec![opened(&account, calls + 2), closed(&account, 2, 1)];
+    assert_eq!(ledger.append(mixed).await.unwrap(), Err(AppendError::Full));
+    let mut refused = ledger.append(vec![closed(&account, 3, 1)]).await.unwrap();
+    for call in 4..calls {
         refused = refused.and(ledger.append(vec![closed(&account, call, 1)]).await.unwrap());
     }
     assert_eq!(refused, Err(AppendError::Full));
@@ -210,6 +213,9 @@ async fn a_full_ledger_refuses_openings_before_closings() {
     // Shipped segments make room again.
     let ledger = Ledger::open(config, region.store.clone()).await.unwrap();
     ledger.flush().await.unwrap();
+    let closed = region.store.call_show(CallSid::from_u128(2)).await.unwrap();
+    assert!(closed.closed_at.is_some());
+    assert!(!region.store.holds(CallSid::from_u128(calls + 2)).await.unwrap());
     ledger.append(vec![opened(&account, 5000)]).await.unwrap().unwrap();
     ledger.flush().await.unwrap();
     eventually("old segments are removed", || async { ledger.counters().octets < 1000 }).await;

@@ -84,7 +84,8 @@ on_both_engines! {
         let record = region.store.recording_of(CallSid::from_u128(1)).await.unwrap().unwrap();
         assert_eq!(record.sid, sid(1));
         assert_eq!((record.expected_packets, record.stored_packets), (301, 301));
-        assert_eq!((record.chunks, record.duration_ms), (4, 3000));
+        assert_eq!(record.duration_ms, 3000);
+        assert!((3..=6).contains(&record.chunks), "about one a second: {}", record.chunks);
         assert_eq!(record.consent, Consent { by_policy: true, granted_at: at(-5) });
         assert!(record.finished_at.is_some());
 

@@ -21,7 +21,7 @@ use crate::call::OpenCall;
 use crate::error::{Result, StoreError};
 use crate::event;
 use crate::store::Store;
-use writer::{Append, Message};
+use writer::{Append, Message, Record};
 
 /// Appends that may wait for the writer thread.
 const QUEUE: usize = 4096;
@@ -43,6 +43,8 @@ impl LedgerConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
+    /// No opening was written. What belongs to calls that are open already was,
+    /// as long as there is room at all.
     #[error("the ledger is full: its events cannot be shipped to the database fast enough")]
     Full,
     #[error("the ledger's disk failed: {0}")]
@@ -154,8 +156,7 @@ impl Ledger {
         Ok(Ledger { shared: Arc::new(shared) })
     }
 
-    /// Hands events to the journal in order, all or none. Resolves when they
-    /// are on disk.
+    /// Hands events to the journal in order. Resolves when they are on disk.
     pub fn append(&self, events: Vec<CallEvent>) -> oneshot::Receiver<Result<(), AppendError>> {
         let (reply, receiver) = oneshot::channel();
         let foreign = events.iter().find_map(|event| self.shared.store.check_event(event).err());
@@ -164,11 +165,11 @@ impl Ledger {
             let _ = reply.send(Err(AppendError::Foreign(error.to_string())));
             return receiver;
         }
-        let append = Append {
-            opens: events.iter().any(|event| matches!(event.step, Step::Opened(_))),
-            records: events.iter().map(event::encode).collect(),
-            reply,
+        let record = |event: &CallEvent| Record {
+            opens: matches!(event.step, Step::Opened(_)),
+            octets: event::encode(event),
         };
+        let append = Append { records: events.iter().map(record).collect(), reply };
         let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = match queue.as_ref().map(|queue| queue.try_send(Message::Append(append))) {
             Some(Ok(())) => return receiver,

@@ -198,17 +198,22 @@ impl Shipper {
 
     /// True: there may be more.
     fn advance(&mut self, batch: &Batch) -> bool {
+        self.forget(batch);
         self.done.send_modify(|done| *done += batch.records);
+        true
+    }
+
+    /// Moves the checkpoint and removes the segments before it.
+    fn forget(&mut self, batch: &Batch) {
         let former = self.position.segment;
         self.position = batch.end;
         if let Err(error) = write_checkpoint(&self.dir, self.position) {
             tracing::warn!(%error, "the ledger's checkpoint cannot be written");
-            return true;
         }
+        // Their events are in the database whether or not the checkpoint says so.
         for id in former..self.position.segment {
             self.remove(id);
         }
-        true
     }
 
     fn remove(&mut self, id: u64) {

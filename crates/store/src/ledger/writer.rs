@@ -19,10 +19,14 @@ const GROUP: usize = 1024;
 const SEGMENT: u64 = 8 << 20;
 
 pub struct Append {
-    /// Whether it opens calls.
-    pub opens: bool,
-    pub records: Vec<Vec<u8>>,
+    pub records: Vec<Record>,
     pub reply: oneshot::Sender<Result<(), AppendError>>,
+}
+
+pub struct Record {
+    /// Whether it opens a call.
+    pub opens: bool,
+    pub octets: Vec<u8>,
 }
 
 pub enum Message {
@@ -90,31 +94,43 @@ impl Writer {
                     let problem = "no segment can be begun".to_owned();
                     let _ = append.reply.send(Err(AppendError::Disk(problem)));
                 }
-                Message::Append(append) if !self.has_room(&append) => {
-                    self.counts.refused.fetch_add(append.records.len() as u64, Relaxed);
-                    let _ = append.reply.send(Err(AppendError::Full));
-                }
                 Message::Append(append) => {
-                    append.records.iter().for_each(|record| self.segment.push(record));
-                    records += append.records.len() as u64;
-                    taken.push(append.reply);
+                    let (answer, written) = self.push(&append.records);
+                    records += written;
+                    taken.push((append.reply, answer));
                 }
             }
         }
-        let result = if taken.is_empty() { Ok(()) } else { self.sync(records) };
-        for reply in taken {
-            let _ = reply.send(result.clone());
+        let result = if records == 0 { Ok(()) } else { self.sync(records) };
+        for (reply, answer) in taken {
+            let _ = reply.send(result.clone().and(answer));
         }
         if let Some(at) = alive {
             self.note_alive(at);
         }
     }
 
-    fn has_room(&self, append: &Append) -> bool {
-        let octets: u64 = append.records.iter().map(|record| record.len() as u64 + 24).sum();
-        let limit = if append.opens { self.config.limit / 8 * 7 } else { self.config.limit };
+    /// All of the records, or, where there is no room for openings any more,
+    /// those that are none: what is open must be closed.
+    fn push(&mut self, records: &[Record]) -> (Result<(), AppendError>, u64) {
+        let octets = |record: &Record| record.octets.len() as u64 + SegmentWriter::OVERHEAD;
         let held = self.counts.octets.load(Relaxed) + self.segment.buffered_octets();
-        held + octets <= limit
+        let opens = records.iter().any(|record| record.opens);
+        let limit = if opens { self.config.limit / 8 * 7 } else { self.config.limit };
+        let all: u64 = records.iter().map(octets).sum();
+        if held + all <= limit {
+            records.iter().for_each(|record| self.segment.push(&record.octets));
+            return (Ok(()), records.len() as u64);
+        }
+        let rest = || records.iter().filter(|record| !record.opens);
+        let fits = held + rest().map(octets).sum::<u64>() <= self.config.limit;
+        let mut written = 0;
+        for record in rest().filter(|_| fits) {
+            self.segment.push(&record.octets);
+            written += 1;
+        }
+        self.counts.refused.fetch_add(records.len() as u64 - written, Relaxed);
+        (Err(AppendError::Full), written)
     }
 
     fn sync(&mut self, records: u64) -> Result<(), AppendError> {

@@ -67,6 +67,9 @@ pub struct Outgoing {
     pub reply: Option<(oneshot::Sender<Recorded>, Recorded)>,
 }
 
+/// The database cannot be reached now.
+struct Away;
+
 pub struct Outlet {
     store: Store,
     spool: Spool,
@@ -88,7 +91,7 @@ impl Outlet {
                 match (next.await, self.drain_spool().await) {
                     (Ok(0), _) => return,
                     (_, Ok(())) => pause = FIRST_PAUSE,
-                    (_, Err(())) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    (_, Err(Away)) => pause = (pause * 2).min(LONGEST_PAUSE),
                 }
             } else if batch.is_empty() && receiver.recv_many(&mut batch, BATCH).await == 0 {
                 return;
@@ -112,8 +115,8 @@ impl Outlet {
         }
     }
 
-    /// Brings what is spooled into the database; `Err` while that is away.
-    async fn drain_spool(&mut self) -> std::result::Result<(), ()> {
+    /// Brings what is spooled into the database.
+    async fn drain_spool(&mut self) -> std::result::Result<(), Away> {
         loop {
             let deliveries = self.spool.read(BATCH);
             if deliveries.is_empty() {
@@ -126,12 +129,12 @@ impl Outlet {
         }
     }
 
-    /// `Err` while the database is away. What it refuses for good is dropped.
-    async fn deliver(&self, batch: &[Outgoing]) -> std::result::Result<(), ()> {
+    /// What the database refuses for good is dropped and counted.
+    async fn deliver(&self, batch: &[Outgoing]) -> std::result::Result<(), Away> {
         match self.insert_in_time(batch).await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() => return Err(self.failed(&error)),
-            Err(error) => self.failed(&error),
+            Err(error) => drop(self.failed(&error)),
         }
         for one in batch {
             match self.insert_in_time(std::slice::from_ref(one)).await {
@@ -147,9 +150,10 @@ impl Outlet {
         Ok(())
     }
 
-    fn failed(&self, error: &StoreError) {
+    fn failed(&self, error: &StoreError) -> Away {
         self.counts.database_failures.fetch_add(1, Relaxed);
         tracing::warn!(%error, "recordings cannot be brought into the database");
+        Away
     }
 
     async fn insert_in_time(&self, batch: &[Outgoing]) -> Result<()> {
@@ -163,12 +167,13 @@ impl Outlet {
     /// All in one transaction. Done again after a doubtful commit it changes
     /// nothing.
     async fn insert(&self, batch: &[Outgoing]) -> Result<()> {
-        let (mut keys, mut starts, mut chunks, mut ends) = Default::default();
+        let (mut keys, mut starts) = (Vec::new(), Vec::new());
+        let (mut chunks, mut ends) = (Vec::new(), Vec::new());
         for outgoing in batch {
             match &outgoing.delivery {
                 Delivery::Start(start) => self.start_rows(start, &mut keys, &mut starts).await?,
-                Delivery::Chunk(chunk) => push(&mut chunks, chunk_row(chunk)),
-                Delivery::Finish(finish) => push(&mut ends, finish_row(finish)),
+                Delivery::Chunk(chunk) => chunks.push(chunk_row(chunk)),
+                Delivery::Finish(finish) => ends.push(finish_row(finish)),
             }
         }
         let mut tx = self.store.database().begin().await?;
@@ -220,10 +225,6 @@ fn acknowledge(batch: &mut Vec<Outgoing>) {
     for (reply, recorded) in batch.drain(..).filter_map(|outgoing| outgoing.reply) {
         let _ = reply.send(recorded);
     }
-}
-
-fn push(rows: &mut Vec<Vec<Value>>, row: Vec<Value>) {
-    rows.push(row);
 }
 
 async fn write(
