@@ -6,11 +6,13 @@
 //! inputs; the count comes from `LANDLINE_FUZZ_INPUTS`.
 
 mod harness;
+mod media;
 mod mutate;
 mod sdp;
 mod sip;
 
 pub use harness::{corpus, files, inputs, replay, run_mutated};
+pub use media::{dtls, rtcp_packet, rtp, srtp, stun};
 pub use mutate::mutate;
 pub use sdp::sdp;
 pub use sip::{sip_framer, sip_message};
