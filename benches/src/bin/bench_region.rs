@@ -50,7 +50,10 @@ async fn fill(directory: &std::path::Path, users: u32) -> Result<(), Failure> {
         let password = format!("pw{name}");
         let secret = |algorithm| Secret::new(ha1(algorithm, &name, DOMAIN, &password));
         let user = NewUser {
-            digest: DigestSecrets { md5: secret(Algorithm::Md5), sha256: secret(Algorithm::Sha256) },
+            digest: DigestSecrets {
+                md5: secret(Algorithm::Md5),
+                sha256: secret(Algorithm::Sha256),
+            },
             name: Personal::new(name.clone()),
             number: None,
             media: MediaPolicy::Rtp,
