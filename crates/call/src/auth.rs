@@ -8,7 +8,7 @@ use landline_region::{DataClass, Entropy, Secret};
 use landline_sip::digest::{
     self, Algorithm, Challenge, Credentials, NonceIssuer, NonceStatus, ReplayWindow,
 };
-use landline_sip::{ByteStr, HeaderName, Method, Request, Response, StatusCode, Uri};
+use landline_sip::{ByteStr, HeaderName, Host, Method, Request, Response, StatusCode, Uri};
 
 use crate::config::CoreConfig;
 use crate::context::Context;
@@ -103,7 +103,8 @@ impl Authenticator {
             (None, _) => self.nobody.expose(),
         };
         let proven = digest::verify(credentials, secret, &request.method);
-        user.filter(|_| proven && is_for(&credentials.uri, &request.uri)).cloned()
+        let is_ours = |host: &Host| is_ours(&cx.config, account, host);
+        user.filter(|_| proven && is_for(&credentials.uri, &request.uri, is_ours)).cloned()
     }
 
     /// Each count of a nonce serves once (RFC 7616 §3.4); an answer without
@@ -151,7 +152,7 @@ impl Authenticator {
         Verdict::Challenge { stale: false }
     }
 
-    /// 401 or 407 with a challenge for each algorithm, the stronger first
+    /// 401 or 407 with a challenge for each algorithm, preferred ones first
     /// (RFC 8760 §2.4).
     pub(crate) fn challenge(
         &mut self,
@@ -166,7 +167,7 @@ impl Authenticator {
             _ => (StatusCode::PROXY_AUTHENTICATION_REQUIRED, HeaderName::ProxyAuthenticate),
         };
         let mut response = cx.response(request, status);
-        for algorithm in [Algorithm::Sha256, Algorithm::Md5] {
+        for algorithm in algorithms(request.headers.get(&HeaderName::UserAgent)).iter().copied() {
             let challenge = Challenge {
                 realm: account.domain.clone(),
                 nonce: self.nonces.issue(cx.now.unix.0, &account.domain),
@@ -181,13 +182,45 @@ impl Authenticator {
     }
 }
 
-/// RFC 7616 §3.4.6: the answer is for this Request-URI. Clients differ in the
-/// parameters they leave out, so user and host decide.
-fn is_for(answered: &str, uri: &Uri) -> bool {
-    match Uri::parse(answered) {
-        Ok(answered) => answered.user == uri.user && answered.host == uri.host,
-        Err(_) => false,
+/// Which algorithms a client is offered, in which order.
+///
+/// RFC 8760 wants the strongest first and clients to take the first they know.
+/// Some of before 2020 give up instead at one they do not know, wherever it
+/// stands, or look at the first challenge alone. Naming them weakens nobody: who
+/// could forge a User-Agent on the way could take a challenge away as well.
+fn algorithms(user_agent: Option<&ByteStr>) -> &'static [Algorithm] {
+    const ONE_ONLY: [&str; 2] = ["baresip v0.", "baresip v1."];
+    const FIRST_ONLY: [&str; 3] = ["SIPp", "JsSIP", "SIP.js"];
+    let is_one_of = |names: &[&str]| match user_agent {
+        Some(agent) => names.iter().any(|name| agent.as_bytes().starts_with(name.as_bytes())),
+        None => false,
+    };
+    if is_one_of(&ONE_ONLY) {
+        &[Algorithm::Md5]
+    } else if user_agent.is_none() || is_one_of(&FIRST_ONLY) {
+        &[Algorithm::Md5, Algorithm::Sha256]
+    } else {
+        &[Algorithm::Sha256, Algorithm::Md5]
     }
+}
+
+/// RFC 7616 §3.4.6: the answer is for this Request-URI. Clients differ in the
+/// parameters they leave out, and some name the server they send to in place of
+/// what they ask for; a user they name has to be the one.
+fn is_for(answered: &str, uri: &Uri, is_ours: impl Fn(&Host) -> bool) -> bool {
+    let Ok(answered) = Uri::parse(answered) else { return false };
+    let user_fits = answered.user.is_none() || answered.user == uri.user;
+    user_fits && (answered.host == uri.host || is_ours(&answered.host))
+}
+
+/// The account's domain, or an address of this proxy.
+fn is_ours(config: &CoreConfig, account: &Account, host: &Host) -> bool {
+    let shown = host.to_string();
+    shown.eq_ignore_ascii_case(&account.domain)
+        || config
+            .addresses
+            .iter()
+            .any(|own| own.host.eq_ignore_ascii_case(&shown) || host.ip() == Some(own.local.ip()))
 }
 
 /// Takes everything off a request that proves its sender to us: it is nobody
@@ -207,4 +240,29 @@ pub(crate) fn source_of(flow: &landline_sip::Flow, request: &Request) -> IpAddr 
     let via =
         vias.next().and_then(|via: ByteStr| landline_sip::Via::parse(&via.to_str_lossy()).ok());
     via.and_then(|via| via.received().or_else(|| via.host.ip())).unwrap_or(flow.remote.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_that_trip_over_sha_256_are_spared_it() {
+        let offered = |agent: &'static str| algorithms(Some(&ByteStr::from_static(agent)))[0];
+        assert_eq!(offered("Linphone-Desktop/5.0"), Algorithm::Sha256);
+        assert_eq!(offered("SIPp"), Algorithm::Md5);
+        assert_eq!(algorithms(Some(&ByteStr::from_static("baresip v1.0.0 (x86_64)"))).len(), 1);
+        assert_eq!(algorithms(None), [Algorithm::Md5, Algorithm::Sha256]);
+    }
+
+    #[test]
+    fn an_answer_for_another_callee_is_none_for_this_one() {
+        let uri = Uri::parse("sip:bob@acme.test").unwrap();
+        let ours = |host: &Host| host.to_string() == "192.0.2.1";
+        assert!(is_for("sip:bob@acme.test;transport=tcp", &uri, ours));
+        assert!(is_for("sip:192.0.2.1:5060", &uri, ours));
+        assert!(!is_for("sip:carol@acme.test", &uri, ours));
+        assert!(!is_for("sip:192.0.2.9", &uri, ours));
+        assert!(!is_for("nonsense", &uri, ours));
+    }
 }

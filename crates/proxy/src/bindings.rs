@@ -7,10 +7,10 @@ use landline_call::BindingsToken;
 use landline_call::binding::BindingChange;
 use landline_store::Store;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::inbox::Incoming;
-use crate::metrics::StoreFault;
+use crate::metrics::{Drop as Cause, StoreFault};
 use crate::shared::Shared;
 
 /// Registrations between the driver and the store; more are answered as not
@@ -20,34 +20,52 @@ pub(crate) const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 /// How long the first of a batch waits for company.
 const GATHER: Duration = Duration::from_millis(3);
-/// How long a registration waits for the database before the phone is told to
-/// try again; below Timer F and the core's own limit.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a registration waits for the database before it counts as not
+/// stored; below Timer F and the core's own limit.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a database that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Changes kept for a database that is away.
+const MOST_KEPT: usize = 200_000;
+/// Changes of the kept ones written in one transaction.
+const CATCH_UP: usize = 5_000;
 
 pub(crate) type Entry = (BindingsToken, Vec<BindingChange>);
 
-/// Writes what comes until the driver's end of the queue is dropped.
+/// Writes what comes until the driver's end of the queue is dropped. While the
+/// database is away registrations are known to be in memory only, at once; what
+/// they changed is written when it is back.
 pub(crate) async fn run(store: Store, mut entries: mpsc::Receiver<Entry>, shared: Arc<Shared>) {
+    let mut writer = Writer { store, shared, kept: Vec::new(), retry_at: Instant::now() };
     let mut batch = Vec::with_capacity(BATCH);
-    let mut reported = false;
-    while gather(&mut entries, &mut batch).await {
+    loop {
+        if !writer.kept.is_empty() && writer.retry_at <= Instant::now() {
+            writer.catch_up().await;
+        }
+        let taken = match writer.kept.is_empty() {
+            true => gather(&mut entries, &mut batch).await,
+            false => {
+                let next = entries.recv_many(&mut batch, BATCH);
+                let Ok(taken) = timeout_at(writer.retry_at, next).await else {
+                    continue;
+                };
+                taken
+            }
+        };
+        if taken == 0 {
+            return writer.catch_up().await;
+        }
         let (tokens, changes): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let changes: Vec<BindingChange> = changes.into_iter().flatten().collect();
-        let problem = write(&store, &changes, &shared).await;
-        if let (Some(problem), false) = (&problem, reported) {
-            tracing::warn!(%problem, "registrations cannot be stored");
-        }
-        reported = problem.is_some();
-        let stored = Incoming::BindingsStored { tokens, ok: problem.is_none() };
-        if shared.inbox.send(stored).await.is_err() {
-            return;
-        }
+        let ok = writer.store(changes).await;
+        let stored = Incoming::BindingsStored { tokens, ok };
+        let _gone = writer.shared.inbox.send(stored).await;
     }
 }
 
-async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> bool {
+async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> usize {
     if entries.recv_many(batch, BATCH).await == 0 {
-        return false;
+        return 0;
     }
     let until = Instant::now() + GATHER;
     while batch.len() < BATCH {
@@ -57,20 +75,70 @@ async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> 
             Ok(_) => {}
         }
     }
-    true
+    batch.len()
 }
 
-async fn write(store: &Store, changes: &[BindingChange], shared: &Shared) -> Option<String> {
-    let problem = match timeout(PATIENCE, store.write_bindings(changes)).await {
-        Ok(Ok(())) => {
-            shared.metrics.bindings_written.inc_by(changes.len() as u64);
-            return None;
+struct Writer {
+    store: Store,
+    shared: Arc<Shared>,
+    /// What the database did not take, in order.
+    kept: Vec<BindingChange>,
+    retry_at: Instant,
+}
+
+impl Writer {
+    async fn store(&mut self, changes: Vec<BindingChange>) -> bool {
+        if !self.kept.is_empty() {
+            self.keep(changes);
+            return false;
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the database did not answer in time".to_owned(),
-    };
-    shared.metrics.store_fault(StoreFault::Bindings);
-    // A refusal comes at once; do not spin on it.
-    sleep(Duration::from_millis(20)).await;
-    Some(problem)
+        match self.write(&changes).await {
+            Ok(()) => true,
+            Err(problem) => {
+                tracing::warn!(%problem, "registrations cannot be stored; they are kept in memory");
+                self.keep(changes);
+                self.retry_at = Instant::now() + RETRY;
+                false
+            }
+        }
+    }
+
+    fn keep(&mut self, changes: Vec<BindingChange>) {
+        for change in changes {
+            match self.kept.len() < MOST_KEPT {
+                true => self.kept.push(change),
+                false => self.shared.metrics.drop(Cause::BindingQueueFull),
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) {
+        while !self.kept.is_empty() {
+            let count = self.kept.len().min(CATCH_UP);
+            let Some(first) = self.kept.get(..count) else {
+                return;
+            };
+            if self.write(first).await.is_err() {
+                self.retry_at = Instant::now() + RETRY;
+                return;
+            }
+            self.kept.drain(..count);
+            if self.kept.is_empty() {
+                tracing::info!("registrations are stored again");
+            }
+        }
+    }
+
+    async fn write(&self, changes: &[BindingChange]) -> Result<(), String> {
+        let problem = match timeout(PATIENCE, self.store.write_bindings(changes)).await {
+            Ok(Ok(())) => {
+                self.shared.metrics.bindings_written.inc_by(changes.len() as u64);
+                return Ok(());
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the database did not answer in time".to_owned(),
+        };
+        self.shared.metrics.store_fault(StoreFault::Bindings);
+        Err(problem)
+    }
 }

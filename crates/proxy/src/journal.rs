@@ -8,56 +8,107 @@ use landline_call::record::CallEvent;
 use landline_region::UnixMillis;
 use landline_store::{AppendError, Ledger};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use crate::inbox::Incoming;
-use crate::metrics::StoreFault;
+use crate::metrics::{Drop as Cause, StoreFault};
 use crate::shared::Shared;
 
 /// Events between the driver and the ledger. The driver waits when it is full:
 /// no event is thrown away.
 pub(crate) const QUEUE: usize = 8192;
 const BATCH: usize = 512;
+/// How often a ledger that failed is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// Events kept for a ledger that fails. New calls are refused meanwhile, so
+/// these are the ends of the calls there were.
+const MOST_KEPT: usize = 200_000;
 
 pub(crate) type Entry = (Option<JournalToken>, CallEvent);
 
 /// Appends what comes until the driver's end of the queue is dropped.
 pub(crate) async fn run(ledger: Ledger, mut entries: mpsc::Receiver<Entry>, shared: Arc<Shared>) {
+    let mut journal = Journal { ledger, shared, kept: Vec::new(), retry_at: Instant::now() };
     let mut batch = Vec::with_capacity(BATCH);
-    let mut reported = false;
-    while entries.recv_many(&mut batch, BATCH).await > 0 {
-        let (tokens, events): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let tokens: Vec<JournalToken> = tokens.into_iter().flatten().collect();
-        let ok = append(&ledger, events, &shared, &mut reported).await;
-        let heard = match ok {
-            true => Incoming::Journaled(tokens),
-            false => Incoming::JournalFailed(tokens),
+    loop {
+        if journal.retry_at <= Instant::now() {
+            journal.retry().await;
+        }
+        let taken = match journal.kept.is_empty() {
+            true => entries.recv_many(&mut batch, BATCH).await,
+            // A failing ledger is tried again even when nothing new comes.
+            false => {
+                let next = entries.recv_many(&mut batch, BATCH);
+                let Ok(taken) = timeout_at(journal.retry_at, next).await else {
+                    continue;
+                };
+                taken
+            }
         };
-        // The driver may be gone at the end; the events are kept all the same.
-        let _gone = shared.inbox.send(heard).await;
+        if taken == 0 {
+            return journal.retry().await;
+        }
+        match journal.kept.is_empty() {
+            true => journal.append(&mut batch).await,
+            false => journal.keep_back(&mut batch).await,
+        }
     }
 }
 
-async fn append(
-    ledger: &Ledger,
-    events: Vec<CallEvent>,
-    shared: &Shared,
-    reported: &mut bool,
-) -> bool {
-    let error = match ledger.append(events).await {
-        Ok(Ok(())) => {
-            *reported = false;
-            return true;
+struct Journal {
+    ledger: Ledger,
+    shared: Arc<Shared>,
+    /// What a failing ledger did not take, in order.
+    kept: Vec<CallEvent>,
+    retry_at: Instant,
+}
+
+impl Journal {
+    async fn append(&mut self, batch: &mut Vec<Entry>) {
+        let events = batch.iter().map(|(_, event)| event.clone()).collect();
+        if let Err(error) = self.write(events).await {
+            self.retry_at = Instant::now() + RETRY;
+            tracing::error!(%error, "call events cannot be journaled; new calls are refused");
+            return self.keep_back(batch).await;
         }
-        Ok(Err(error)) => error,
-        Err(_) => AppendError::Closed,
-    };
-    shared.metrics.store_fault(StoreFault::Ledger);
-    if !*reported {
-        tracing::error!(%error, "call events cannot be journaled; new calls are refused");
-        *reported = true;
+        let tokens: Vec<JournalToken> = batch.drain(..).filter_map(|(token, _)| token).collect();
+        if !tokens.is_empty() {
+            // The driver may be gone at the end; the events are kept all the same.
+            let _gone = self.shared.inbox.send(Incoming::Journaled(tokens)).await;
+        }
     }
-    false
+
+    /// Refuses what waits for its confirmation, and keeps the rest for later.
+    async fn keep_back(&mut self, batch: &mut Vec<Entry>) {
+        let mut tokens = Vec::new();
+        for (token, event) in batch.drain(..) {
+            match token {
+                Some(token) => tokens.push(token),
+                None if self.kept.len() < MOST_KEPT => self.kept.push(event),
+                None => self.shared.metrics.drop(Cause::JournalFull),
+            }
+        }
+        if !tokens.is_empty() {
+            let _gone = self.shared.inbox.send(Incoming::JournalFailed(tokens)).await;
+        }
+    }
+
+    async fn retry(&mut self) {
+        self.retry_at = Instant::now() + RETRY;
+        if self.kept.is_empty() || self.write(self.kept.clone()).await.is_err() {
+            return;
+        }
+        tracing::info!(events = self.kept.len(), "call events can be journaled again");
+        self.kept = Vec::new();
+    }
+
+    async fn write(&self, events: Vec<CallEvent>) -> Result<(), AppendError> {
+        let written = self.ledger.append(events).await.unwrap_or(Err(AppendError::Closed));
+        if written.is_err() {
+            self.shared.metrics.store_fault(StoreFault::Ledger);
+        }
+        written
+    }
 }
 
 /// Tells the ledger each second that the process lives, and the metrics how

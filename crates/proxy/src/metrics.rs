@@ -67,6 +67,7 @@ causes! {
         RelayAway = "relay_away",
         RelayQueueFull = "relay_queue_full",
         ResolverBusy = "resolver_busy",
+        JournalFull = "journal_full",
         BindingQueueFull = "binding_queue_full",
         OutgoingLimit = "outgoing_limit",
     }

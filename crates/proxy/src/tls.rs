@@ -206,10 +206,14 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StartE
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| pem_error(path, &error, "certificate"))?;
-    match certificates.is_empty() {
-        true => Err(file_error(path, "no certificate in PEM form is in this file")),
-        false => Ok(certificates),
+    if certificates.is_empty() {
+        return Err(file_error(path, "no certificate in PEM form is in this file"));
     }
+    // Found here, it is named by its own file and not by its key's.
+    if certificates.iter().any(|certificate| X509Certificate::from_der(certificate).is_err()) {
+        return Err(file_error(path, "a certificate in this file cannot be read"));
+    }
+    Ok(certificates)
 }
 
 fn server_builder(

@@ -128,12 +128,14 @@ impl Wire {
 
     fn send_over(&mut self, id: FlowId, bytes: Bytes) -> Result<(), Cause> {
         let connection = self.connections.get(&id).ok_or(Cause::NoFlow)?;
-        if connection.outbox.push(bytes).is_err() {
-            // Its peer does not read: no message is left out silently.
-            self.forget(id);
-            return Err(Cause::SlowReader);
+        if connection.outbox.push(bytes).is_ok() {
+            return Ok(());
         }
-        Ok(())
+        if connection.up {
+            // Its peer does not read; a connection with a gap is no use to it.
+            self.forget(id);
+        }
+        Err(Cause::SlowReader)
     }
 
     fn send_to(

@@ -61,7 +61,7 @@ async fn a_bad_certificate_is_named_by_its_file() {
     for (certificate, key, culprit, problem) in [
         (&missing, &region.client_tls.key, "missing.pem", "no such file"),
         (&empty, &region.client_tls.key, "empty.pem", "certificate"),
-        (&garbage, &region.client_tls.key, "", "garbage.pem"),
+        (&garbage, &region.client_tls.key, "garbage.pem", "cannot be read"),
         (&region.client_tls.certificate, &other.key, "other.key", "does not belong"),
         (&region.client_tls.certificate, &missing, "missing.pem", "no such file"),
     ] {

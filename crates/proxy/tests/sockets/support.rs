@@ -99,6 +99,7 @@ impl World {
             },
             client_tls: self.issue(&format!("{code}-clients"), &["localhost", "127.0.0.1", "::1"]),
         };
+        self.enter(code, Vec::new());
         region.add_account(domain).await;
         region
     }
@@ -110,16 +111,15 @@ impl World {
     /// Tells the directory where a region's proxy is.
     pub fn announce(&self, region: &Region, proxy: &ProxyHandle) {
         let address = proxy.inter_region_address().unwrap();
-        let entry = RegionEntry {
-            jurisdiction: "IE".parse().unwrap(),
-            proxies: vec![InterRegionAddress {
-                host: address.ip().to_string(),
-                port: address.port(),
-            }],
-            public_uri: None,
-        };
+        let own = InterRegionAddress { host: address.ip().to_string(), port: address.port() };
+        self.enter(region.code, vec![own]);
+    }
+
+    fn enter(&self, code: RegionCode, proxies: Vec<InterRegionAddress>) {
+        let jurisdiction = "IE".parse().unwrap();
+        let entry = RegionEntry { jurisdiction, proxies, public_uri: None };
         directory::update(&self.directory(), |directory| {
-            directory.regions.insert(region.code, entry);
+            directory.regions.insert(code, entry);
             Ok(())
         })
         .unwrap();
@@ -245,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 enum Socket {
     Udp(UdpSocket),
     Stream { stream: Box<dyn Duplex>, read: Vec<u8> },
-    WebSocket(Box<WebSocketStream<Box<dyn Duplex>>>),
+    Web(Box<WebSocketStream<Box<dyn Duplex>>>),
 }
 
 /// A phone that knows only sockets and text.
@@ -300,7 +300,7 @@ impl Client {
                 let _closed = stream.write_all(octets).await;
                 let _closed = stream.flush().await;
             }
-            Socket::WebSocket(socket) => {
+            Socket::Web(socket) => {
                 let message = match std::str::from_utf8(octets) {
                     Ok(text) => Message::text(text),
                     Err(_) => Message::binary(octets.to_vec()),
@@ -328,7 +328,7 @@ impl Client {
                 Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
             }
             Socket::Stream { stream, read } => read_message(stream, read).await,
-            Socket::WebSocket(socket) => loop {
+            Socket::Web(socket) => loop {
                 match socket.next().await? {
                     Ok(Message::Text(text)) => return Some(text.to_string()),
                     Ok(Message::Binary(octets)) => {
@@ -424,7 +424,7 @@ async fn open(transport: Transport, stream: TcpStream, tls: &Arc<rustls::ClientC
             let (socket, response) =
                 tokio_tungstenite::client_async(request, stream).await.unwrap();
             assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "sip");
-            Socket::WebSocket(Box::new(socket))
+            Socket::Web(Box::new(socket))
         }
         _ => Socket::Stream { stream, read: Vec::new() },
     }
