@@ -61,11 +61,12 @@ async fn sipp_registers(transport: Transport, mode: &str) {
     let region = world.region("ie1", "acme.test").await;
     let proxy = region.start().await;
     let scenario = world.dir.path().join("register.xml");
-    std::fs::write(&scenario, SCENARIO.replace("PASSWORD", &format!("\"{PASSWORD}\""))).unwrap();
+    std::fs::write(&scenario, SCENARIO.replace("PASSWORD", PASSWORD)).unwrap();
     let server = without_sha256(transport, proxy.address(transport).unwrap()).await;
     let run = Command::new(SIPP)
         .args(["-sf", scenario.to_str().unwrap(), "-t", mode, "-m", "50", "-r", "100"])
         .args(["-i", "127.0.0.1", "-nostdin", "-timeout", "10", "-timeout_error"])
+        .args(["-auth_uri", "acme.test"])
         .arg(server.to_string())
         .current_dir(world.dir.path())
         .kill_on_drop(true)
@@ -126,7 +127,7 @@ async fn relay_stream(near: TcpStream, far: TcpStream) {
         let mut line = String::new();
         while lines.read_line(&mut line).await.is_ok_and(|length| length > 0) {
             if !is_sha256(&line) {
-                to_near.write_all(line.as_bytes()).await.unwrap();
+                let _left = to_near.write_all(line.as_bytes()).await;
             }
             line.clear();
         }
