@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
         if self.media.len() == self.limits.max_sdp_media {
             return Err("more media than we take");
         }
-        let mut words = value.split_ascii_whitespace();
+        let mut words = words(value);
         let kind = words.next().ok_or("the media line is empty")?;
         let port = words.next().ok_or("the media line has no port")?;
         let protocol = words.next().ok_or("the media line has no protocol")?;
@@ -185,7 +185,7 @@ fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<(), &'static str> {
 }
 
 fn read_origin(value: &str) -> Result<Origin, &'static str> {
-    let words: Vec<_> = value.split_ascii_whitespace().collect();
+    let words: Vec<_> = words(value).collect();
     let [username, id, version, net_type, address_type, address] = words[..] else {
         return Err("the origin does not have six parts");
     };
@@ -203,7 +203,7 @@ fn read_origin(value: &str) -> Result<Origin, &'static str> {
 }
 
 fn read_connection(value: &str) -> Result<Connection, &'static str> {
-    let words: Vec<_> = value.split_ascii_whitespace().collect();
+    let words: Vec<_> = words(value).collect();
     let [net_type, address_type, address] = words[..] else {
         return Err("the connection does not have three parts");
     };
@@ -217,14 +217,15 @@ fn read_connection(value: &str) -> Result<Connection, &'static str> {
 fn read_bandwidth(value: &str) -> Result<Bandwidth, &'static str> {
     let (kind, value) = value.split_once(':').ok_or("the bandwidth has no value")?;
     let value = digits(value.trim()).ok_or("the bandwidth is no number")?;
+    let kind = kind.trim();
     if kind.is_empty() {
         return Err("the bandwidth has no type");
     }
-    Ok(Bandwidth { kind: kind.trim().into(), value })
+    Ok(Bandwidth { kind: kind.into(), value })
 }
 
 fn read_time(value: &str) -> Result<Time, &'static str> {
-    let words: Vec<_> = value.split_ascii_whitespace().collect();
+    let words: Vec<_> = words(value).collect();
     match words[..] {
         [start, stop] if is_digits(start) && is_digits(stop) => {
             Ok(Time { start: start.into(), stop: stop.into(), repeats: Vec::new() })
@@ -242,6 +243,11 @@ fn read_attribute(value: &str) -> Result<Attribute, &'static str> {
         return Err("the attribute has no name");
     }
     Ok(Attribute { name: name.to_owned(), value })
+}
+
+/// The grammar separates by single spaces; more of them are read over.
+fn words(value: &str) -> impl Iterator<Item = &str> {
+    value.split(' ').filter(|word| !word.is_empty())
 }
 
 fn is_digits(text: &str) -> bool {
