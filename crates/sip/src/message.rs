@@ -10,6 +10,7 @@ use crate::status::StatusCode;
 use crate::uri::Uri;
 
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would cost each parse")]
 pub enum Message {
     Request(Request),
     Response(Response),

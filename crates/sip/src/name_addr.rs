@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn display_names_come_quoted_bare_or_not_at_all() {
         let quoted = addr(r#""J Rosenberg \\\""       <sip:jdrosen@example.com> ; tag = 98asjd8"#);
-        assert!(quoted.display.as_ref().unwrap() == &r#"J Rosenberg \""#);
+        assert!(quoted.display.clone().unwrap() == r#"J Rosenberg \""#);
         assert_eq!(quoted.tag(), Some("98asjd8"));
         assert_eq!(
             quoted.to_string(),

@@ -99,6 +99,7 @@ pub(crate) fn skip_line_ends(mut text: &[u8]) -> &[u8] {
     text
 }
 
+#[allow(clippy::large_enum_variant, reason = "lives for one parse, on the stack")]
 enum StartLine {
     Request { method: Method, uri: Uri },
     Response { status: StatusCode, reason: ByteStr },

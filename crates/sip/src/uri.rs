@@ -442,12 +442,12 @@ mod tests {
         let uri = uri("sips:al%69ce:secret@[2001:db8::1]:5071;transport=TCP;lr?Subject=x&P=1");
         assert_eq!(uri.scheme, Scheme::Sips);
         assert_eq!(uri.user_decoded().as_deref(), Some("alice"));
-        assert!(uri.password.as_ref().unwrap() == &"secret");
+        assert!(uri.password.clone().unwrap() == "secret");
         assert_eq!(uri.host.to_string(), "[2001:db8::1]");
         assert_eq!(uri.port, Some(5071));
         assert_eq!(uri.transport(), Some(Transport::Tcp));
         assert!(uri.is_loose_router());
-        assert!(uri.headers.as_ref().unwrap() == &"Subject=x&P=1");
+        assert!(uri.headers.clone().unwrap() == "Subject=x&P=1");
         assert_eq!(
             uri.to_string(),
             "sips:al%69ce:secret@[2001:db8::1]:5071;transport=TCP;lr?Subject=x&P=1"
