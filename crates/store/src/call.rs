@@ -105,6 +105,15 @@ pub struct OpenCall {
     pub answered: bool,
 }
 
+/// `opened = closed + open`, or records were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallCounts {
+    /// Every record there is.
+    pub opened: u64,
+    /// Those with an end.
+    pub closed: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChainReport {
     /// Closed calls whose hashes were verified.
@@ -153,6 +162,13 @@ impl Store {
     pub async fn holds(&self, call: CallSid) -> Result<bool> {
         let row = self.database().row("SELECT sid FROM call WHERE sid = $1", values![call]).await?;
         Ok(row.is_some())
+    }
+
+    pub async fn call_counts(&self) -> Result<CallCounts> {
+        let select = "SELECT COUNT(*) AS opened, COUNT(closed_at) AS closed FROM call";
+        let row = self.database().row(select, values![]).await?;
+        let count = |name| row.as_ref().map_or(Ok(0), |row| row.int(name).map(i64::unsigned_abs));
+        Ok(CallCounts { opened: count("opened")?, closed: count("closed")? })
     }
 
     /// Open calls, of one proxy or of all, oldest first.

@@ -29,7 +29,9 @@ mod trunk;
 mod user;
 
 pub use account::{AccountChange, NewAccount};
-pub use call::{Applied, CallFilter, CallRecord, CallState, ChainReport, LegRecord, OpenCall};
+pub use call::{
+    Applied, CallCounts, CallFilter, CallRecord, CallState, ChainReport, LegRecord, OpenCall,
+};
 pub use error::{Result, StoreError};
 pub use keys::KeyRing;
 pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};

@@ -196,6 +196,8 @@ on_both_engines! {
             store.apply_events(&events(&account, call)).await.unwrap();
         }
         assert_eq!(store.call_chain_verify().await.unwrap().calls, 4);
+        let counts = store.call_counts().await.unwrap();
+        assert_eq!((counts.opened, counts.closed), (4, 4));
         let sid = |call| CallSid::from_u128(call).to_string();
         let broken = async || store.call_chain_verify().await.unwrap_err().to_string();
 

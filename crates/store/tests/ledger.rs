@@ -78,6 +78,8 @@ on_both_engines! {
         let counters = ledger.counters();
         assert_eq!((counters.appended, counters.shipped, counters.pending), (500, 500, 0));
         assert!(counters.fsyncs <= 250);
+        let found = landline_store::ledger::inspect(&config(&region).dir).unwrap();
+        assert_eq!((found.damaged, found.torn_octets), (0, 0));
         ledger.close().await;
     }
 

@@ -4,6 +4,7 @@
 //! database when that is there. So a dead database stops no call, and a dead
 //! process loses no record.
 
+mod inspect;
 mod recover;
 mod shipper;
 mod writer;
@@ -22,6 +23,8 @@ use crate::error::{Result, StoreError};
 use crate::event;
 use crate::store::Store;
 use writer::{Append, Message, Record};
+
+pub use inspect::{Inspection, inspect};
 
 /// Appends that may wait for the writer thread.
 const QUEUE: usize = 4096;
