@@ -22,6 +22,7 @@ use crate::output::{Style, say};
 
 pub use account::enter as enter_in_directory;
 pub use place::{Nowhere, Place};
+pub use recording::recorded_tones;
 pub use secret::{digest_secrets, generate as generate_password};
 
 /// What a command wants done.

@@ -1,9 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
+use landline_control::{LegId, PayloadType};
+use landline_media::RtpInfo;
+use landline_media::audio::{Rendered, Renderer, best_rate, strongest_tone};
 use landline_region::RecordingSid;
-use landline_store::{RecordingFilter, RecordingRecord, StoreError};
+use landline_store::{RecordedEntry, RecordingFilter, RecordingRecord, Store, StoreError};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -62,6 +65,100 @@ pub fn shown(recording: &RecordingRecord) -> Value {
         },
     })
 }
-async fn export(_: &Place, _: RecordingSid, _: &Path) -> Result<Value> {
-    Err(anyhow!("not built yet"))
+/// Writes a 16-bit WAV: the caller left, the callee right.
+async fn export(place: &Place, sid: RecordingSid, file: &Path) -> Result<Value> {
+    for (region, store) in place.stores().await? {
+        let recording = match store.recording_show(sid).await {
+            Ok(recording) => recording,
+            Err(StoreError::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let audio = rendered(&store, sid).await?;
+        write_wav(file, &audio).with_context(|| format!("{}", file.display()))?;
+        let mut answer = shown(&recording);
+        answer["region"] = Value::String(region.to_string());
+        answer["file"] = json!(file);
+        answer["sample_rate"] = json!(audio.rate);
+        answer["audio_ms"] = json!(audio.samples.len() as u64 * 1000 / u64::from(audio.rate));
+        return Ok(answer);
+    }
+    Err(anyhow!(
+        "no recording {sid} in {}; a recording lies in its account's home region alone",
+        place.shown()
+    ))
+}
+
+/// What a recording's two channels hold, in Hz: the strongest tone of each.
+pub async fn recorded_tones(store: &Store, sid: RecordingSid) -> Result<Vec<Option<f64>>> {
+    let audio = rendered(store, sid).await?;
+    let tone = |channel: usize| {
+        let samples: Vec<i16> = audio.samples.iter().map(|pair| pair[channel]).collect();
+        // The middle: the ends may be silent.
+        let middle = samples.get(samples.len() / 4..samples.len() * 3 / 4).unwrap_or_default();
+        strongest_tone(middle, audio.rate).map(|(hz, _)| hz)
+    };
+    Ok(vec![tone(0), tone(1)])
+}
+
+/// Opens and checks every chunk. Leg 0 is the caller's channel; the callee's
+/// is whichever leg it was joined to.
+async fn rendered(store: &Store, sid: RecordingSid) -> Result<Rendered> {
+    let entries = store.recording_frames(sid).await?;
+    let rate = best_rate(used_encodings(&entries));
+    let mut renderer = Renderer::new(rate);
+    let mut samples = Vec::new();
+    for entry in &entries {
+        match entry {
+            RecordedEntry::PayloadTypes { leg, types } => {
+                renderer.payload_types(channel(*leg), types)
+            }
+            RecordedEntry::Packet { leg, at_ms, packet } => {
+                renderer.push(u64::from(*at_ms), channel(*leg), packet, &mut samples);
+            }
+            RecordedEntry::Dropped { .. } => {}
+        }
+    }
+    renderer.finish(&mut samples);
+    Ok(Rendered { rate, samples })
+}
+
+const fn channel(leg: LegId) -> usize {
+    if leg.0 == 0 { 0 } else { 1 }
+}
+
+/// The encodings that packets really have: much is negotiated that nobody sends.
+fn used_encodings(entries: &[RecordedEntry]) -> BTreeSet<&str> {
+    let mut known: [&[PayloadType]; 2] = [&[], &[]];
+    let mut used = BTreeSet::new();
+    for entry in entries {
+        match entry {
+            RecordedEntry::PayloadTypes { leg, types } => known[channel(*leg)] = types,
+            RecordedEntry::Packet { leg, packet, .. } => {
+                let number = RtpInfo::parse(packet).map(|info| info.payload_type).ok();
+                let kind = known[channel(*leg)].iter().find(|kind| Some(kind.number) == number);
+                used.extend(kind.map(|kind| kind.encoding.as_str()));
+            }
+            RecordedEntry::Dropped { .. } => {}
+        }
+    }
+    used
+}
+
+fn write_wav(file: &Path, audio: &Rendered) -> Result<()> {
+    let format = hound::WavSpec {
+        channels: 2,
+        sample_rate: audio.rate,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(file, format)?;
+    let length = u32::try_from(audio.samples.len() * 2)
+        .context("the recording is too long for a WAV file")?;
+    let mut samples = writer.get_i16_writer(length);
+    for pair in &audio.samples {
+        samples.write_sample(pair[0]);
+        samples.write_sample(pair[1]);
+    }
+    samples.flush()?;
+    Ok(writer.finalize()?)
 }

@@ -27,8 +27,6 @@ const RENEW_BEFORE_DAYS: i64 = 30;
 pub enum PkiError {
     #[error("{}: {error}", file.display())]
     File { file: PathBuf, error: std::io::Error },
-    #[error("{}: {problem}", file.display())]
-    Content { file: PathBuf, problem: String },
     #[error("no certificate for {names}: {error}")]
     Issue { names: String, error: rcgen::Error },
 }

@@ -1,6 +1,7 @@
 //! What a process of a region does: proxy, relay, or both.
 
 mod region;
+mod settings;
 
 mod signals;
 

@@ -1,12 +1,166 @@
-#[derive(Clone, Copy)]
+//! One region's roles within a process, from start to stop.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use landline_proxy::{Proxy, ProxyHandle};
+use landline_relay::{Relay, RelayHandle};
+use landline_store::{Recorder, RecorderConfig, Store};
+use prometheus::Registry;
+use serde_json::json;
+
+use super::settings;
+use crate::config::Config;
+use crate::open;
+use crate::telemetry::{Health, Server};
+
+/// How long a database may take to answer before it counts as away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Events in the ledger, not yet in the database, beyond which something is wrong.
+const BACKLOG: u64 = 10_000;
+
+/// Which roles a process takes.
+#[derive(Debug, Clone, Copy)]
 pub struct Roles {
     pub proxy: bool,
     pub relay: bool,
 }
-pub struct Region;
+
+/// A running region: all or some of its roles in this process.
+pub struct Region {
+    store: Store,
+    recorder: Option<Recorder>,
+    relay: Shared<RelayHandle>,
+    proxy: Shared<ProxyHandle>,
+    /// Serves until the region has stopped.
+    _telemetry: Option<Server>,
+}
+
+/// A handle that health checks look at while it is there.
+type Shared<T> = Arc<Mutex<Option<T>>>;
+
 impl Region {
-    pub async fn start(_: &crate::config::Config, _: Roles) -> anyhow::Result<Self> {
-        anyhow::bail!("proxy and relay are not joined to the binary yet")
+    /// Opens the database, then starts relay and proxy. Every error names what
+    /// is at fault; what was started before it is dropped, and so stopped.
+    pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
+        let registry = Registry::new();
+        let store = open::store(config).await?;
+        if roles.proxy {
+            open::directory(config)?;
+        }
+        let data = &config.data_dir;
+        std::fs::create_dir_all(data).with_context(|| format!("{}", data.display()))?;
+        let mut recorder = None;
+        let mut relay = None;
+        if let Some(wanted) = config.relay.as_ref().filter(|_| roles.relay) {
+            let spool = RecorderConfig::new(config.data_dir.join("spool"));
+            let started =
+                Recorder::start(store.clone(), spool).context("the recorder cannot start")?;
+            let settings = settings::relay(config, wanted, Arc::new(started.sink()), &registry);
+            relay = Some(Relay::start(settings).await.context("the relay cannot start")?);
+            recorder = Some(started);
+        }
+        let mut proxy = None;
+        if let Some(wanted) = config.proxy.as_ref().filter(|_| roles.proxy) {
+            let settings = settings::proxy(config, wanted, store.clone(), &registry);
+            proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
+        }
+        let (relay, proxy) = (Arc::new(Mutex::new(relay)), Arc::new(Mutex::new(proxy)));
+        let telemetry = match config.telemetry.address {
+            Some(address) => {
+                let health = health(&store, &relay, &proxy);
+                Some(Server::start(address.0, registry, health).await?)
+            }
+            None => None,
+        };
+        Ok(Self { store, recorder, relay, proxy, _telemetry: telemetry })
     }
-    pub async fn stop(self) {}
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether every configured relay is connected.
+    pub fn is_linked(&self) -> bool {
+        look(&self.proxy, |proxy| {
+            let status = proxy.status();
+            status.relays_connected == status.relays_configured
+        })
+        .unwrap_or(true)
+    }
+
+    /// Ends calls in order, with their records; then recordings, then the database.
+    pub async fn stop(self) {
+        if let Some(proxy) = take(&self.proxy) {
+            proxy.shutdown().await;
+        }
+        if let Some(relay) = take(&self.relay) {
+            relay.shutdown().await;
+        }
+        if let Some(recorder) = self.recorder {
+            recorder.shutdown().await;
+        }
+        self.store.close().await;
+    }
+}
+
+fn look<T, R>(shared: &Shared<T>, at: impl FnOnce(&T) -> R) -> Option<R> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(at)
+}
+
+fn take<T>(shared: &Shared<T>) -> Option<T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn health(store: &Store, relay: &Shared<RelayHandle>, proxy: &Shared<ProxyHandle>) -> Health {
+    let mut health = Health::default();
+    let database = store.clone();
+    health.add("database", move || {
+        let store = database.clone();
+        async move {
+            let answered = tokio::time::timeout(PATIENCE, store.revision()).await;
+            let fine = matches!(answered, Ok(Ok(_)));
+            (fine, json!(if fine { "ok" } else { "away" }))
+        }
+    });
+    if look(relay, |_| ()).is_some() {
+        let relay = Arc::clone(relay);
+        health.add("relay", move || {
+            let state = look(&relay, |relay| (relay.is_healthy(), relay.sessions()));
+            let (fine, sessions) = state.unwrap_or_default();
+            async move { (fine, json!({ "ok": fine, "sessions": sessions })) }
+        });
+    }
+    if look(proxy, |_| ()).is_some() {
+        add_proxy(&mut health, proxy);
+    }
+    health
+}
+
+fn add_proxy(health: &mut Health, proxy: &Shared<ProxyHandle>) {
+    let shared = Arc::clone(proxy);
+    health.add("proxy", move || {
+        let status = look(&shared, ProxyHandle::status);
+        let fine = status.is_some_and(|status| status.running);
+        let calls = status.map_or(0, |status| status.calls_open);
+        async move { (fine, json!({ "ok": fine, "calls": calls })) }
+    });
+    let shared = Arc::clone(proxy);
+    health.add("relay_links", move || {
+        let status = look(&shared, ProxyHandle::status);
+        let connected = status.map_or(0, |status| status.relays_connected);
+        let configured = status.map_or(0, |status| status.relays_configured);
+        // One relay that lives can carry calls; none cannot.
+        async move { (connected > 0, json!({ "connected": connected, "configured": configured })) }
+    });
+    let shared = Arc::clone(proxy);
+    health.add("ledger", move || {
+        let counters = look(&shared, ProxyHandle::ledger);
+        let pending = counters.map_or(0, |counters| counters.pending);
+        // Events wait here while the database is away; too many, and it has been for long.
+        let fine = counters.is_some() && pending < BACKLOG;
+        async move { (fine, json!({ "ok": fine, "pending": pending })) }
+    });
 }

@@ -1,0 +1,129 @@
+//! From the configuration's words to those of the relay and the proxy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use landline_control::RelayId;
+use landline_proxy::{
+    DnsConfig, InterRegionListener, ListenerConfig, ProxyConfig, RegionIdentity, RelayAddress,
+};
+use landline_relay::{MediaAddress, RecordingSink, RelayConfig};
+use landline_store::Store;
+use prometheus::Registry;
+
+use crate::config::{Config, HostPort, KeyPair, Proxy, Relay, Transport};
+
+pub fn relay(
+    config: &Config,
+    relay: &Relay,
+    recordings: Arc<dyn RecordingSink>,
+    registry: &Registry,
+) -> RelayConfig {
+    let tls = landline_relay::TlsFiles {
+        certificate: relay.identity.certificate.clone(),
+        key: relay.identity.key.clone(),
+        authorities: config.ca.clone(),
+    };
+    let media: Vec<MediaAddress> = relay
+        .media
+        .iter()
+        .map(|media| MediaAddress {
+            bind: media.address,
+            advertise: media.advertise.unwrap_or(media.address),
+        })
+        .collect();
+    let name = RelayId(relay.name.clone());
+    let first = media.first().copied().unwrap_or(MediaAddress::direct(relay.control.0.ip()));
+    let mut settings = RelayConfig::new(name, config.region.code, tls, first);
+    settings.media = media;
+    settings.control_listen = relay.control.0;
+    settings.ports = relay.ports.first..=relay.ports.last;
+    settings.shards = (relay.shards > 0).then_some(usize::from(relay.shards));
+    settings.limits.sessions = relay.limits.max_sessions as usize;
+    settings.media_timeout = seconds(relay.timeouts.media_seconds);
+    settings.port_quarantine = seconds(relay.timeouts.port_quarantine_seconds);
+    settings.recordings = Some(recordings);
+    settings.registry = registry.clone();
+    settings
+}
+
+pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) -> ProxyConfig {
+    let listeners = proxy
+        .listen
+        .iter()
+        .map(|listen| ListenerConfig {
+            transport: transport(listen.transport),
+            bind: listen.address.0,
+            advertised: listen.advertise.as_ref().map(host_port),
+        })
+        .collect();
+    let relays = proxy
+        .relays
+        .iter()
+        .map(|link| RelayAddress {
+            id: RelayId(link.name.clone()),
+            control: host_port(&link.address),
+        })
+        .collect();
+    ProxyConfig {
+        name: proxy.name.clone(),
+        region: config.region.code,
+        listeners,
+        client_tls: proxy.tls.as_ref().map(tls_files),
+        identity: RegionIdentity {
+            files: tls_files(&proxy.identity),
+            authorities: config.ca.clone(),
+        },
+        inter_region: Some(InterRegionListener {
+            bind: proxy.inter_region.address.0,
+            advertised: proxy.inter_region.advertise.as_ref().map(host_port),
+        }),
+        relays,
+        store,
+        ledger: config.data_dir.join("ledger"),
+        directory: config.directory.snapshot.clone(),
+        dns: match proxy.dns_servers.is_empty() {
+            true => DnsConfig::System,
+            false => DnsConfig::Servers(proxy.dns_servers.iter().map(|server| server.0).collect()),
+        },
+        trunk_authorities: proxy.trunk_ca.clone(),
+        limits: limits(proxy),
+        registry: registry.clone(),
+    }
+}
+
+fn limits(proxy: &Proxy) -> landline_proxy::Limits {
+    let (limits, registrar) = (&proxy.limits, &proxy.registrar);
+    landline_proxy::Limits {
+        connections: limits.max_connections as usize,
+        calls: limits.max_calls as usize,
+        ring: seconds(limits.ring_timeout_seconds),
+        min_expiry: seconds(registrar.min_expires_seconds),
+        default_expiry: seconds(registrar.default_expires_seconds),
+        max_expiry: seconds(registrar.max_expires_seconds),
+        contacts_per_user: registrar.max_contacts_per_user as usize,
+        ..landline_proxy::Limits::default()
+    }
+}
+
+fn tls_files(pair: &KeyPair) -> landline_proxy::TlsFiles {
+    landline_proxy::TlsFiles { certificate: pair.certificate.clone(), key: pair.key.clone() }
+}
+
+fn host_port(address: &HostPort) -> landline_proxy::HostPort {
+    landline_proxy::HostPort { host: address.host.clone(), port: address.port }
+}
+
+const fn transport(transport: Transport) -> landline_proxy::Transport {
+    match transport {
+        Transport::Udp => landline_proxy::Transport::Udp,
+        Transport::Tcp => landline_proxy::Transport::Tcp,
+        Transport::Tls => landline_proxy::Transport::Tls,
+        Transport::Ws => landline_proxy::Transport::Ws,
+        Transport::Wss => landline_proxy::Transport::Wss,
+    }
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count))
+}
