@@ -1,0 +1,89 @@
+//! What was journaled, and whether it holds together.
+
+use std::collections::BTreeMap;
+
+use landline_call::record::{CallEvent, Closed, LegRole, Opened, Step};
+use landline_region::CallSid;
+
+#[derive(Default)]
+pub struct Ledger {
+    pub events: Vec<CallEvent>,
+}
+
+impl Ledger {
+    /// Sequences count from 0 without gaps, from Opened to one Closed.
+    pub fn append(&mut self, event: CallEvent) {
+        let former: Vec<_> = self.of(event.call).collect();
+        assert_eq!(event.sequence as usize, former.len(), "a gap in {}", event.call);
+        match &event.step {
+            Step::Opened(_) => assert!(former.is_empty()),
+            _ => assert!(!former.is_empty(), "{} begins without Opened", event.call),
+        }
+        let closed = former.iter().any(|it| matches!(it.step, Step::Closed(_)));
+        assert!(!closed, "{} goes on after Closed: {:?}", event.call, event.step);
+        self.events.push(event);
+    }
+
+    pub fn of(&self, call: CallSid) -> impl Iterator<Item = &CallEvent> {
+        self.events.iter().filter(move |it| it.call == call)
+    }
+
+    pub fn calls(&self) -> Vec<CallSid> {
+        let opened = self.events.iter().filter(|it| matches!(it.step, Step::Opened(_)));
+        opened.map(|it| it.call).collect()
+    }
+
+    pub fn opened(&self, call: CallSid) -> &Opened {
+        let opened = self.of(call).find_map(|it| match &it.step {
+            Step::Opened(opened) => Some(opened),
+            _ => None,
+        });
+        opened.expect("opened")
+    }
+
+    pub fn closed(&self, call: CallSid) -> Option<&Closed> {
+        self.of(call).find_map(|it| match &it.step {
+            Step::Closed(closed) => Some(closed),
+            _ => None,
+        })
+    }
+
+    /// Cause, status, B legs and whether it rang and was answered, of the last
+    /// call.
+    pub fn last(&self) -> Summary {
+        let call = *self.calls().last().expect("a call");
+        let count = |wanted: fn(&Step) -> bool| self.of(call).filter(|it| wanted(&it.step)).count();
+        let closed = self.closed(call);
+        Summary {
+            cause: closed.map_or("open", |it| it.cause.name()),
+            status: closed.map_or(0, |it| it.sip_status),
+            b_legs: count(|it| matches!(it, Step::LegOpened(leg) if leg.role == LegRole::B)),
+            rang: count(|it| matches!(it, Step::Ringing)) == 1,
+            answered: count(|it| matches!(it, Step::Answered { .. })) == 1,
+        }
+    }
+
+    pub fn assert_closed(&self) {
+        for call in self.calls() {
+            let mut legs: BTreeMap<_, i32> = BTreeMap::new();
+            for event in self.of(call) {
+                match &event.step {
+                    Step::LegOpened(it) => *legs.entry(it.leg).or_default() += 1,
+                    Step::LegClosed(it) => *legs.entry(it.leg).or_default() -= 1,
+                    _ => {}
+                }
+            }
+            assert!(self.closed(call).is_some(), "{call} is open");
+            assert!(legs.values().all(|it| *it == 0), "{call}: a leg is open or closed twice");
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub cause: &'static str,
+    pub status: u16,
+    pub b_legs: usize,
+    pub rang: bool,
+    pub answered: bool,
+}

@@ -1,0 +1,472 @@
+//! A small world under a virtual clock: cores with real SIP endpoints, phones
+//! with real SIP endpoints, a relay that plays along, a network that can lose.
+#![allow(dead_code)]
+
+pub mod ledger;
+pub mod phone;
+pub mod relay;
+pub mod tenants;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use landline_call::binding::BindingChange;
+use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
+use landline_call::tenancy::{EdgePolicy, Tenancy};
+use landline_call::{Core, CoreConfig, Input, LocalAddress, Log, Output, Tenants};
+use landline_control::{FromRelay, Hello, RelayId};
+use landline_region::{Entropy, Now, PseudonymKey, RegionCode, UnixMillis};
+use landline_sip as sip;
+use landline_sip::{Endpoint, EndpointConfig, Flow, FlowId, Listener, SendTo, Transport};
+
+use ledger::Ledger;
+use phone::Phone;
+use relay::FakeRelay;
+
+/// One way through the network.
+const LATENCY: Duration = Duration::from_millis(1);
+
+pub struct World {
+    start: Instant,
+    elapsed: Duration,
+    pub proxies: Vec<Proxy>,
+    pub phones: Vec<Phone>,
+    network: BinaryHeap<Reverse<(Duration, u64, Delivery)>>,
+    sent: u64,
+    pub entropy: Entropy,
+    /// Of a thousand datagrams this many are lost.
+    pub loss: u64,
+    /// Addresses nothing reaches.
+    pub dead: Vec<SocketAddr>,
+    flows: BTreeMap<(SocketAddr, SocketAddr), u64>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Delivery {
+    Packet(Packet),
+    /// Something of a proxy's surroundings answers; by its place in a queue.
+    ToCore(usize),
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Packet {
+    to: SocketAddr,
+    from: SocketAddr,
+    transport: u8,
+    peer: Option<String>,
+    bytes: Vec<u8>,
+}
+
+pub struct Proxy {
+    pub region: RegionCode,
+    pub core: Core,
+    pub endpoint: Endpoint,
+    pub relay: FakeRelay,
+    pub ledger: Ledger,
+    pub stored: Vec<BindingChange>,
+    pub logs: Vec<Log>,
+    pub listeners: Vec<(Transport, SocketAddr)>,
+    pub inter_region: SocketAddr,
+    pending: std::collections::VecDeque<Input>,
+    /// The journal or the store do not answer.
+    pub journal_stuck: bool,
+    pub store_fails: bool,
+}
+
+impl World {
+    pub fn new(seed: u8) -> Self {
+        Self {
+            start: Instant::now(),
+            elapsed: Duration::ZERO,
+            proxies: Vec::new(),
+            phones: Vec::new(),
+            network: BinaryHeap::new(),
+            sent: 0,
+            entropy: Entropy::new([seed; 32]),
+            loss: 0,
+            dead: Vec::new(),
+            flows: BTreeMap::new(),
+        }
+    }
+
+    /// One region, ie1, with the usual tenancy and one relay.
+    pub fn ie1(seed: u8) -> Self {
+        let mut world = Self::new(seed);
+        world.add_proxy("ie1", 1, tenants::acme(), |_| {});
+        world.share_directory();
+        world
+    }
+
+    pub fn now(&self) -> Now {
+        Now {
+            instant: self.start + self.elapsed,
+            unix: UnixMillis(1_800_000_000_000 + self.elapsed.as_millis() as i64),
+        }
+    }
+
+    pub fn add_proxy(
+        &mut self,
+        region: &str,
+        number: u8,
+        tenancy: Tenancy,
+        configure: impl FnOnce(&mut CoreConfig),
+    ) -> usize {
+        let region: RegionCode = region.parse().unwrap();
+        let at = |port: u16| SocketAddr::from(([10, 0, number, 1], port));
+        let listeners =
+            vec![(Transport::Udp, at(5060)), (Transport::Tls, at(5061)), (Transport::Ws, at(8080))];
+        let inter_region = at(7061);
+        let mut config = CoreConfig::new(region, "proxy-1", PseudonymKey::new(&[number; 32]));
+        config.signing_key = [number; 32];
+        config.product = Some("Landline".into());
+        config.addresses = listeners
+            .iter()
+            .map(|(transport, local)| LocalAddress {
+                transport: *transport,
+                local: *local,
+                host: local.ip().to_string(),
+                port: local.port(),
+            })
+            .collect();
+        config.inter_region = Some((inter_region.ip().to_string(), inter_region.port()));
+        configure(&mut config);
+        let mut endpoint_config = EndpointConfig::default();
+        for (transport, local) in listeners.iter().chain([&(Transport::Tls, inter_region)]) {
+            endpoint_config.listeners.push(Listener {
+                transport: *transport,
+                local: *local,
+                advertised: (local.ip().to_string(), local.port()),
+            });
+        }
+        let now = self.now();
+        let endpoint = Endpoint::new(endpoint_config, self.entropy.seed(), now.instant);
+        let core = Core::new(config, self.entropy.seed(), now);
+        self.proxies.push(Proxy {
+            region,
+            core,
+            endpoint,
+            relay: FakeRelay::new(number),
+            ledger: Ledger::default(),
+            stored: Vec::new(),
+            logs: Vec::new(),
+            listeners,
+            inter_region,
+            pending: Default::default(),
+            journal_stuck: false,
+            store_fails: false,
+        });
+        let proxy = self.proxies.len() - 1;
+        self.input(proxy, Input::Tenancy(Arc::new(Tenants::new(&tenancy))));
+        self.connect_relay(proxy);
+        proxy
+    }
+
+    pub fn connect_relay(&mut self, proxy: usize) {
+        let region = self.proxies[proxy].region;
+        let hello = Hello { version: 1, region, name: "relay-1".into(), incarnation: 1 };
+        let relay = RelayId("relay-1".into());
+        self.input(proxy, Input::RelayConnected { relay, hello });
+    }
+
+    /// Every proxy learns where every account of `tenants` is at home.
+    pub fn share_directory(&mut self) {
+        let mut directory = Directory { version: 1, ..Directory::default() };
+        for proxy in &self.proxies {
+            let address = proxy.inter_region;
+            directory.regions.insert(
+                proxy.region,
+                RegionEntry {
+                    jurisdiction: "IE".parse().unwrap(),
+                    proxies: vec![InterRegionAddress {
+                        host: address.ip().to_string(),
+                        port: address.port(),
+                    }],
+                    public_uri: Some(format!("sip:{};transport=tls", proxy.listeners[1].1)),
+                },
+            );
+        }
+        for account in [tenants::acme(), tenants::globex()].iter().flat_map(|it| &it.accounts) {
+            let entry = AccountEntry {
+                sid: account.sid,
+                home_region: account.home_region,
+                edge_policy: account.edge_policy,
+            };
+            directory.accounts.insert(account.domain.clone(), entry);
+        }
+        let directory = Arc::new(directory);
+        for proxy in 0..self.proxies.len() {
+            self.input(proxy, Input::Directory(directory.clone()));
+        }
+    }
+
+    pub fn edge_policy(&mut self, domain: &str, policy: EdgePolicy) {
+        let mut directory = Directory::default();
+        let account = tenants::acme().accounts[0].clone();
+        directory.accounts.insert(
+            domain.to_owned(),
+            AccountEntry {
+                sid: account.sid,
+                home_region: account.home_region,
+                edge_policy: policy,
+            },
+        );
+        directory.regions.insert(
+            "ie1".parse().unwrap(),
+            RegionEntry {
+                jurisdiction: "IE".parse().unwrap(),
+                proxies: Vec::new(),
+                public_uri: Some("sip:ie1.example:5061;transport=tls".into()),
+            },
+        );
+        let directory = Arc::new(directory);
+        for proxy in 0..self.proxies.len() {
+            self.input(proxy, Input::Directory(directory.clone()));
+        }
+    }
+
+    pub fn input(&mut self, proxy: usize, input: Input) {
+        let now = self.now();
+        self.proxies[proxy].core.handle_input(now, input);
+        self.drain(proxy);
+    }
+
+    /// Runs until nothing is under way in the network, without waiting for any
+    /// timer.
+    pub fn settle(&mut self) {
+        for _ in 0..20_000 {
+            let Some(Reverse((at, ..))) = self.network.peek() else { return };
+            let at = *at;
+            self.advance_to(at);
+        }
+        panic!("the network never becomes quiet");
+    }
+
+    /// Lets time pass, timers included.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.elapsed + time;
+        for _ in 0..2_000_000 {
+            let next = self.next_event().filter(|at| *at <= end);
+            match next {
+                Some(at) => self.advance_to(at),
+                None => break,
+            }
+        }
+        self.elapsed = end;
+    }
+
+    fn next_event(&self) -> Option<Duration> {
+        let packet = self.network.peek().map(|Reverse((at, ..))| *at);
+        let since = |at: Instant| at.saturating_duration_since(self.start);
+        let proxies = self.proxies.iter().flat_map(|it| {
+            [it.core.poll_timeout(), it.endpoint.poll_timeout()].into_iter().flatten()
+        });
+        let phones = self.phones.iter().filter_map(|it| it.endpoint.poll_timeout());
+        packet.into_iter().chain(proxies.chain(phones).map(since)).min()
+    }
+
+    fn advance_to(&mut self, at: Duration) {
+        self.elapsed = self.elapsed.max(at);
+        let now = self.now();
+        for proxy in 0..self.proxies.len() {
+            self.proxies[proxy].endpoint.handle_timeout(now.instant);
+            self.proxies[proxy].core.handle_timeout(now);
+            self.drain(proxy);
+        }
+        for phone in 0..self.phones.len() {
+            self.phones[phone].endpoint.handle_timeout(now.instant);
+            self.drain_phone(phone);
+        }
+        while let Some(Reverse((due, ..))) = self.network.peek() {
+            if *due > self.elapsed {
+                break;
+            }
+            let Some(Reverse((_, _, delivery))) = self.network.pop() else { break };
+            match delivery {
+                Delivery::Packet(packet) => self.deliver(packet),
+                Delivery::ToCore(proxy) => {
+                    if let Some(input) = self.proxies[proxy].pending.pop_front() {
+                        self.input(proxy, input);
+                    }
+                }
+            }
+        }
+    }
+
+    fn schedule(&mut self, delivery: Delivery) {
+        self.sent += 1;
+        self.network.push(Reverse((self.elapsed + LATENCY, self.sent, delivery)));
+    }
+
+    /// Something answers the core in a moment.
+    pub fn answer_core(&mut self, proxy: usize, input: Input) {
+        self.proxies[proxy].pending.push_back(input);
+        self.schedule(Delivery::ToCore(proxy));
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        if self.dead.contains(&packet.to) {
+            return;
+        }
+        let transport = Transport::ALL[usize::from(packet.transport)];
+        let id = match transport {
+            Transport::Udp => 0,
+            _ => self.flow_id(packet.to, packet.from),
+        };
+        let flow = Flow {
+            id: FlowId(id),
+            transport,
+            local: packet.to,
+            remote: packet.from,
+            peer: packet.peer.as_deref().map(Into::into),
+        };
+        let input = sip::Input::Received { flow, bytes: Bytes::from(packet.bytes) };
+        let now = self.now().instant;
+        let is_at = |proxy: &Proxy| {
+            proxy.inter_region == packet.to || proxy.listeners.iter().any(|it| it.1 == packet.to)
+        };
+        if let Some(proxy) = self.proxies.iter().position(is_at) {
+            self.proxies[proxy].endpoint.handle_input(now, input);
+            self.drain(proxy);
+        } else if let Some(phone) = self.phones.iter().position(|it| it.address == packet.to) {
+            self.phones[phone].endpoint.handle_input(now, input);
+            self.drain_phone(phone);
+        }
+    }
+
+    pub fn flow_id(&mut self, local: SocketAddr, remote: SocketAddr) -> u64 {
+        let next = self.flows.len() as u64 + 1;
+        *self.flows.entry((local, remote)).or_insert(next)
+    }
+
+    fn send(&mut self, from: Option<usize>, own: SocketAddr, to: SendTo, bytes: &Bytes) {
+        let (source, target, transport, peer) = match to {
+            SendTo::Flow(flow) => {
+                let peer = flow.peer.is_some().then_some(from).flatten();
+                (flow.local, flow.remote, flow.transport, peer)
+            }
+            SendTo::Address { transport, addr, .. } => {
+                let source = match from {
+                    Some(proxy) => {
+                        let listeners = &self.proxies[proxy].listeners;
+                        listeners.iter().find(|it| it.0 == transport).map_or(own, |it| it.1)
+                    }
+                    None => own,
+                };
+                (source, addr, transport, None)
+            }
+            SendTo::Region { host, port, .. } => {
+                (own, SocketAddr::new(host.parse().unwrap(), port), Transport::Tls, from)
+            }
+        };
+        if transport == Transport::Udp && self.entropy.u64() % 1000 < self.loss {
+            return;
+        }
+        let peer = peer.map(|proxy| self.proxies[proxy].region.to_string());
+        let transport = Transport::ALL.iter().position(|it| *it == transport).unwrap() as u8;
+        let bytes = bytes.to_vec();
+        self.schedule(Delivery::Packet(Packet {
+            to: target,
+            from: source,
+            transport,
+            peer,
+            bytes,
+        }));
+    }
+
+    fn drain(&mut self, proxy: usize) {
+        let now = self.now();
+        loop {
+            if let Some(output) = self.proxies[proxy].core.poll_output() {
+                self.core_output(proxy, output);
+            } else if let Some(output) = self.proxies[proxy].endpoint.poll_output() {
+                match output {
+                    sip::Output::Event(event) => {
+                        self.proxies[proxy].core.handle_input(now, Input::Sip(event));
+                    }
+                    sip::Output::Send { to, bytes, .. } => {
+                        let own = self.proxies[proxy].inter_region;
+                        self.send(Some(proxy), own, to, &bytes);
+                    }
+                    sip::Output::Resolve { key, .. } => {
+                        let nothing = sip::Input::Resolved { key, targets: Vec::new() };
+                        self.proxies[proxy].endpoint.handle_input(now.instant, nothing);
+                    }
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn core_output(&mut self, proxy: usize, output: Output) {
+        let now = self.now();
+        match output {
+            Output::Sip(input) => self.proxies[proxy].endpoint.handle_input(now.instant, input),
+            Output::Relay { relay, id, request } => {
+                if let Some(outcome) = self.proxies[proxy].relay.handle(request) {
+                    let message = FromRelay::Outcome(id, outcome);
+                    self.answer_core(proxy, Input::Relay { relay, message });
+                }
+            }
+            Output::Journal { token, event } => {
+                self.proxies[proxy].ledger.append(event);
+                if let Some(token) = token.filter(|_| !self.proxies[proxy].journal_stuck) {
+                    self.answer_core(proxy, Input::Journaled(token));
+                }
+            }
+            Output::StoreBindings { token, changes } => {
+                self.proxies[proxy].stored.extend(changes);
+                let ok = !self.proxies[proxy].store_fails;
+                self.answer_core(proxy, Input::BindingsStored { token, ok });
+            }
+            Output::Log(log) => self.proxies[proxy].logs.push(log),
+        }
+    }
+
+    fn drain_phone(&mut self, phone: usize) {
+        while let Some(output) = self.phones[phone].endpoint.poll_output() {
+            match output {
+                sip::Output::Event(event) => {
+                    let now = self.now().instant;
+                    let inputs = self.phones[phone].hear(event);
+                    for input in inputs {
+                        self.phones[phone].endpoint.handle_input(now, input);
+                    }
+                }
+                sip::Output::Send { to, bytes, .. } => {
+                    let own = self.phones[phone].address;
+                    self.send(None, own, to, &bytes);
+                }
+                sip::Output::Resolve { .. } => panic!("phones resolve nothing"),
+            }
+        }
+    }
+
+    /// Hands a phone's endpoint something to do.
+    pub fn phone_input(&mut self, phone: usize, input: sip::Input) {
+        let now = self.now().instant;
+        self.phones[phone].endpoint.handle_input(now, input);
+        self.drain_phone(phone);
+    }
+
+    /// Everything is over: no call, leg, dialog, transaction or session is
+    /// left, and every record was closed once.
+    pub fn assert_at_rest(&mut self) {
+        self.run(Duration::from_secs(120));
+        for proxy in &self.proxies {
+            for (what, count) in proxy.core.under_way() {
+                assert_eq!(count, 0, "{}: {what} left", proxy.region);
+            }
+            assert_eq!(proxy.relay.sessions(), 0, "sessions left on the relay");
+            assert_eq!(proxy.core.live().count(), 0);
+            proxy.ledger.assert_closed();
+            let counters = proxy.core.counters();
+            assert_eq!(counters.calls_opened, counters.calls_closed);
+            assert_eq!(counters.calls_opened as usize, proxy.ledger.calls().len());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A relay that allocates, remembers and reports, without any media.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use landline_control::{
+    Fingerprint, HashFunction, IceCredentials, LegId, LegLocal, LegSpec, LegStats, Op, Outcome,
+    Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
+};
+
+pub struct FakeRelay {
+    number: u8,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Every operation asked for, in order.
+    pub ops: Vec<(SessionId, Op)>,
+    next_port: u16,
+    /// Answers nothing any more.
+    pub silent: bool,
+    pub full: bool,
+}
+
+#[derive(Default)]
+pub struct Session {
+    pub specs: BTreeMap<LegId, LegSpec>,
+    pub all: Vec<LegId>,
+    pub remotes: BTreeMap<LegId, Remote>,
+    pub joined: Option<(LegId, LegId)>,
+    pub recording: Option<landline_region::RecordingSid>,
+    pub is_recording: bool,
+}
+
+impl FakeRelay {
+    pub fn new(number: u8) -> Self {
+        Self {
+            number,
+            sessions: BTreeMap::new(),
+            ops: Vec::new(),
+            next_port: 20_000,
+            silent: false,
+            full: false,
+        }
+    }
+
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn session(&self) -> &Session {
+        self.sessions.values().next_back().expect("a session")
+    }
+
+    pub fn session_id(&self) -> SessionId {
+        *self.sessions.keys().next_back().expect("a session")
+    }
+
+    pub fn handle(&mut self, request: Request) -> Option<Outcome> {
+        if self.silent {
+            return None;
+        }
+        Some(match request {
+            Request::Open(_) if self.full => Outcome::Refused(Refusal::Full),
+            Request::Open(open) => {
+                let mut session =
+                    Session { recording: open.recording.map(|it| it.sid), ..Session::default() };
+                let mut made = Vec::new();
+                for (leg, spec) in open.legs {
+                    made.push((leg, self.local(leg, &spec)));
+                    session.all.push(leg);
+                    assert!(session.specs.insert(leg, spec).is_none(), "leg opened twice");
+                }
+                assert!(self.sessions.insert(open.session, session).is_none());
+                Outcome::Done(made)
+            }
+            Request::Change(id, ops) => self.change(id, ops),
+            Request::Close(close) => match self.sessions.remove(&close.session) {
+                None => Outcome::Refused(Refusal::UnknownSession),
+                Some(session) => Outcome::Closed {
+                    legs: session.all.iter().map(|leg| (*leg, LegStats::default())).collect(),
+                    recording: session
+                        .recording
+                        .filter(|_| session.is_recording)
+                        .map(|sid| Recorded { sid, expected_packets: 10, stored_packets: 10 }),
+                },
+            },
+        })
+    }
+
+    fn change(&mut self, id: SessionId, ops: Vec<Op>) -> Outcome {
+        let mut made = Vec::new();
+        for op in ops {
+            self.ops.push((id, op.clone()));
+            let fresh = match &op {
+                Op::Add(leg, spec) => Some((*leg, self.local(*leg, spec))),
+                Op::Restart(leg) => {
+                    let spec = self.sessions.get(&id).and_then(|it| it.specs.get(leg)).cloned();
+                    spec.map(|spec| (*leg, self.local(*leg, &spec)))
+                }
+                _ => None,
+            };
+            let Some(session) = self.sessions.get_mut(&id) else {
+                return Outcome::Refused(Refusal::UnknownSession);
+            };
+            let known = |leg: &LegId| session.specs.contains_key(leg);
+            match op {
+                Op::Add(leg, spec) => {
+                    assert!(session.specs.insert(leg, spec).is_none(), "leg added twice");
+                    session.all.push(leg);
+                }
+                Op::Remote(leg, remote) => {
+                    if !known(&leg) {
+                        return Outcome::Refused(Refusal::UnknownLeg(leg));
+                    }
+                    fits(&session.specs[&leg], &remote);
+                    session.remotes.insert(leg, *remote);
+                }
+                Op::Join(a, b) => {
+                    if !known(&a) || !known(&b) {
+                        return Outcome::Refused(Refusal::UnknownLeg(a));
+                    }
+                    session.joined = Some((a, b));
+                }
+                Op::Record => session.is_recording = true,
+                Op::Restart(_) => {}
+                Op::Remove(leg) => {
+                    if session.specs.remove(&leg).is_none() {
+                        return Outcome::Refused(Refusal::UnknownLeg(leg));
+                    }
+                }
+            }
+            made.extend(fresh);
+        }
+        Outcome::Done(made)
+    }
+
+    fn local(&mut self, leg: LegId, spec: &LegSpec) -> LegLocal {
+        self.next_port += 2;
+        let rtp = SocketAddr::from(([10, 0, self.number, 9], self.next_port));
+        let rtcp = match spec.rtcp_mux {
+            true => rtp,
+            false => SocketAddr::from(([10, 0, self.number, 9], self.next_port + 1)),
+        };
+        LegLocal {
+            rtp,
+            rtcp,
+            ice: spec.ice.then(|| IceCredentials {
+                ufrag: format!("u{:03}", leg.0),
+                pwd: format!("p{:029}", self.next_port),
+            }),
+            fingerprint: (spec.protocol == Protocol::Dtls)
+                .then(|| Fingerprint { hash: HashFunction::Sha256, digest: vec![self.number; 32] }),
+            sdes: (1..)
+                .zip(&spec.suites)
+                .map(|(tag, suite)| SdesKey {
+                    tag,
+                    suite: *suite,
+                    key_and_salt: vec![leg.0 as u8; suite.key_and_salt_len()],
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What a real relay checks of a peer's description.
+fn fits(spec: &LegSpec, remote: &Remote) {
+    match spec.protocol {
+        Protocol::Rtp => assert!(remote.sdes.is_none() && remote.dtls.is_none()),
+        Protocol::Sdes => assert!(remote.sdes.is_some(), "SDES without keys"),
+        Protocol::Dtls => {
+            let dtls = remote.dtls.as_ref().expect("DTLS without fingerprint");
+            assert!(!dtls.fingerprints.is_empty());
+        }
+    }
+    assert!(!remote.payload_types.is_empty());
+}
