@@ -206,7 +206,11 @@ impl Call {
     /// An ACK to a 2xx of ours, with the answer where that 2xx had the offer.
     pub(crate) fn acked(&mut self, cx: &mut Context, leg: usize, ack: &Request) {
         let Some(it) = self.legs.get_mut(leg) else { return };
-        let first = it.unacked.take().is_some();
+        let unacked = it.unacked.take();
+        if let Some(key) = unacked {
+            cx.servers.remove(&key);
+        }
+        let first = unacked.is_some();
         if std::mem::take(&mut it.owes_bye) {
             return self.say_bye(cx, leg, &[]);
         }
@@ -223,6 +227,7 @@ impl Call {
     pub(crate) fn ack_missed(&mut self, cx: &mut Context, key: ServerKey) {
         let Some(leg) = self.legs.iter().position(|it| it.unacked == Some(key)) else { return };
         cx.counters.ack_timeouts += 1;
+        cx.servers.remove(&key);
         if let Some(it) = self.legs.get_mut(leg) {
             it.unacked = None;
             if std::mem::take(&mut it.owes_bye) {

@@ -212,6 +212,10 @@ impl Core {
         }
         let Some(forward) = self.drop_forward(key) else { return };
         self.cx.counters.forwards_failed += 1;
+        // RFC 4320 §4.2: by then nobody waits for it.
+        if cause == FailureCause::Timeout && forward.request.method != Method::Invite {
+            return;
+        }
         let status = match (cause, forward.home) {
             _ if forward.is_cancelled => StatusCode::REQUEST_TERMINATED,
             (FailureCause::Timeout, _) => StatusCode::REQUEST_TIMEOUT,

@@ -387,9 +387,14 @@ impl World {
                     sip::Output::Event(event) => {
                         self.proxies[proxy].core.handle_input(now, Input::Sip(event));
                     }
-                    sip::Output::Send { to, bytes, .. } => {
+                    sip::Output::Send { to, bytes, key } => {
                         let own = self.proxies[proxy].inter_region;
-                        self.send(Some(proxy), own, to, &bytes);
+                        if self.is_refused(&to) {
+                            let failed = sip::Input::SendFailed { key, to };
+                            self.proxies[proxy].endpoint.handle_input(now.instant, failed);
+                        } else {
+                            self.send(Some(proxy), own, to, &bytes);
+                        }
                     }
                     sip::Output::Resolve { key, .. } => {
                         let nothing = sip::Input::Resolved { key, targets: Vec::new() };
@@ -400,6 +405,16 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// Connections to where nobody is are refused; datagrams vanish.
+    fn is_refused(&self, to: &SendTo) -> bool {
+        let target = match to {
+            SendTo::Flow(flow) => flow.remote,
+            SendTo::Address { addr, .. } => *addr,
+            SendTo::Region { host, port, .. } => SocketAddr::new(host.parse().unwrap(), *port),
+        };
+        to.transport() != Transport::Udp && self.dead.contains(&target)
     }
 
     fn core_output(&mut self, proxy: usize, output: Output) {
