@@ -418,6 +418,12 @@ fn leg_row(event: &CallEvent, leg: &LegOpened, call: &Progress) -> Result<Vec<Va
     ])
 }
 
+/// The name comes out of a peer's SDP: what no database column takes, a NUL
+/// above all, must not hold up the ledger.
+fn codec_name(codec: &str) -> String {
+    codec.chars().filter(char::is_ascii_graphic).take(32).collect()
+}
+
 fn leg_closed_row(at: UnixMillis, leg: &LegClosed) -> Vec<Value> {
     let stats = leg.stats.as_ref();
     let received = stats.map(|stats| stats.received);
@@ -426,7 +432,7 @@ fn leg_closed_row(at: UnixMillis, leg: &LegClosed) -> Vec<Value> {
         leg.leg,
         at,
         leg.sip_status,
-        stats.and_then(|stats| stats.codec.clone()),
+        stats.and_then(|stats| stats.codec.as_deref()).map(codec_name),
         stats.and_then(|stats| stats.mos_x100),
         received.map(|stream| stream.packets),
         received.map(|stream| stream.lost),

@@ -246,6 +246,15 @@ on_both_engines! {
         assert_eq!(region.store.call_chain_verify().await.unwrap().calls, 1);
     }
 
+    async fn what_a_peer_calls_its_codec_cannot_stop_the_shipping(region: Region) {
+        let account = region.account().await;
+        let mut events = events(&account, 1);
+        let Step::LegClosed(leg) = &mut events[5].step else { panic!() };
+        leg.stats.as_mut().unwrap().codec = Some("OP\0US\u{7f}\u{e9}".repeat(1000));
+        region.store.apply_events(&events).await.unwrap();
+        assert!(region.store.open_calls(None).await.unwrap().is_empty());
+    }
+
     async fn a_call_of_another_region_is_not_held(region: Region) {
         let error = region.store.call_show(CallSid::from_u128(1)).await.unwrap_err();
         assert!(error.to_string().contains("home region"), "{error}");
