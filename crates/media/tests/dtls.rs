@@ -177,3 +177,62 @@ fn the_same_description_again_keeps_the_association_and_its_counters() {
     wire.run(Duration::from_secs(5));
     assert_eq!(wire.sent, sent, "no second handshake");
 }
+
+/// A caller may ignore what rings and take only the answer's description.
+#[test]
+fn a_handshake_that_timed_out_while_it_rang_is_done_when_the_call_is_answered() {
+    for backend in [DtlsBackend::Primary, DtlsBackend::Dimpl] {
+        let mut wire = wire(DtlsBackend::Primary, backend);
+        wire.loses = Box::new(|_| true);
+        wire.describe(|_| {});
+        wire.a.leg.open_latch(wire.now);
+        wire.b.leg.open_latch(wire.now);
+        wire.run(Duration::from_secs(40));
+        assert_eq!(wire.a.faults, [MediaFault::DtlsHandshakeFailed]);
+        assert_eq!(wire.b.faults, [MediaFault::DtlsHandshakeFailed]);
+        wire.loses = Box::new(|_| false);
+        wire.a.leg.open_latch(wire.now);
+        wire.b.leg.open_latch(wire.now);
+        wire.run(Duration::from_secs(5));
+        assert!(wire.a_speaks(Component::Rtp, &rtp_packet(1, b"x")));
+        assert!(wire.b_speaks(Component::Rtp, &rtp_packet(1, b"x")));
+    }
+}
+
+/// Behind a NAT the peer is not where it was signalled to be: who completes the
+/// handshake with the signalled certificate is the peer.
+#[test]
+fn a_client_behind_nat_is_followed_once_its_handshake_is_complete() {
+    let mut wire = wire(DtlsBackend::Primary, DtlsBackend::Primary);
+    let signalled = wire.b.rtp;
+    wire.describe(|_| {});
+    wire.b.rtp = common::address(77, 1234);
+    wire.run(Duration::from_secs(4));
+    let mut packet = PacketBuf::from_slice(&rtp_packet(1, b"x")).unwrap();
+    let sent = wire.a.leg.send(wire.now, Component::Rtp, &mut packet);
+    assert_ne!(signalled, wire.b.rtp);
+    assert_eq!(sent, Some((Component::Rtp, wire.b.rtp)));
+}
+
+/// A stranger with a certificate of its own ends nothing.
+#[test]
+fn a_stranger_s_complete_handshake_is_no_fault_and_the_peer_s_follows() {
+    let mut wire = wire(DtlsBackend::Primary, DtlsBackend::Primary);
+    wire.describe(|_| {});
+    let peer = std::mem::replace(
+        &mut wire.b,
+        common::Side::new(config(spec(Protocol::Dtls), 66), 66, wire.now),
+    );
+    let identity = Identity::generate().unwrap();
+    let mut stranger = config(spec(Protocol::Dtls), 66);
+    stranger.identity = Some(Arc::new(identity));
+    wire.b.leg = Leg::new(stranger, wire.now);
+    let to_stranger = common::remote(&wire.a.local(), landline_control::DtlsRole::Client);
+    wire.b.leg.set_remote(wire.now, &to_stranger).unwrap();
+    wire.run(Duration::from_secs(2));
+    assert_eq!(wire.a.faults, []);
+    assert_eq!(wire.a.leg.suite(), None);
+    wire.b = peer;
+    wire.run(Duration::from_secs(10));
+    assert!(wire.b_speaks(Component::Rtp, &rtp_packet(1, b"the peer")));
+}

@@ -43,6 +43,9 @@ struct Peer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Established,
+    /// It may be tried again when the peer is expected anew: a caller may ignore
+    /// our description until it is the answer.
+    TimedOut,
     Failed,
 }
 
@@ -98,11 +101,20 @@ impl Handshakes {
         handshake.peer = Some(Peer { address: to, trust: Trust::Proven, heard: now });
     }
 
-    /// From now on the handshake has to make progress.
+    /// From now on the handshake has to make progress; one that timed out
+    /// before begins anew.
     pub fn expect(&mut self, now: Instant) {
         for handshake in &mut self.components {
+            if handshake.end == Some(End::TimedOut) {
+                *handshake = Handshake::default();
+            }
             handshake.expect(now, self.timeout);
         }
+    }
+
+    /// Who the component's handshake is with.
+    pub fn peer(&self, component: Component) -> Option<SocketAddr> {
+        self.components[component as usize].peer.map(|peer| peer.address)
     }
 
     pub fn receive(
@@ -119,7 +131,8 @@ impl Handshakes {
             handshake.early = Some(Box::new((from, packet.clone())));
             return Step::Nothing;
         };
-        if handshake.end == Some(End::Failed) || !handshake.hears(now, from, trust) {
+        let over = matches!(handshake.end, Some(End::Failed | End::TimedOut));
+        if over || !handshake.hears(now, from, trust) {
             return Step::Dropped(DropCause::DtlsUnexpected);
         }
         if handshake.association.is_none() {
@@ -146,7 +159,7 @@ impl Handshakes {
             return Step::Nothing;
         }
         if handshake.deadline.is_some_and(|deadline| now >= deadline) {
-            return handshake.give_up(component, MediaFault::DtlsHandshakeFailed);
+            return handshake.give_up(component, End::TimedOut, MediaFault::DtlsHandshakeFailed);
         }
         let Some(association) = &mut handshake.association else { return Step::Nothing };
         match association.handle_timeout(now, &self.identity, self.backend) {
@@ -232,12 +245,12 @@ impl Handshake {
             self.peer = None;
             return Step::Dropped(DropCause::DtlsRefused);
         }
-        self.give_up(component, fault)
+        self.give_up(component, End::Failed, fault)
     }
 
-    fn give_up(&mut self, component: Component, fault: MediaFault) -> Step {
+    fn give_up(&mut self, component: Component, end: End, fault: MediaFault) -> Step {
         self.association = None;
-        self.end = Some(End::Failed);
+        self.end = Some(end);
         match component {
             Component::Rtp => Step::Fault(fault),
             // Without RTCP the call still has sound.

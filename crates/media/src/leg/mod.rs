@@ -29,6 +29,7 @@ use self::handshakes::{Handshakes, Step};
 use self::path::Path;
 use self::security::Security;
 use self::stats::{Reception, Transmission};
+use crate::dtls::Established;
 use crate::ice::IceLite;
 
 /// Answers and flights waiting to be polled.
@@ -148,9 +149,16 @@ impl Leg {
     /// The leg's peer is expected to speak from now on: its media timeout and
     /// its handshake's time begin, and plain media may come from an address
     /// that was not signalled for as long as the latch window. To be called when
-    /// the leg gets its partner: a caller's phone may be silent until then.
+    /// the leg gets its partner and when the call is answered: a caller's phone
+    /// may be silent until then.
     pub fn open_latch(&mut self, now: Instant) {
-        self.waiting_since.get_or_insert(now);
+        self.expect_peer(now);
+        self.begin_handshakes(now);
+    }
+
+    fn expect_peer(&mut self, now: Instant) {
+        self.waiting_since = Some(now);
+        self.timed_out = false;
         if let Some(handshakes) = &mut self.handshakes {
             handshakes.expect(now);
         }
@@ -220,7 +228,12 @@ impl Leg {
     }
 
     /// Carries out what a step of a handshake led to.
-    fn conclude(&mut self, component: Component, step: Step) -> Result<(), DropCause> {
+    fn conclude(
+        &mut self,
+        now: Instant,
+        component: Component,
+        step: Step,
+    ) -> Result<(), DropCause> {
         self.send_flights();
         match step {
             Step::Nothing => Ok(()),
@@ -229,10 +242,22 @@ impl Leg {
                 self.fault(fault);
                 Ok(())
             }
-            Step::Keys(established) => {
-                self.security.install(component, &established).map_err(|_| DropCause::NoKeys)
-            }
+            Step::Keys(established) => self.take_keys(now, component, &established),
         }
+    }
+
+    /// The peer proved who it is, and by that where it is.
+    fn take_keys(
+        &mut self,
+        now: Instant,
+        component: Component,
+        established: &Established,
+    ) -> Result<(), DropCause> {
+        let peer = self.handshakes.as_ref().and_then(|it| it.peer(component));
+        if let Some(peer) = peer {
+            self.paths[component as usize].prove(now, peer);
+        }
+        self.security.install(component, established).map_err(|_| DropCause::NoKeys)
     }
 
     pub fn poll_output(&mut self) -> Option<LegOutput> {
@@ -260,7 +285,7 @@ impl Leg {
         for component in [Component::Rtp, Component::Rtcp] {
             let Some(handshakes) = &mut self.handshakes else { return };
             let step = handshakes.handle_timeout(now, component);
-            if let Err(cause) = self.conclude(component, step) {
+            if let Err(cause) = self.conclude(now, component, step) {
                 self.drops.count(cause);
             }
         }

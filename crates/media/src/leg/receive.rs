@@ -153,7 +153,7 @@ impl Leg {
         };
         let handshakes = self.handshakes.as_mut().ok_or(DropCause::DtlsUnexpected)?;
         let step = handshakes.receive(now, component, from, trust, packet);
-        self.conclude(component, step)?;
+        self.conclude(now, component, step)?;
         Ok(Received::Handled)
     }
 

@@ -59,7 +59,7 @@ impl Leg {
         let remote = self.remote.as_mut().ok_or(DropCause::NoAddress)?;
         if !remote.sent {
             remote.sent = true;
-            self.open_latch(now);
+            self.expect_peer(now);
         }
         Ok(())
     }
