@@ -19,7 +19,7 @@ pub(crate) const QUEUE: usize = 4096;
 /// Registrations in one transaction.
 const BATCH: usize = 256;
 /// How long the first of a batch waits for company.
-const GATHER: Duration = Duration::from_millis(3);
+const GATHER: Duration = Duration::from_millis(4);
 /// How long a registration waits for the database before it counts as not
 /// stored; below Timer F and the core's own limit.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,5 +1,6 @@
 //! The one task that owns the SIP and call machines: takes what came, lets
-//! them decide, carries out what they ask.
+//! them decide, carries out what they ask. It has a thread of its own, and
+//! nothing else runs there.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -68,9 +69,11 @@ impl Driver {
         let mut alarm = Alarm::new();
         let mut taken = Vec::with_capacity(BATCH);
         let mut report_at = Instant::now();
+        let mut pace = Pace::new();
         self.pump(now());
         while !self.is_done() {
             self.pass_journal().await;
+            pace.wait();
             let machines = [self.endpoint.poll_timeout(), self.core.poll_timeout()];
             let stop = self.stop.as_ref().map(Stop::at);
             let next = machines.into_iter().flatten().chain(stop).min();
@@ -78,9 +81,13 @@ impl Driver {
             poll_fn(|context| self.poll_woken(context, &mut taken, &mut alarm)).await;
 
             let woken = Instant::now();
-            self.take_datagrams();
+            let count = self.take_datagrams() + taken.len();
             self.take_incoming(&mut taken);
             self.handle_timeouts();
+            pace.took(count, woken);
+            if count > 0 {
+                self.shared.metrics.batch.observe(count as f64);
+            }
             if report_at <= woken {
                 report_at = woken + REPORT;
                 self.report();
@@ -104,30 +111,25 @@ impl Driver {
         if datagrams || incoming || late { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn take_datagrams(&mut self) {
+    /// Gives how many it took.
+    fn take_datagrams(&mut self) -> usize {
         self.wire.flush_udp();
+        let mut count = 0;
         for index in 0..self.wire.udp.len() {
             let now = now();
-            let mut count = 0;
-            while count < BATCH {
-                let Some(received) = self
-                    .wire
-                    .udp
-                    .get_mut(index)
-                    .and_then(|listener| listener.receive(&self.shared.metrics))
-                else {
+            for _ in 0..BATCH {
+                let listener = self.wire.udp.get_mut(index);
+                let received = listener.and_then(|udp| udp.receive(&self.shared.metrics));
+                let Some((flow, bytes)) = received else {
                     break;
                 };
-                let (flow, bytes) = received;
                 count += 1;
                 self.shared.metrics.received(&bytes);
                 self.sip(now, landline_sip::Input::Received { flow, bytes });
                 self.pump(now);
             }
-            if count > 0 {
-                self.shared.metrics.batch.observe(count as f64);
-            }
         }
+        count
     }
 
     fn take_incoming(&mut self, taken: &mut Vec<Incoming>) {
@@ -274,7 +276,7 @@ impl Driver {
             return;
         };
         let (dns, shared) = (Arc::clone(&self.dns), Arc::clone(&self.shared));
-        tokio::spawn(async move {
+        self.shared.tasks.spawn(async move {
             let targets = dns.targets(&uri).await;
             if targets.is_empty() {
                 shared.metrics.resolution_failures.inc();
@@ -384,5 +386,44 @@ impl Alarm {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.sleep.as_mut().poll(context)
+    }
+}
+
+/// Under load the driver lets messages gather for a moment: going to sleep and
+/// being woken for each costs more than handling it.
+struct Pace {
+    since: Instant,
+    count: usize,
+    busy: bool,
+    backlog: bool,
+}
+
+impl Pace {
+    /// How long messages gather. A phone does not notice it.
+    const GATHER: Duration = Duration::from_micros(250);
+    /// How often it is decided anew, and from how many messages on.
+    const WINDOW: Duration = Duration::from_millis(10);
+    const MANY: usize = 20;
+
+    fn new() -> Self {
+        Self { since: Instant::now(), count: 0, busy: false, backlog: false }
+    }
+
+    /// The thread is the driver's own, so it may sleep.
+    fn wait(&self) {
+        if self.busy && !self.backlog {
+            std::thread::sleep(Self::GATHER);
+        }
+    }
+
+    fn took(&mut self, count: usize, now: Instant) {
+        self.count += count;
+        self.backlog = count >= BATCH;
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed >= Self::WINDOW {
+            let windows = elapsed.as_secs_f64() / Self::WINDOW.as_secs_f64();
+            self.busy = self.count as f64 >= Self::MANY as f64 * windows;
+            (self.since, self.count) = (now, 0);
+        }
     }
 }

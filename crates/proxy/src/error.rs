@@ -37,6 +37,8 @@ pub enum StartError {
     Dns(String),
     #[error("a metric cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+    #[error("the driver's thread cannot be started: {0}")]
+    Thread(#[source] io::Error),
     #[error("the system's randomness cannot be read")]
     Randomness,
 }

@@ -10,6 +10,7 @@ mod bindings;
 mod config;
 mod connect;
 mod driver;
+mod driver_thread;
 mod error;
 mod inbox;
 mod journal;

@@ -19,6 +19,7 @@ use crate::admission::Admission;
 use crate::advertise::{Bound, core_config, endpoint_listeners};
 use crate::connect::Connector;
 use crate::driver::Driver;
+use crate::driver_thread::{DriverRuntime, DriverThread};
 use crate::inbox::Incoming;
 use crate::journal::unix_now;
 use crate::listen::{Kind, Listener};
@@ -57,7 +58,8 @@ impl Proxy {
         metrics.database_up.set(1);
         metrics.tenancy_revision.set(tenancy.revision);
 
-        let sockets = Sockets::bind(&config, &certificates)?;
+        let runtime = DriverRuntime::new().map_err(StartError::Thread)?;
+        let sockets = Sockets::bind(&config, &certificates, &runtime)?;
         let ledger = open_ledger(&config).await?;
         let (inbox, incoming) = mpsc::channel(config.limits.inbox);
         let shared = Shared::new(config.limits.clone(), metrics, inbox, unix_now().0);
@@ -79,8 +81,8 @@ impl Proxy {
         core.handle_input(now, landline_call::Input::Tenancy(Arc::new(Tenants::new(&tenancy))));
         core.handle_input(now, landline_call::Input::Bindings(known));
 
-        let parts = Parts { config, certificates, sockets, ledger, shared, dns, incoming };
-        Ok(parts.run(endpoint, core, entropy.u64(), revision, version))
+        let parts = Parts { config, certificates, runtime, sockets, ledger, shared, dns, incoming };
+        parts.run(endpoint, core, entropy.u64(), revision, version)
     }
 }
 
@@ -92,7 +94,7 @@ pub struct ProxyHandle {
     shared: Arc<Shared>,
     relays: usize,
     ledger: Ledger,
-    driver: JoinHandle<()>,
+    driver: DriverThread,
     journal: JoinHandle<()>,
     tasks: JoinSet<()>,
 }
@@ -129,7 +131,7 @@ impl ProxyHandle {
     pub fn status(&self) -> ProxyStatus {
         let metrics = &self.shared.metrics;
         ProxyStatus {
-            running: !self.driver.is_finished(),
+            running: self.driver.is_running(),
             database_up: metrics.database_up.get() == 1,
             relays_connected: usize::try_from(metrics.relays_connected.get()).unwrap_or(0),
             relays_configured: self.relays,
@@ -143,8 +145,8 @@ impl ProxyHandle {
     }
 
     /// Resolves when the proxy has ended by itself, which is a fault.
-    pub async fn ended(&mut self) {
-        let _how = (&mut self.driver).await;
+    pub async fn ended(&self) {
+        self.driver.ended().await;
     }
 
     /// Ends every call with BYE and its record, flushes the ledger and closes
@@ -152,8 +154,8 @@ impl ProxyHandle {
     pub async fn shutdown(mut self) {
         let _gone = self.shared.inbox.send(Incoming::Shutdown).await;
         let patience = self.shared.limits.shutdown + Duration::from_secs(2);
-        if !self.driver.is_finished() && timeout(patience, &mut self.driver).await.is_err() {
-            self.driver.abort();
+        if timeout(patience, self.driver.ended()).await.is_err() {
+            tracing::error!("the driver did not stop in time");
         }
         self.tasks.shutdown().await;
         // With the driver gone the journal's task appends the rest and ends.
@@ -167,7 +169,6 @@ impl ProxyHandle {
 
 impl Drop for ProxyHandle {
     fn drop(&mut self) {
-        self.driver.abort();
         self.journal.abort();
     }
 }
@@ -211,7 +212,11 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn bind(config: &ProxyConfig, certificates: &Certificates) -> Result<Self, StartError> {
+    fn bind(
+        config: &ProxyConfig,
+        certificates: &Certificates,
+        runtime: &DriverRuntime,
+    ) -> Result<Self, StartError> {
         if config.listeners.is_empty() {
             return Err(StartError::NoListener);
         }
@@ -235,7 +240,8 @@ impl Sockets {
                 None => {
                     // Small numbers, the same at every start: see `Shared::new`.
                     let id = FlowId(index as u64 + 1);
-                    let listener = UdpListener::bind(id, address).map_err(refused)?;
+                    let listener =
+                        runtime.within(|| UdpListener::bind(id, address)).map_err(refused)?;
                     let local = listener.local();
                     sockets.udp.push(listener);
                     local
@@ -331,6 +337,7 @@ fn seed() -> Result<Seed, StartError> {
 struct Parts {
     config: ProxyConfig,
     certificates: Certificates,
+    runtime: DriverRuntime,
     sockets: Sockets,
     ledger: Ledger,
     shared: Arc<Shared>,
@@ -346,8 +353,8 @@ impl Parts {
         incarnation: u64,
         revision: i64,
         version: u64,
-    ) -> ProxyHandle {
-        let Self { config, certificates, sockets, ledger, shared, dns, incoming } = self;
+    ) -> Result<ProxyHandle, StartError> {
+        let Self { config, certificates, runtime, sockets, ledger, shared, dns, incoming } = self;
         shared.metrics.directory_version.set(i64::try_from(version).unwrap_or(i64::MAX));
         let addresses: Vec<_> =
             sockets.bound.iter().map(|bound| (bound.transport, bound.local)).collect();
@@ -383,6 +390,9 @@ impl Parts {
             mirror: Mirror::default(),
             stop: None,
         };
+        let driver = runtime
+            .start(format!("proxy-{}", config.region), driver)
+            .map_err(StartError::Thread)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(bindings::run(config.store.clone(), changes, Arc::clone(&shared)));
         tasks.spawn(journal::heartbeat(ledger.clone(), Arc::clone(&shared)));
@@ -416,15 +426,15 @@ impl Parts {
             };
             tasks.spawn(link.run());
         }
-        ProxyHandle {
+        Ok(ProxyHandle {
             addresses,
             inter_region,
             relays: config.relays.len(),
             ledger: ledger.clone(),
-            driver: tokio::spawn(driver.run()),
+            driver,
             journal: tokio::spawn(journal::run(ledger, entries, Arc::clone(&shared))),
             shared,
             tasks,
-        }
+        })
     }
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use landline_sip::FlowId;
+use tokio::runtime::Handle;
 
 use crate::Limits;
 use crate::inbox::Inbox;
@@ -12,13 +13,16 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) inbox: Inbox,
+    /// Where everything but the driver runs.
+    pub(crate) tasks: Handle,
     next_flow: AtomicU64,
 }
 
 impl Shared {
     /// Connections are numbered from the start's time on, so that a binding
     /// stored by a former process never names a connection of this one. UDP
-    /// listeners have small numbers, the same at every start.
+    /// listeners have small numbers, the same at every start. Called within
+    /// the runtime that carries the tasks.
     pub(crate) fn new(
         limits: Limits,
         metrics: Metrics,
@@ -26,7 +30,8 @@ impl Shared {
         unix_millis: i64,
     ) -> Arc<Self> {
         let first = unix_millis.unsigned_abs() << 20;
-        Arc::new(Self { limits, metrics, inbox, next_flow: AtomicU64::new(first) })
+        let tasks = Handle::current();
+        Arc::new(Self { limits, metrics, inbox, tasks, next_flow: AtomicU64::new(first) })
     }
 
     pub(crate) fn next_flow(&self) -> FlowId {

@@ -167,7 +167,7 @@ impl Wire {
             Connection { outbox, peer: Some(peer.clone()), unsure: Vec::new(), up: false };
         self.connections.insert(id, connection);
         self.opened.insert(peer.clone(), id);
-        tokio::spawn(Arc::clone(&self.connector).run(peer, flow, written));
+        self.shared.tasks.spawn(Arc::clone(&self.connector).run(peer, flow, written));
         Ok(id)
     }
 

@@ -3,6 +3,7 @@
 mod support;
 
 mod changes;
+mod cost;
 mod noise;
 mod regions;
 mod register;
