@@ -144,10 +144,7 @@ impl<'a> NameAddrParts<'a> {
         match memchr::memchr2(b'<', b';', text).and_then(|at| text.split_at_checked(at)) {
             Some((before, [b'<', inner @ ..])) => {
                 let display = scan::trim(before);
-                if !display
-                    .iter()
-                    .all(|b| scan::is_token_byte(*b) || scan::is_space(*b) || *b >= 0x80)
-                {
+                if !display.iter().all(|byte| is_bare_display_byte(*byte)) {
                     return Err("the display name needs quotes");
                 }
                 let display =
@@ -177,6 +174,13 @@ impl<'a> NameAddrParts<'a> {
     }
 }
 
+/// The grammar allows tokens alone, and telephones write "Bob (desk)". What
+/// could end the value, or start another, needs quotes.
+fn is_bare_display_byte(byte: u8) -> bool {
+    scan::is_space(byte)
+        || (byte > b' ' && byte != 0x7f && !matches!(byte, b',' | b';' | b'"' | b'>' | b'\\'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +200,7 @@ mod tests {
             r#""J Rosenberg \\\"" <sip:jdrosen@example.com>;tag=98asjd8"#
         );
         assert!(addr("Anna Maria<sip:a@b>").display.unwrap() == "Anna Maria");
+        assert!(addr("Bob (desk) @work <sip:a@b>").display.unwrap() == "Bob (desk) @work");
         assert!(addr("<sip:a@b>").display.is_none());
     }
 

@@ -138,7 +138,10 @@ impl Uri {
         }
         match self.scheme {
             Scheme::Sip | Scheme::Sips => self.matches_sip(other),
-            Scheme::Tel => number_digits(&self.user) == number_digits(&other.user),
+            Scheme::Tel => {
+                number_digits(&self.user) == number_digits(&other.user)
+                    && self.params_by_name() == other.params_by_name()
+            }
             Scheme::Other(_) => self.user == other.user && self.headers == other.headers,
         }
     }
@@ -467,8 +470,9 @@ mod tests {
         let number = uri("tel:+1-201-555-0123;phone-context=example.com");
         assert_eq!(number.user_decoded().as_deref(), Some("+1-201-555-0123"));
         assert_eq!(number.param("phone-context"), Some("example.com"));
-        assert!(number.matches(&uri("TEL:+12015550123")));
-        assert!(!number.matches(&uri("tel:+12015550124")));
+        assert!(number.matches(&uri("TEL:+12015550123;Phone-Context=EXAMPLE.com")));
+        assert!(!number.matches(&uri("tel:+12015550124;phone-context=example.com")));
+        assert!(!uri("tel:0123;phone-context=a").matches(&uri("tel:0123;phone-context=b")));
         assert_eq!(number.to_string(), "tel:+1-201-555-0123;phone-context=example.com");
     }
 
