@@ -7,7 +7,7 @@ use landline_call::BindingsToken;
 use landline_call::binding::BindingChange;
 use landline_store::Store;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::inbox::Incoming;
 use crate::metrics::{Drop as Cause, StoreFault};
@@ -63,17 +63,20 @@ pub(crate) async fn run(store: Store, mut entries: mpsc::Receiver<Entry>, shared
     }
 }
 
+/// Sleeps through the gathering: to be woken for each registration would cost
+/// more than writing it.
 async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> usize {
     if entries.recv_many(batch, BATCH).await == 0 {
         return 0;
     }
-    let until = Instant::now() + GATHER;
+    if batch.len() < BATCH {
+        sleep(GATHER).await;
+    }
     while batch.len() < BATCH {
-        let room = BATCH - batch.len();
-        match timeout_at(until, entries.recv_many(batch, room)).await {
-            Err(_) | Ok(0) => break,
-            Ok(_) => {}
-        }
+        let Ok(entry) = entries.try_recv() else {
+            break;
+        };
+        batch.push(entry);
     }
     batch.len()
 }

@@ -11,7 +11,7 @@ use landline_sip::digest::{self, Algorithm};
 use crate::support::{PASSWORD, World};
 
 const USERS: usize = 256;
-const WINDOW: usize = 32;
+const WINDOW: usize = 64;
 const ROUNDS: usize = 20_000;
 
 /// CPU time of every thread of this process, by name.
