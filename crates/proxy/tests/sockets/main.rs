@@ -1,7 +1,9 @@
 //! A whole proxy on loopback, spoken to over real sockets.
 
+mod fake_relay;
 mod support;
 
+mod calls;
 mod changes;
 mod cost;
 mod noise;

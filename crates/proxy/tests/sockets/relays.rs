@@ -1,86 +1,12 @@
 //! The control connection to relays.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use landline_control::{Framer, FromRelay, Hello, RelayId, ToRelay, VERSION, encode};
-use landline_proxy::{HostPort, Proxy, ProxyHandle, RelayAddress, TlsFiles};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use landline_control::{Framer, RelayId, ToRelay, VERSION};
+use landline_proxy::{HostPort, Proxy, ProxyHandle, RelayAddress};
 
-use crate::support::{Region, V4, World, until};
-
-/// A relay that greets and answers pings.
-struct FakeRelay {
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    hello: Hello,
-}
-
-impl FakeRelay {
-    async fn new(world: &World, files: &TlsFiles) -> Self {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&world.authorities).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-            .build()
-            .unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                vec![CertificateDer::from_pem_file(&files.certificate).unwrap()],
-                PrivateKeyDer::from_pem_file(&files.key).unwrap(),
-            )
-            .unwrap();
-        let hello = Hello {
-            version: VERSION,
-            region: "ie1".parse().unwrap(),
-            name: "relay-1".to_owned(),
-            incarnation: 1,
-        };
-        let listener = TcpListener::bind((V4, 0)).await.unwrap();
-        Self { listener, acceptor: TlsAcceptor::from(Arc::new(config)), hello }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap()
-    }
-
-    /// The next connection after both greeted; the proxy's words with it.
-    async fn greet(&self) -> (TlsStream<TcpStream>, Framer, Hello) {
-        let (stream, _) = self.listener.accept().await.unwrap();
-        let mut stream = self.acceptor.accept(stream).await.unwrap();
-        let mut framer = Framer::default();
-        let Some(ToRelay::Hello(theirs)) = read(&mut stream, &mut framer).await else {
-            panic!("no greeting");
-        };
-        let mut octets = Vec::new();
-        encode(&FromRelay::Hello(self.hello.clone()), &mut octets).unwrap();
-        stream.write_all(&octets).await.unwrap();
-        (stream, framer, theirs)
-    }
-}
-
-async fn read(stream: &mut TlsStream<TcpStream>, framer: &mut Framer) -> Option<ToRelay> {
-    loop {
-        if let Some(message) = framer.next().unwrap() {
-            return Some(message);
-        }
-        let mut buffer = [0; 4096];
-        match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) => return None,
-            Ok(length) => framer.push(&buffer[..length]),
-        }
-    }
-}
+use crate::fake_relay::{FakeRelay, read};
+use crate::support::{Region, World, until};
 
 async fn start(region: &Region, relay: &FakeRelay) -> ProxyHandle {
     let mut config = region.config();

@@ -197,13 +197,17 @@ impl Region {
     }
 
     pub async fn add_user(&self, domain: &str, user: &str) {
+        self.add_user_with(domain, user, MediaPolicy::Auto).await;
+    }
+
+    pub async fn add_user_with(&self, domain: &str, user: &str, media: MediaPolicy) {
         let account = self.store.account_find(domain).await.unwrap();
         let ha1 = |algorithm| Secret::new(digest::ha1(algorithm, user, domain, PASSWORD));
         let new = NewUser {
             name: Personal::new(user.to_owned()),
             digest: DigestSecrets { md5: ha1(Algorithm::Md5), sha256: ha1(Algorithm::Sha256) },
             number: None,
-            media: MediaPolicy::Auto,
+            media,
             recording: None,
         };
         self.store.user_add(account.sid, &new).await.unwrap();
@@ -365,7 +369,8 @@ impl Client {
     ) -> String {
         let first = self.request("REGISTER", user, domain, contact).await;
         assert!(first.starts_with("SIP/2.0 401"), "{first}");
-        let credentials = credentials(&first, user, domain, password);
+        let uri = format!("sip:{domain}");
+        let credentials = credentials(&first, &Method::Register, &uri, user, domain, password);
         self.request("REGISTER", user, domain, &format!("{contact}{credentials}")).await
     }
 
@@ -455,25 +460,29 @@ fn message_length(read: &[u8]) -> Option<usize> {
     (read.len() >= head + body).then_some(head + body)
 }
 
-/// An answer to the first SHA-256 challenge of a response.
-pub fn credentials(response: &str, user: &str, domain: &str, password: &str) -> String {
+/// An answer to the SHA-256 challenge of a response.
+pub fn credentials(
+    response: &str,
+    method: &Method,
+    uri: &str,
+    user: &str,
+    domain: &str,
+    password: &str,
+) -> String {
     let challenge = response
         .lines()
-        .find(|line| line.starts_with("WWW-Authenticate") && line.contains("SHA-256"))
+        .find(|line| line.contains("-Authenticate: ") && line.contains("SHA-256"))
         .unwrap_or_else(|| panic!("no SHA-256 challenge: {response}"));
+    let header = match challenge.starts_with("Proxy-") {
+        true => "Proxy-Authorization",
+        false => "Authorization",
+    };
     let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
-    let uri = format!("sip:{domain}");
     let ha1 = digest::ha1(Algorithm::Sha256, user, domain, password);
-    let answer = digest::response(
-        Algorithm::Sha256,
-        &ha1,
-        &Method::Register,
-        &uri,
-        nonce,
-        Some(("00000001", "c0ffee")),
-    );
+    let qop = Some(("00000001", "c0ffee"));
+    let answer = digest::response(Algorithm::Sha256, &ha1, method, uri, nonce, qop);
     format!(
-        "Authorization: Digest username=\"{user}\", realm=\"{domain}\", nonce=\"{nonce}\", \
+        "{header}: Digest username=\"{user}\", realm=\"{domain}\", nonce=\"{nonce}\", \
          uri=\"{uri}\", response=\"{answer}\", algorithm=SHA-256, qop=auth, nc=00000001, \
          cnonce=\"c0ffee\"\r\n"
     )
