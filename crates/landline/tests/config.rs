@@ -19,7 +19,7 @@ fn every_shipped_file_loads() {
         loaded.unwrap_or_else(|error| panic!("{error}"));
         seen += 1;
     }
-    assert!(seen >= 6);
+    assert!(seen >= 9);
 }
 
 #[test]
@@ -170,11 +170,17 @@ fn documented() -> BTreeMap<String, String> {
 }
 
 fn shipped() -> Vec<PathBuf> {
-    let listed = std::fs::read_dir(root().join("sipconf")).unwrap();
-    listed
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect()
+    let (mut found, mut dirs) = (Vec::new(), vec![root().join("sipconf")]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => dirs.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found
 }
 
 fn root() -> &'static Path {

@@ -34,7 +34,7 @@ pub struct DemoAccount {
     number_prefix: &'static str,
     /// What its caller and its callee send each other, in Hz: all different,
     /// none a harmonic of another.
-    pub tones: (f64, f64),
+    pub tones: (u32, u32),
 }
 
 /// Numbers are of ranges that their regulators keep for fiction.
@@ -44,21 +44,21 @@ pub const ACCOUNTS: [DemoAccount; 3] = [
         domain: "acme.test",
         region: "ie1",
         number_prefix: "+3532091000",
-        tones: (440.0, 620.0),
+        tones: (440, 620),
     },
     DemoAccount {
         name: "globex",
         domain: "globex.test",
         region: "us1",
         number_prefix: "+120255501",
-        tones: (500.0, 740.0),
+        tones: (500, 740),
     },
     DemoAccount {
         name: "southern",
         domain: "southern.test",
         region: "au1",
         number_prefix: "+612555001",
-        tones: (560.0, 820.0),
+        tones: (560, 820),
     },
 ];
 
