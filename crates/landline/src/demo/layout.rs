@@ -212,8 +212,8 @@ regions = "../regions.toml"
 name = "{code}-proxy-1"
 
 {listeners}[proxy.tls]
-certificate = "certs/proxy-tls.pem"
-key = "certs/proxy-tls.key"
+certificate = "certs/sip.pem"
+key = "certs/sip.key"
 
 [proxy.identity]
 certificate = "certs/proxy.pem"

@@ -41,11 +41,14 @@ impl Authority {
     /// Opens the authority in `dir`, or makes one there: `ca.pem` and `ca.key`.
     pub fn open(dir: &Path, now: UnixMillis) -> Result<Self, PkiError> {
         let (file, key_file) = (dir.join("ca.pem"), dir.join("ca.key"));
+        let unusable = |error| PkiError::File { file: dir.to_owned(), error };
+        std::fs::create_dir_all(dir).map_err(unusable)?;
+        // Two regions may be set up at the same moment: one makes it, both use it.
+        let lock = std::fs::File::create(dir.join("ca.lock")).map_err(unusable)?;
+        lock.lock().map_err(unusable)?;
         if let Some(authority) = Self::existing(&file, &key_file, now) {
             return Ok(authority);
         }
-        std::fs::create_dir_all(dir)
-            .map_err(|error| PkiError::File { file: dir.to_owned(), error })?;
         let issue = |error| PkiError::Issue { names: "the authority".to_owned(), error };
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(issue)?;
         let params = authority_params(now);

@@ -10,7 +10,7 @@ use landline_region::{RegionCode, UnixMillis};
 pub use authority::{Authority, PkiError};
 
 /// Where a region's certificates lie within its own directory.
-pub const PROXY_TLS: &str = "proxy-tls";
+pub const PROXY_TLS: &str = "sip";
 pub const PROXY_IDENTITY: &str = "proxy";
 pub const RELAY_IDENTITY: &str = "relay";
 
@@ -65,16 +65,16 @@ mod tests {
         let names = ["127.0.0.1".to_owned(), "acme.test".to_owned()];
         provide_region(&authority, dir.path(), region(), &names, NOW).unwrap();
         let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
-        let first = ["ca.pem", "proxy-tls.pem", "proxy.pem", "relay.key"].map(read);
+        let first = ["ca.pem", "sip.pem", "proxy.pem", "relay.key"].map(read);
 
         let again = Authority::open(dir.path(), NOW).unwrap();
         provide_region(&again, dir.path(), region(), &names, NOW).unwrap();
-        assert_eq!(["ca.pem", "proxy-tls.pem", "proxy.pem", "relay.key"].map(read), first);
+        assert_eq!(["ca.pem", "sip.pem", "proxy.pem", "relay.key"].map(read), first);
 
         // Another name, or an end that is near, and the certificate is made anew.
         let more = ["127.0.0.1".to_owned(), "acme.test".to_owned(), "globex.test".to_owned()];
         provide_region(&again, dir.path(), region(), &more, NOW).unwrap();
-        assert_ne!(read("proxy-tls.pem"), first[1]);
+        assert_ne!(read("sip.pem"), first[1]);
         assert_eq!(read("proxy.pem"), first[2]);
         provide_region(&again, dir.path(), region(), &more, UnixMillis(NOW.0 + YEAR)).unwrap();
         assert_ne!(read("proxy.pem"), first[2]);
@@ -98,7 +98,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::open(dir.path(), NOW).unwrap();
         provide_region(&authority, dir.path(), region(), &[], NOW).unwrap();
-        for name in ["ca.key", "proxy-tls.key", "proxy.key", "relay.key"] {
+        for name in ["ca.key", "sip.key", "proxy.key", "relay.key"] {
             let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
