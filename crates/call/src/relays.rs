@@ -80,11 +80,11 @@ impl Relays {
         }
     }
 
-    /// The one with the fewest of our sessions.
-    pub(crate) fn choose(&self) -> Option<RelayId> {
+    /// The one with the fewest of our sessions, of those not tried yet.
+    pub(crate) fn choose(&self, tried: &[RelayId]) -> Option<RelayId> {
         self.connected
             .iter()
-            .filter(|(_, relay)| !relay.draining)
+            .filter(|(id, relay)| !relay.draining && !tried.contains(id))
             .min_by_key(|(_, relay)| relay.sessions)
             .map(|(id, _)| id.clone())
     }

@@ -75,6 +75,22 @@ fn the_others_hear_that_the_call_was_completed_elsewhere() {
 }
 
 #[test]
+fn a_dead_phone_beside_an_answering_one_is_no_harm() {
+    let (mut world, alice, [one, two]) = two_phones(7, ["1.0", "1.0"]);
+    let address = world.phones[one].address;
+    world.dead.push(address);
+    let (_, invite) = world.dial(alice, "sip:bob@acme.test");
+    let rung = world.phones[two].take(Method::Invite).unwrap();
+    world.say(two, &rung, 180);
+    world.wait(40);
+    world.answer(two, &rung, &sdp("10.1.0.3", 4000, ""));
+    let mut a = world.confirm(alice, &invite, None);
+    world.hang_up(&mut a);
+    assert_eq!(world.proxies[0].ledger.last().cause, "caller_hung_up");
+    world.assert_at_rest();
+}
+
+#[test]
 fn phones_of_lower_priority_ring_after_those_of_higher() {
     let (mut world, alice, [low, high]) = two_phones(3, ["0.5", "1.0"]);
     let (_, invite) = world.dial(alice, "sip:bob@acme.test");

@@ -204,7 +204,7 @@ impl Chaos {
 
 fn run(seed: u8, loss: u64) {
     let mut chaos = Chaos::new(seed, loss);
-    for _ in 0..120 {
+    for _ in 0..400 {
         chaos.step();
     }
     chaos.world.loss = 0;
@@ -221,7 +221,7 @@ fn run(seed: u8, loss: u64) {
     }
     chaos.world.wait(200);
     let counters = chaos.world.proxies[0].core.counters().clone();
-    assert!(counters.calls_opened > 5, "seed {seed}: hardly anything happened");
+    assert!(counters.calls_opened > 20, "seed {seed}: hardly anything happened");
     chaos.world.assert_at_rest();
 }
 

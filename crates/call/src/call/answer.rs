@@ -83,10 +83,7 @@ impl Call {
         if let Some(best) = self.best.as_mut().filter(|best| best.status == 488) {
             best.warning = Some(mismatch.warning());
         }
-        let relay_leg = self.legs.get(leg).map(|it| it.relay_leg);
-        if let Some(relay_leg) = relay_leg {
-            self.give_back(cx, relay_leg);
-        }
+        self.release_media(cx, leg);
         self.group_failed(cx);
     }
 
@@ -122,10 +119,11 @@ impl Call {
             true => self.join_ops(leg),
             false => self.remote_op(leg).into_iter().collect(),
         };
-        let losers = self.legs.iter().enumerate().skip(1).filter(|(index, it)| {
-            *index != leg && it.status == 0 && it.branch_ref().is_some_and(|b| b.request.is_some())
-        });
-        ops.extend(losers.map(|(_, it)| Op::Remove(it.relay_leg)));
+        for (index, loser) in self.legs.iter_mut().enumerate().skip(1) {
+            if index != leg && std::mem::take(&mut loser.is_allocated) {
+                ops.push(Op::Remove(loser.relay_leg));
+            }
+        }
         if offered && self.recording.is_some() {
             ops.push(Op::Record);
         }

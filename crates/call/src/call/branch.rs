@@ -105,14 +105,22 @@ impl Call {
         let Some(it) = self.legs.get_mut(leg) else { return };
         it.state = LegState::Ended;
         it.status = status;
-        let relay_leg = it.relay_leg;
         if self.early == Some(leg) {
             self.early = None;
         }
-        self.give_back(cx, relay_leg);
+        self.release_media(cx, leg);
     }
 
-    /// The relay's leg of a branch that ended; its statistics come at the close.
+    pub(super) fn release_media(&mut self, cx: &mut Context, leg: usize) {
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        if std::mem::take(&mut it.is_allocated) {
+            let relay_leg = it.relay_leg;
+            self.give_back(cx, relay_leg);
+        }
+    }
+
+    /// A leg of the relay's that is of no more use; its statistics come at the
+    /// close.
     pub(super) fn give_back(&mut self, cx: &mut Context, relay_leg: LegId) {
         let Some(session) = self.session.clone() else { return };
         let change = RelayRequest::Change(session.id, vec![Op::Remove(relay_leg)]);

@@ -20,14 +20,19 @@ impl Call {
         if self.phase != Phase::Journaling {
             return;
         }
-        let Some(relay) = cx.relays.choose() else {
+        self.phase = Phase::Opening;
+        self.prepare_caller(cx);
+        self.add_group(cx);
+        self.open_session(cx);
+    }
+
+    /// Asks the next relay for the call's first legs.
+    pub(super) fn open_session(&mut self, cx: &mut Context) {
+        let Some(relay) = cx.relays.choose(&self.tried_relays) else {
             cx.counters.calls_without_relay += 1;
             return self.end(cx, Ending::new(Cause::Failed, 503));
         };
-        self.prepare_caller(cx);
-        let mut legs = vec![];
-        legs.extend(self.spec_of(A));
-        legs.extend(self.add_group(cx));
+        let legs = (A..self.legs.len()).filter_map(|leg| self.spec_of(leg)).collect();
         let id = cx.relays.begin(&relay, self.key);
         let open = Open {
             session: id,
@@ -36,7 +41,6 @@ impl Call {
             recording: self.recording.map(|(sid, consent)| Recording { sid, consent }),
             legs,
         };
-        self.phase = Phase::Opening;
         self.session = Some(Session { relay: relay.clone(), id });
         cx.ask_relay(&relay, self.key, RelayStep::Open, RelayRequest::Open(open));
     }
@@ -103,6 +107,7 @@ impl Call {
             dialog: None,
             media: Some(LegMedia::offering(profile, target.family, cx.entropy.u64())),
             relay_leg,
+            is_allocated: false,
             status: 0,
             stats: None,
             is_recorded: false,

@@ -23,6 +23,8 @@ pub(crate) struct Leg {
     /// `None` for a caller who was refused before media mattered.
     pub media: Option<LegMedia>,
     pub relay_leg: LegId,
+    /// The relay has made that leg and was not told to remove it.
+    pub is_allocated: bool,
     /// The leg's final status, for the record; 0 while there is none.
     pub status: u16,
     pub stats: Option<LegStats>,

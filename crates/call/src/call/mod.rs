@@ -60,6 +60,8 @@ pub(crate) struct Call {
     /// Counts the groups tried; names the one a no-answer timer is for.
     group: u16,
     next_relay_leg: u16,
+    /// Relays that refused the session.
+    tried_relays: Vec<RelayId>,
     winner: Option<usize>,
     /// The branch whose early media the caller hears.
     early: Option<usize>,

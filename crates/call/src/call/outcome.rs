@@ -1,6 +1,6 @@
 //! What the relay answered, and what its media does by itself.
 
-use landline_control::{Direction, Event, LegId, LegLocal, MediaFault, Outcome, Refusal};
+use landline_control::{Direction, Event, LegId, LegLocal, MediaFault, Outcome, Refusal, RelayId};
 
 use super::message::reason;
 use super::{Call, Ending, Phase};
@@ -22,8 +22,9 @@ impl Call {
 
     fn relay_done(&mut self, cx: &mut Context, step: RelayStep, legs: Vec<(LegId, LegLocal)>) {
         for (id, local) in legs {
-            let leg = self.legs.iter_mut().find(|leg| leg.relay_leg == id);
-            if let Some(media) = leg.and_then(|leg| leg.media.as_mut()) {
+            let Some(leg) = self.legs.iter_mut().find(|leg| leg.relay_leg == id) else { continue };
+            leg.is_allocated = true;
+            if let Some(media) = &mut leg.media {
                 media.local = Some(local);
             }
         }
@@ -50,10 +51,14 @@ impl Call {
             (RelayStep::Prepare | RelayStep::Modify, _) => self.modify_refused(cx),
             (RelayStep::Early { .. }, _) => self.early = None,
             (RelayStep::Retry { leg }, _) => self.retry_refused(cx, leg),
-            (RelayStep::Open, _) => {
+            (RelayStep::Open, refusal) => {
                 // Nothing was opened, so there is nothing to close.
-                self.drop_session(cx);
-                self.end(cx, Ending::new(Cause::Failed, 503));
+                let refused = self.drop_session(cx);
+                if let (Some(relay), Refusal::Draining) = (&refused, refusal) {
+                    cx.relays.drain(relay);
+                }
+                self.tried_relays.extend(refused);
+                self.open_session(cx);
             }
             (_, Refusal::BadRemote(_)) => {
                 let ending = Ending::because(Cause::NotAcceptable, 488, 488, "Not Acceptable Here");
@@ -63,10 +68,10 @@ impl Call {
         }
     }
 
-    fn drop_session(&mut self, cx: &mut Context) {
-        if let Some(session) = self.session.take() {
-            cx.relays.end(&session.relay, session.id);
-        }
+    fn drop_session(&mut self, cx: &mut Context) -> Option<RelayId> {
+        let session = self.session.take()?;
+        cx.relays.end(&session.relay, session.id);
+        Some(session.relay)
     }
 
     /// The branch cannot be offered anything else.

@@ -156,6 +156,7 @@ impl LegMedia {
             ptime: terms.ptime.as_deref(),
             maxptime: terms.maxptime.as_deref(),
             mux: self.mux,
+            is_muxed: self.mux && self.agreed.is_some(),
             ice: self.spec.ice,
             // RFC 8842 §5.2: an offer leaves the roles open, also later ones.
             setup: (self.spec.protocol == Protocol::Dtls).then_some("actpass"),
@@ -251,6 +252,7 @@ impl LegMedia {
             ptime: terms.ptime.as_deref(),
             maxptime: terms.maxptime.as_deref(),
             mux: self.mux,
+            is_muxed: self.mux,
             ice: self.spec.ice && offer.ice.is_some(),
             setup,
             crypto: self.key.as_slice(),

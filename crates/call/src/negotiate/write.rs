@@ -34,6 +34,8 @@ pub(crate) struct Ours<'a> {
     pub ptime: Option<&'a str>,
     pub maxptime: Option<&'a str>,
     pub mux: bool,
+    /// Both sides have agreed to it: there is no port for RTCP.
+    pub is_muxed: bool,
     pub ice: bool,
     /// `actpass`, `active` or `passive`.
     pub setup: Option<&'static str>,
@@ -107,9 +109,13 @@ impl Ours<'_> {
         self.candidates(text)
     }
 
+    fn rtcp_address(&self) -> SocketAddr {
+        if self.is_muxed { self.local.rtp } else { self.local.rtcp }
+    }
+
     /// RFC 3605, RFC 5761.
     fn rtcp(&self, text: &mut String) -> std::fmt::Result {
-        let rtcp = &self.local.rtcp;
+        let rtcp = &self.rtcp_address();
         write!(text, "a=rtcp:{} IN {}\r\n", rtcp.port(), address_type(rtcp))?;
         if self.mux {
             text.push_str("a=rtcp-mux\r\n");
@@ -137,7 +143,7 @@ impl Ours<'_> {
     fn candidates(&self, text: &mut String) -> std::fmt::Result {
         let Some(ice) = self.local.ice.as_ref().filter(|_| self.ice) else { return Ok(()) };
         write!(text, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.ufrag, ice.pwd)?;
-        let (rtp, rtcp) = (self.local.rtp, self.local.rtcp);
+        let (rtp, rtcp) = (self.local.rtp, self.rtcp_address());
         write!(text, "a=candidate:1 1 UDP 2130706431 {} {} typ host\r\n", rtp.ip(), rtp.port())?;
         if rtcp != rtp {
             let (ip, port) = (rtcp.ip(), rtcp.port());
