@@ -103,7 +103,11 @@ impl Authenticator {
             (None, _) => self.nobody.expose(),
         };
         let proven = digest::verify(credentials, secret, &request.method);
-        let is_ours = |host: &Host| is_ours(&cx.config, account, host);
+        // The account's domain, or this proxy.
+        let is_ours = |host: &Host| {
+            cx.is_ours(host, None)
+                || host.name().is_some_and(|it| it.eq_ignore_ascii_case(&account.domain))
+        };
         user.filter(|_| proven && is_for(&credentials.uri, &request.uri, is_ours)).cloned()
     }
 
@@ -211,16 +215,6 @@ fn is_for(answered: &str, uri: &Uri, is_ours: impl Fn(&Host) -> bool) -> bool {
     let Ok(answered) = Uri::parse(answered) else { return false };
     let user_fits = answered.user.is_none() || answered.user == uri.user;
     user_fits && (answered.host == uri.host || is_ours(&answered.host))
-}
-
-/// The account's domain, or an address of this proxy.
-fn is_ours(config: &CoreConfig, account: &Account, host: &Host) -> bool {
-    let shown = host.to_string();
-    shown.eq_ignore_ascii_case(&account.domain)
-        || config
-            .addresses
-            .iter()
-            .any(|own| own.host.eq_ignore_ascii_case(&shown) || host.ip() == Some(own.local.ip()))
 }
 
 /// Takes everything off a request that proves its sender to us: it is nobody

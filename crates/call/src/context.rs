@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use landline_region::{AccountSid, DataClass, Entropy, Now, Token};
 use landline_sip::{
-    ClientKey, Destination, Flow, HeaderName, Request, Response, ServerKey, StatusCode, Transport,
+    ByteStr, ClientKey, Destination, Flow, HeaderName, Host, Request, Response, ServerKey,
+    StatusCode, Transport,
 };
 use rustc_hash::FxHashMap;
 
@@ -40,6 +41,8 @@ pub(crate) struct Context {
     pub journal: FxHashMap<JournalToken, CallKey>,
     pub usage: Usage,
     pub closing: bool,
+    /// Every host and port by which a URI can mean us.
+    own: Vec<(Host, u16)>,
     last_client: u64,
     last_token: u64,
 }
@@ -116,6 +119,7 @@ fn release<K: std::hash::Hash + Eq>(table: &mut FxHashMap<K, usize>, key: K) {
 impl Context {
     pub(crate) fn new(config: CoreConfig, entropy: Entropy, now: Now) -> Self {
         Self {
+            own: own_addresses(&config),
             config,
             now,
             entropy,
@@ -226,12 +230,28 @@ impl Context {
     }
 
     /// Whether host and port are one of ours.
-    pub(crate) fn is_ours(&self, host: &str, port: Option<u16>) -> bool {
-        let ours = |known: &str, known_port: u16| {
-            known.eq_ignore_ascii_case(host) && port.is_none_or(|port| port == known_port)
-        };
-        self.config.addresses.iter().any(|it| {
-            ours(&it.host, it.port) || (ours(&it.local.ip().to_string(), it.local.port()))
-        }) || self.config.inter_region.as_ref().is_some_and(|(host, port)| ours(host, *port))
+    pub(crate) fn is_ours(&self, host: &Host, port: Option<u16>) -> bool {
+        self.own
+            .iter()
+            .any(|(known, known_port)| known == host && port.is_none_or(|port| port == *known_port))
     }
+}
+
+fn own_addresses(config: &CoreConfig) -> Vec<(Host, u16)> {
+    let advertised = config.addresses.iter().map(|it| (host(&it.host), it.port));
+    let bound = config.addresses.iter().map(|it| (Host::from(it.local.ip()), it.local.port()));
+    let inter_region = config.inter_region.iter().map(|(name, port)| (host(name), *port));
+    let mut own: Vec<_> = advertised.chain(bound).chain(inter_region).collect();
+    own.sort_by_key(|(host, port)| (host.to_string(), *port));
+    own.dedup();
+    own
+}
+
+/// A configured host as a URI names it; IPv6 with or without brackets.
+pub(crate) fn host(text: &str) -> Host {
+    let bracketed = match text.contains(':') && !text.starts_with('[') {
+        true => format!("[{text}]"),
+        false => text.to_owned(),
+    };
+    Host::parse(&bracketed).unwrap_or_else(|| Host::Name(ByteStr::from_static("invalid")))
 }

@@ -279,7 +279,7 @@ impl Core {
     /// An ACK to a 2xx: ours, or one on its way through.
     fn ack(&mut self, flow: &landline_sip::Flow, request: Request) {
         debug_assert_eq!(request.method, Method::Ack);
-        let crate::edge::Routed::Here(request) = self.routed(None, flow, request) else { return };
+        let Some(request) = self.routed(None, flow, request) else { return };
         match self.dialog_of(&request) {
             Some((call, leg)) => self.with(call, |call, cx| call.acked(cx, leg, &request)),
             None => self.cx.counters.stray_acks += 1,

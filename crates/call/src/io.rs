@@ -19,6 +19,9 @@ pub struct JournalToken(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BindingsToken(pub u64);
 
+// Each is moved once, into the core or out of it: a box would cost every
+// message an allocation.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Input {
     Sip(landline_sip::Event),
@@ -53,6 +56,7 @@ pub enum Input {
     Shutdown,
 }
 
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Output {
     Sip(landline_sip::Input),

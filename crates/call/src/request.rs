@@ -8,7 +8,6 @@ use crate::auth::{Verdict, source_of, strip_credentials};
 use crate::call::{Attempt, Call, accept_header, allow_header, tag_number};
 use crate::calls::CallKey;
 use crate::core::Core;
-use crate::edge::Routed;
 use crate::registrar::register;
 use crate::route::{Side, dialled};
 use crate::tenancy::{Account, Trunk, User};
@@ -18,7 +17,7 @@ const SUPPORTED: [&str; 1] = ["path"];
 
 impl Core {
     pub(crate) fn request(&mut self, key: ServerKey, flow: Flow, request: Request) {
-        let Routed::Here(request) = self.routed(Some(key), &flow, request) else { return };
+        let Some(request) = self.routed(Some(key), &flow, request) else { return };
         match request.is_in_dialog() {
             true => self.in_dialog(key, &flow, request),
             false => self.out_of_dialog(key, &flow, request),
@@ -33,19 +32,19 @@ impl Core {
             return self.answer_options(key, &request);
         }
         if let Some((account, trunk, number)) = self.trunk_of(flow, &request) {
-            return self.from_trunk(key, flow, request, &account, trunk, number);
+            return self.trunk_request(key, flow, request, &account, trunk, number);
         }
         let Some(domain) = self.domain_of(&request) else {
             return self.unknown_domain(key, &request);
         };
         match self.cx.tenants.by_domain(&domain).cloned() {
-            Some(account) => self.from_user(key, flow, request, &account),
+            Some(account) => self.user_request(key, flow, request, &account),
             None => match self.cx.directory.account(&domain).cloned() {
                 // Ours by the directory, and not yet loaded.
                 Some(entry) if entry.home_region == self.cx.config.region => {
                     self.refuse(key, &request, StatusCode::SERVICE_UNAVAILABLE);
                 }
-                Some(entry) => self.to_home(key, flow, request, &entry),
+                Some(entry) => self.send_home(key, flow, request, &entry),
                 None => self.unknown_domain(key, &request),
             },
         }
@@ -55,11 +54,9 @@ impl Core {
     /// own where that names us or no domain at all. Lower case.
     fn domain_of(&self, request: &Request) -> Option<String> {
         let uri = &request.uri;
-        let named = uri.is_sip().then(|| uri.host.to_string());
-        let named = named.filter(|host| !self.cx.is_ours(host, uri.port));
-        let host = match named {
-            Some(host) => host,
-            None => request.from().ok()?.uri.host.to_string(),
+        let host = match uri.is_sip() && !self.cx.is_ours(&uri.host, uri.port) {
+            true => uri.host.to_string(),
+            false => request.from().ok()?.uri.host.to_string(),
         };
         Some(host.to_ascii_lowercase())
     }
@@ -116,7 +113,7 @@ impl Core {
             .is_some_and(|(account, user)| self.cx.tenants.user(account.sid, &user).is_some())
     }
 
-    fn from_trunk(
+    fn trunk_request(
         &mut self,
         key: ServerKey,
         flow: &Flow,
@@ -144,7 +141,7 @@ impl Core {
         });
     }
 
-    fn from_user(
+    fn user_request(
         &mut self,
         key: ServerKey,
         flow: &Flow,

@@ -142,7 +142,7 @@ fn early_media_of_one_and_the_answer_of_another_are_two_dialogs() {
     let early =
         landline_sip::Response::for_request(&rung, landline_sip::StatusCode::SESSION_PROGRESS)
             .with_to_tag("early")
-            .with_header(HeaderName::Contact, &world.phones[one].contact())
+            .with_header(HeaderName::Contact, world.phones[one].contact())
             .with_body("application/sdp", sdp("10.1.0.2", 4000, ""));
     world.respond(one, key, early);
     let (_, progress) = world.phones[alice].responses.remove(0);

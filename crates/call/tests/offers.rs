@@ -101,7 +101,7 @@ fn early_media_is_joined_and_the_answer_stays_the_same() {
     let early =
         landline_sip::Response::for_request(&rung, landline_sip::StatusCode::SESSION_PROGRESS)
             .with_to_tag(&format!("tag-{bob}"))
-            .with_header(HeaderName::Contact, &world.phones[bob].contact())
+            .with_header(HeaderName::Contact, world.phones[bob].contact())
             .with_body("application/sdp", sdp("10.1.0.2", 4000, ""));
     world.respond(bob, key, early);
     let progress = world.phones[alice].responses.remove(0).1;

@@ -97,37 +97,23 @@ impl Call {
         let tag = cx.entropy.u64();
         let relay_leg = self.relay_leg();
         cx.dialogs.insert(tag, (self.key, self.legs.len()));
-        self.legs.push(Leg {
-            sid: LegSid::new(&mut cx.entropy),
-            side: target.side.clone(),
-            state: LegState::Early,
-            reach: target.reach.clone(),
-            tag,
-            former_tag: None,
-            dialog: None,
-            media: Some(LegMedia::offering(profile, target.family, cx.entropy.u64())),
-            relay_leg,
-            is_allocated: false,
-            status: 0,
-            stats: None,
-            is_recorded: false,
-            takes_update: false,
-            unacked: None,
-            owes_bye: false,
-            rerouted: false,
-            challenge: None,
-            invite: Invite::Sent(Box::new(Branch {
-                target,
-                request: None,
-                key: None,
-                cseq: 0,
-                call_id: cx.entropy.hex::<16>(),
-                profiles,
-                retries: 0,
-                is_pending: false,
-                is_cancelled: false,
-            })),
-        });
+        let (side, reach) = (target.side.clone(), target.reach.clone());
+        let family = target.family;
+        let invite = Invite::Sent(Box::new(Branch {
+            target,
+            request: None,
+            key: None,
+            cseq: 0,
+            call_id: cx.entropy.hex::<16>(),
+            profiles,
+            retries: 0,
+            is_pending: false,
+            is_cancelled: false,
+        }));
+        let sid = LegSid::new(&mut cx.entropy);
+        let mut leg = Leg::new(sid, side, reach, tag, relay_leg, invite);
+        leg.media = Some(LegMedia::offering(profile, family, cx.entropy.u64()));
+        self.legs.push(leg);
     }
 
     /// The relay made the legs of the group: let them ring.

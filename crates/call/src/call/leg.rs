@@ -53,7 +53,7 @@ pub(crate) enum LegState {
 
 /// The INVITE that made the leg.
 pub(crate) enum Invite {
-    Received(Incoming),
+    Received(Box<Incoming>),
     Sent(Box<Branch>),
 }
 
@@ -84,6 +84,37 @@ pub(crate) struct Branch {
 }
 
 impl Leg {
+    pub(crate) fn new(
+        sid: LegSid,
+        side: Side,
+        reach: Reach,
+        tag: u64,
+        relay_leg: LegId,
+        invite: Invite,
+    ) -> Self {
+        Self {
+            sid,
+            side,
+            state: LegState::Early,
+            reach,
+            tag,
+            former_tag: None,
+            dialog: None,
+            invite,
+            media: None,
+            relay_leg,
+            is_allocated: false,
+            status: 0,
+            stats: None,
+            is_recorded: false,
+            takes_update: false,
+            unacked: None,
+            owes_bye: false,
+            rerouted: false,
+            challenge: None,
+        }
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         let pending = match &self.invite {
             Invite::Sent(branch) => branch.is_pending,

@@ -2,7 +2,7 @@
 //! from the other.
 
 use landline_region::Personal;
-use landline_sip::{ByteStr, HeaderName, Host, Method, NameAddr, Reason, Request, Response, Uri};
+use landline_sip::{ByteStr, HeaderName, Method, NameAddr, Reason, Request, Response, Uri};
 
 use super::leg::tag_text;
 use super::{Call, Identity, Leg};
@@ -81,18 +81,12 @@ pub(super) enum ContactFor<'a> {
 }
 
 pub(crate) fn own_uri(user: Option<&str>, host: &str) -> Uri {
-    let bracketed = match host.contains(':') && !host.starts_with('[') {
-        true => format!("[{host}]"),
-        false => host.to_owned(),
-    };
-    let host =
-        Host::parse(&bracketed).unwrap_or_else(|| Host::Name(ByteStr::from_static("invalid")));
-    Uri::sip(user, host, None)
+    Uri::sip(user, crate::context::host(host), None)
 }
 
 impl Identity {
     /// The From towards the callee.
-    fn from(&self, callee: &Side, domain: &str) -> NameAddr {
+    fn shown_from(&self, callee: &Side, domain: &str) -> NameAddr {
         let user = match callee {
             Side::User(_) => Some(self.user.expose().as_str()),
             Side::Trunk(_) => self.number.as_ref().map(|number| number.expose().as_str()),
@@ -109,7 +103,7 @@ impl Identity {
         }
     }
 
-    fn to(&self, target: &Target, domain: &str) -> NameAddr {
+    fn shown_to(&self, target: &Target, domain: &str) -> NameAddr {
         match &target.side {
             Side::User(_) => NameAddr::new(own_uri(Some(self.callee.expose()), domain)),
             Side::Trunk(_) => {
@@ -133,7 +127,7 @@ impl Call {
         let identity = self.identity.clone();
         let domain = self.account.domain.clone();
         let it = self.legs.get_mut(leg)?;
-        let mut from = identity.from(&it.side, &domain);
+        let mut from = identity.shown_from(&it.side, &domain);
         from.set_tag(&tag_text(it.tag));
         let is_trunk = it.side.is_trunk();
         let branch = it.branch()?;
@@ -147,7 +141,7 @@ impl Call {
         }
         headers.push(HeaderName::MaxForwards, hops.saturating_sub(1).to_string());
         headers.push(HeaderName::From, &from);
-        headers.push(HeaderName::To, &identity.to(target, &domain));
+        headers.push(HeaderName::To, identity.shown_to(target, &domain));
         headers.push(HeaderName::CallId, branch.call_id.as_str());
         headers.push(HeaderName::CSeq, format!("{} INVITE", branch.cseq));
         headers.push(HeaderName::Contact, &contact);

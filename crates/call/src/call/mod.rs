@@ -113,7 +113,7 @@ pub(crate) struct Session {
 }
 
 /// How the caller is shown to the other side.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Identity {
     pub display: Option<Personal<ByteStr>>,
     /// Name of the user, or the number the trunk gave.

@@ -6,7 +6,7 @@ use landline_control::{Consent, LegId};
 use landline_region::{CallSid, LegSid, Personal, RecordingSid};
 use landline_sip::{Dialog, Flow, HeaderName, Limits, Request, Response, ServerKey, StatusCode};
 
-use super::leg::{Incoming, Invite, LegState, tag_text};
+use super::leg::{Incoming, Invite, tag_text};
 use super::message::{ContactFor, accept_header, contact, display_of, push_warning};
 use super::{A, Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
@@ -41,34 +41,10 @@ impl Call {
             Err(_) if caller.is_trunk() => (CallDirection::Inbound, None),
             Err(_) => (CallDirection::Internal, None),
         };
-        let identity = identity(&caller, &request, &route, &dialled);
         let mut call = Self {
-            key,
-            sid: CallSid::new(&mut cx.entropy),
+            identity: identity(&caller, &request, &route, &dialled),
             recording: recording(cx, &account, &caller, callee.as_ref()),
-            account,
-            caller,
-            direction,
-            phase: Phase::Journaling,
-            opened_at: cx.now.unix,
-            answered_at: None,
-            legs: Vec::with_capacity(2),
-            session: None,
-            sequence: 0,
-            identity,
-            groups: Default::default(),
-            group: 0,
-            next_relay_leg: 0,
-            tried_relays: Vec::new(),
-            winner: None,
-            early: None,
-            best: None,
-            rang: false,
-            is_joined: false,
-            modification: None,
-            passes: Vec::new(),
-            ending: None,
-            recorded: None,
+            ..Self::new(key, cx, account, caller, direction)
         };
         let admitted = call.admit(cx);
         let refusal = call.caller_leg(cx, server, flow, request, media);
@@ -85,6 +61,43 @@ impl Call {
             (Err(refusal), Ok(())) | (_, Err(refusal)) => call.refuse(cx, refusal),
         }
         call
+    }
+
+    fn new(
+        key: CallKey,
+        cx: &mut Context,
+        account: Arc<Account>,
+        caller: Side,
+        direction: CallDirection,
+    ) -> Self {
+        Self {
+            key,
+            sid: CallSid::new(&mut cx.entropy),
+            account,
+            caller,
+            direction,
+            phase: Phase::Journaling,
+            opened_at: cx.now.unix,
+            answered_at: None,
+            legs: Vec::with_capacity(2),
+            session: None,
+            sequence: 0,
+            identity: Identity::default(),
+            groups: Default::default(),
+            group: 0,
+            next_relay_leg: 0,
+            tried_relays: Vec::new(),
+            winner: None,
+            early: None,
+            best: None,
+            rang: false,
+            is_joined: false,
+            modification: None,
+            passes: Vec::new(),
+            ending: None,
+            recording: None,
+            recorded: None,
+        }
     }
 
     /// Limits on open calls. The call counts from here on, refused or not,
@@ -134,27 +147,12 @@ impl Call {
         };
         let relay_leg = self.relay_leg();
         debug_assert_eq!(relay_leg, LegId(0));
-        let mut leg = Leg {
-            sid: LegSid::new(&mut cx.entropy),
-            state: LegState::Early,
-            reach: Reach::back(&flow, self.caller.is_trunk()),
-            side: self.caller.clone(),
-            tag,
-            former_tag: None,
-            dialog: dialog.ok(),
-            media: leg_media,
-            relay_leg,
-            is_allocated: false,
-            status: 0,
-            stats: None,
-            is_recorded: false,
-            takes_update: false,
-            unacked: None,
-            owes_bye: false,
-            rerouted: false,
-            challenge: None,
-            invite: Invite::Received(Incoming { key, request, offer, provisional: 0 }),
-        };
+        let reach = Reach::back(&flow, self.caller.is_trunk());
+        let invite = Invite::Received(Box::new(Incoming { key, request, offer, provisional: 0 }));
+        let sid = LegSid::new(&mut cx.entropy);
+        let mut leg = Leg::new(sid, self.caller.clone(), reach, tag, relay_leg, invite);
+        leg.dialog = dialog.ok();
+        leg.media = leg_media;
         if let Some(incoming) = leg.incoming() {
             let headers = incoming.request.headers.clone();
             leg.learn_methods(&headers);

@@ -19,7 +19,6 @@ use crate::directory::AccountEntry;
 use crate::io::{Log, Output};
 use crate::tenancy::EdgePolicy;
 use crate::timers::Timer;
-pub(crate) use through::Routed;
 use token::{FlowToken, Signer};
 
 /// Names a request on its way through us.
@@ -55,7 +54,7 @@ impl Edge {
 
 impl Core {
     /// A client's request for an account that is at home elsewhere.
-    pub(crate) fn to_home(
+    pub(crate) fn send_home(
         &mut self,
         key: ServerKey,
         flow: &Flow,
@@ -282,7 +281,7 @@ impl Context {
     fn has_been_here(&self, request: &Request) -> bool {
         request.headers.values(&HeaderName::Via).take(70).any(|via| {
             let via = landline_sip::Via::parse(&via.to_str_lossy());
-            via.is_ok_and(|via| via.port.is_some() && self.is_ours(&via.host.to_string(), via.port))
+            via.is_ok_and(|via| via.port.is_some() && self.is_ours(&via.host, via.port))
         })
     }
 }

@@ -8,23 +8,15 @@ use landline_sip::{
 use super::token::FlowToken;
 use crate::core::Core;
 
-/// What a request's routes come to.
-pub(crate) enum Routed {
-    /// None of ours is left; it is for us to serve.
-    Here(Request),
-    /// It was sent through, or refused.
-    Done,
-}
-
 impl Core {
     /// Takes our own routes off a request, and sends it through where they
-    /// carry a flow token.
+    /// carry a flow token: then it is no longer ours to serve.
     pub(crate) fn routed(
         &mut self,
         key: Option<ServerKey>,
         flow: &Flow,
         mut request: Request,
-    ) -> Routed {
+    ) -> Option<Request> {
         let mut token = None;
         // One for each side we route between, and not more.
         for _ in 0..2 {
@@ -38,16 +30,16 @@ impl Core {
             request.headers.remove_first_value(&HeaderName::Route);
         }
         match token {
-            None => Routed::Here(request),
+            None => Some(request),
             Some(token) => {
                 self.through(key, flow, request, token);
-                Routed::Done
+                None
             }
         }
     }
 
     fn is_own_route(&self, route: &NameAddr) -> bool {
-        self.cx.is_ours(&route.uri.host.to_string(), route.uri.port)
+        self.cx.is_ours(&route.uri.host, route.uri.port)
     }
 
     fn through(

@@ -113,7 +113,7 @@ mod tests {
     fn events_alone_are_no_conversation() {
         let events = Codec::new(101, "telephone-event/8000", &[]);
         let offered = [Codec::new(0, "PCMU/8000", &[]), events.clone()];
-        assert_eq!(common(&offered, &[events.clone()]), None);
+        assert_eq!(common(&offered, std::slice::from_ref(&events)), None);
         let answered =
             [events.clone(), Codec::new(0, "PCMU/8000", &[]), Codec::new(18, "G729/8000", &[])];
         assert_eq!(common(&offered, &answered).unwrap().len(), 2);

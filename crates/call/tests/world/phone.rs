@@ -135,7 +135,7 @@ impl Phone {
             .with_header(HeaderName::To, to)
             .with_header(HeaderName::CallId, call_id)
             .with_header(HeaderName::CSeq, format!("{} {method}", self.cseq))
-            .with_header(HeaderName::Contact, &self.contact())
+            .with_header(HeaderName::Contact, self.contact())
             .with_header(HeaderName::UserAgent, "Phone/secret-version")
             .with_header(HeaderName::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE, INFO")
     }
@@ -315,7 +315,7 @@ impl World {
         let status = StatusCode::new(status).unwrap();
         let mut response = Response::for_request(&invite.1, status).with_to_tag(&tag);
         if status.is_provisional() {
-            response.headers.push(HeaderName::Contact, &self.phones[phone].contact());
+            response.headers.push(HeaderName::Contact, self.phones[phone].contact());
         }
         self.respond(phone, invite.0, response);
     }
