@@ -1,8 +1,10 @@
 //! Every way out, as the driver sees it: UDP sockets and open connections.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use landline_sip::{ClientKey, Flow, FlowId, SendTo, Transport};
@@ -13,6 +15,11 @@ use crate::inbox::{Outbox, write_queue};
 use crate::metrics::Drop as Cause;
 use crate::shared::Shared;
 use crate::udp::UdpListener;
+
+/// How long a request may wait for its answer: 64·T1, RFC 3261 §17.1.
+const RECENT: Duration = Duration::from_secs(32);
+/// Requests remembered for one connection.
+const MOST_RECENT: usize = 4096;
 
 /// A send that went wrong, to be reported to the endpoint.
 #[derive(Debug)]
@@ -37,9 +44,26 @@ struct Connection {
     outbox: Outbox,
     /// Whom we opened it to; `None` for a connection that was accepted.
     peer: Option<Peer>,
-    /// What was sent before a connection of ours was up: it fails with it.
-    unsure: Vec<(Option<ClientKey>, SendTo)>,
+    /// Requests sent over a connection of ours not long ago, which fail with
+    /// it; the endpoint knows which of them are answered.
+    recent: VecDeque<(Instant, ClientKey, SendTo)>,
     up: bool,
+}
+
+impl Connection {
+    fn new(outbox: Outbox, peer: Option<Peer>) -> Self {
+        let up = peer.is_none();
+        Self { outbox, peer, recent: VecDeque::new(), up }
+    }
+
+    fn note(&mut self, key: ClientKey, to: SendTo) {
+        let now = Instant::now();
+        let old = |(sent, ..): &(Instant, ClientKey, SendTo)| now - *sent > RECENT;
+        while self.recent.len() >= MOST_RECENT || self.recent.front().is_some_and(old) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((now, key, to));
+    }
 }
 
 impl Wire {
@@ -150,8 +174,8 @@ impl Wire {
             None => self.open(peer)?,
         };
         self.send_over(id, bytes)?;
-        if let Some(connection) = self.connections.get_mut(&id).filter(|known| !known.up) {
-            connection.unsure.push((key, to.clone()));
+        if let (Some(key), Some(connection)) = (key, self.connections.get_mut(&id)) {
+            connection.note(key, to.clone());
         }
         Ok(())
     }
@@ -163,9 +187,7 @@ impl Wire {
         let flow = self.flow_towards(&peer).ok_or(Cause::NoRoute)?;
         let id = flow.id;
         let (outbox, written) = write_queue(&self.shared.limits);
-        let connection =
-            Connection { outbox, peer: Some(peer.clone()), unsure: Vec::new(), up: false };
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Connection::new(outbox, Some(peer.clone())));
         self.opened.insert(peer.clone(), id);
         self.shared.tasks.spawn(Arc::clone(&self.connector).run(peer, flow, written));
         Ok(id)
@@ -194,21 +216,20 @@ impl Wire {
     }
 
     pub(crate) fn accepted(&mut self, id: FlowId, outbox: Outbox) {
-        let connection = Connection { outbox, peer: None, unsure: Vec::new(), up: true };
-        self.connections.insert(id, connection);
+        self.connections.insert(id, Connection::new(outbox, None));
     }
 
     pub(crate) fn connected(&mut self, id: FlowId) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.up = true;
-            connection.unsure = Vec::new();
         }
     }
 
-    /// The connection's end. What was sent on one that never came up has failed.
+    /// The connection's end, and with it of what was sent over it.
     pub(crate) fn closed(&mut self, id: FlowId) -> Option<Vec<Failed>> {
         let connection = self.forget(id)?;
-        let failed = connection.unsure.into_iter().map(|(key, to)| Failed { key, to });
+        let failed =
+            connection.recent.into_iter().map(|(_, key, to)| Failed { key: Some(key), to });
         Some(failed.collect())
     }
 

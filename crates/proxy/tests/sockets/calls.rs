@@ -250,21 +250,47 @@ async fn a_caller_hangs_up_and_the_record_says_so() {
     scene.proxy.shutdown().await;
 }
 
+impl Scene {
+    async fn add_trunk(&self, port: u16) {
+        let account = self.region.store.account_find(DOMAIN).await.unwrap();
+        let trunk = NewTrunk {
+            name: "carrier".to_owned(),
+            send_to: format!("tcp:localhost:{port}").parse().unwrap(),
+            accept_from: Vec::new(),
+            media: MediaPolicy::Rtp,
+            credentials: None,
+        };
+        self.region.store.trunk_add(account.sid, &trunk).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trunk_that_hangs_up_on_the_request_fails_the_call_at_once() {
+    let scene = scene().await;
+    let carrier = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    scene.add_trunk(carrier.local_addr().unwrap().port()).await;
+    let mut anna = scene.phone(Transport::Udp, "anna").await;
+    anna.call(&format!("sip:+15551234567@{DOMAIN}")).await;
+    let (mut stream, _) = carrier.accept().await.unwrap();
+    let mut invite = [0; 2048];
+    let length = tokio::io::AsyncReadExt::read(&mut stream, &mut invite).await.unwrap();
+    assert!(invite[..length].starts_with(b"INVITE sip:+15551234567@"));
+    // It closes without an answer.
+    drop((stream, carrier));
+    let started = std::time::Instant::now();
+    let failed = anna.next_final().await;
+    assert!(failed.starts_with("SIP/2.0 5") || failed.starts_with("SIP/2.0 4"), "{failed}");
+    assert!(started.elapsed() < std::time::Duration::from_secs(3), "{:?}", started.elapsed());
+    scene.proxy.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trunk_that_refuses_the_connection_fails_the_call_at_once() {
     let scene = scene().await;
-    let account = scene.region.store.account_find(DOMAIN).await.unwrap();
     // Bound and closed again: nobody listens there.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let trunk = NewTrunk {
-        name: "carrier".to_owned(),
-        send_to: format!("tcp:localhost:{}", closed.port()).parse().unwrap(),
-        accept_from: Vec::new(),
-        media: MediaPolicy::Rtp,
-        credentials: None,
-    };
-    scene.region.store.trunk_add(account.sid, &trunk).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(800)).await;
+    scene.add_trunk(closed.port()).await;
     let mut anna = scene.phone(Transport::Udp, "anna").await;
     let started = std::time::Instant::now();
     anna.call(&format!("sip:+15551234567@{DOMAIN}")).await;
