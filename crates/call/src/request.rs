@@ -2,15 +2,25 @@
 
 use std::sync::Arc;
 
-use landline_sip::{Flow, HeaderName, Method, Request, Scheme, ServerKey, StatusCode};
+use landline_sip::{Flow, HeaderName, Host, Method, Request, Scheme, ServerKey, StatusCode};
 
 use crate::auth::{Verdict, source_of, strip_credentials};
 use crate::call::{Attempt, Call, accept_header, allow_header, tag_number};
 use crate::calls::CallKey;
 use crate::core::Core;
+use crate::directory::AccountEntry;
+use crate::record::Cause;
 use crate::registrar::register;
-use crate::route::{Side, dialled};
+use crate::route::{Refusal, Side, dialled};
 use crate::tenancy::{Account, Trunk, User};
+
+/// Who serves a request.
+enum Serves {
+    Here(Arc<Account>),
+    NotYet,
+    Elsewhere(AccountEntry),
+    Nobody,
+}
 
 /// Extensions that a request may require of us.
 const SUPPORTED: [&str; 1] = ["path"];
@@ -34,31 +44,42 @@ impl Core {
         if let Some((account, trunk, number)) = self.trunk_of(flow, &request) {
             return self.trunk_request(key, flow, request, &account, trunk, number);
         }
-        let Some(domain) = self.domain_of(&request) else {
-            return self.unknown_domain(key, &request);
-        };
-        match self.cx.tenants.by_domain(&domain).cloned() {
-            Some(account) => self.user_request(key, flow, request, &account),
-            None => match self.cx.directory.account(&domain).cloned() {
-                // Ours by the directory, and not yet loaded.
-                Some(entry) if entry.home_region == self.cx.config.region => {
-                    self.refuse(key, &request, StatusCode::SERVICE_UNAVAILABLE);
-                }
-                Some(entry) => self.send_home(key, flow, request, &entry),
-                None => self.unknown_domain(key, &request),
-            },
+        match self.account_of(&request) {
+            Serves::Here(account) => self.user_request(key, flow, request, &account),
+            Serves::NotYet => self.refuse(key, &request, StatusCode::SERVICE_UNAVAILABLE),
+            Serves::Elsewhere(entry) => self.send_home(key, flow, request, &entry),
+            Serves::Nobody => self.unknown_domain(key, &request),
         }
     }
 
-    /// The domain whose account is asked: the Request-URI's, or the caller's
-    /// own where that names us or no domain at all. Lower case.
-    fn domain_of(&self, request: &Request) -> Option<String> {
+    /// Whose account a request is a matter of: the caller's own, wherever it
+    /// wants to go; for who registers, or calls from a domain that nobody has,
+    /// the one the Request-URI names.
+    fn account_of(&self, request: &Request) -> Serves {
         let uri = &request.uri;
-        let host = match uri.is_sip() && !self.cx.is_ours(&uri.host, uri.port) {
-            true => uri.host.to_string(),
-            false => request.from().ok()?.uri.host.to_string(),
+        let named = uri.is_sip().then_some(&uri.host);
+        let from = request.from().ok();
+        let from = from.as_ref().map(|from| &from.uri.host);
+        let domains = match request.method {
+            Method::Register => [named, from],
+            _ => [from, named],
         };
-        Some(host.to_ascii_lowercase())
+        let known = domains.into_iter().flatten().map(|host| self.serves(host));
+        known.into_iter().find(|it| !matches!(it, Serves::Nobody)).unwrap_or(Serves::Nobody)
+    }
+
+    fn serves(&self, host: &Host) -> Serves {
+        let Some(domain) = host.name() else { return Serves::Nobody };
+        let domain = domain.to_ascii_lowercase();
+        if let Some(account) = self.cx.tenants.by_domain(&domain) {
+            return Serves::Here(account.clone());
+        }
+        match self.cx.directory.account(&domain) {
+            // Ours by the directory, and not yet loaded.
+            Some(entry) if entry.home_region == self.cx.config.region => Serves::NotYet,
+            Some(entry) => Serves::Elsewhere(entry.clone()),
+            None => Serves::Nobody,
+        }
     }
 
     fn unknown_domain(&mut self, key: ServerKey, request: &Request) {
@@ -194,7 +215,15 @@ impl Core {
         let Some(dialled) = dialled(&request.uri) else {
             return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
         };
-        let route = self.cx.route_from_user(account, &dialled);
+        let host = &request.uri.host;
+        let is_own = !request.uri.is_sip()
+            || host.name().is_some_and(|it| it.eq_ignore_ascii_case(&account.domain))
+            || self.cx.is_ours(host, request.uri.port);
+        // Nobody calls out of the account but by its trunks.
+        let route = match is_own {
+            true => self.cx.route_from_user(account, &dialled),
+            false => Err(Refusal::new(404, Cause::NotFound)),
+        };
         self.open(Attempt {
             key,
             flow: flow.clone(),

@@ -238,6 +238,9 @@ fn one_account_may_not_call_into_another() {
     let [alice] = world.registered(["alice"]);
     let request = world.invite_request(alice, "sip:erin@globex.test", None);
     let response = world.ask(alice, request);
-    assert_eq!(response.status.code() / 100, 4);
+    assert_eq!(response.status.code(), 404);
+    // An attempt of a known caller, at the caller's home alone.
+    assert_eq!(world.proxies[HOME].ledger.last().cause, "not_found");
     assert!(world.proxies[EDGE].ledger.events.is_empty());
+    assert_eq!(world.proxies[EDGE].core.counters().auth_challenges, 0);
 }

@@ -91,6 +91,41 @@ fn a_dead_phone_beside_an_answering_one_is_no_harm() {
 }
 
 #[test]
+fn a_phone_about_to_be_offered_otherwise_is_spared_when_another_answers() {
+    let (mut world, alice, [one, two]) = two_phones(8, ["1.0", "1.0"]);
+    let mut tenancy = world::tenants::acme();
+    tenancy = world::tenants::with_user(tenancy, "bob", |it| {
+        it.media = landline_call::tenancy::MediaPolicy::Auto;
+    });
+    tenancy = world::tenants::with_account(tenancy, |it| {
+        it.encryption = landline_call::tenancy::EncryptionPolicy::Optional;
+    });
+    world.input(0, landline_call::Input::Tenancy(landline_call::Tenants::new(&tenancy).into()));
+    let (_, invite) = world.dial(alice, "sip:bob@acme.test");
+    let first = world.phones[one].take(Method::Invite).unwrap();
+    let second = world.phones[two].take(Method::Invite).unwrap();
+    // Both say so in the same moment.
+    let refused = landline_sip::Response::for_request(
+        &first.1,
+        landline_sip::StatusCode::NOT_ACCEPTABLE_HERE,
+    )
+    .with_to_tag("one");
+    let respond = landline_sip::Input::Respond { key: first.0, response: refused };
+    world.phone_input(one, respond);
+    let mut dialog =
+        landline_sip::Dialog::uas(&second.1, "two", world.phones[two].contact()).unwrap();
+    dialog.confirm();
+    let mut answer = dialog.respond(&second.1, landline_sip::StatusCode::OK);
+    answer.set_body("application/sdp", sdp("10.1.0.3", 4000, ""));
+    world.phone_input(two, landline_sip::Input::Respond { key: second.0, response: answer });
+    world.settle();
+    assert!(world.phones[one].take(Method::Invite).is_none(), "it rings again");
+    let mut a = world.confirm(alice, &invite, None);
+    world.hang_up(&mut a);
+    world.assert_at_rest();
+}
+
+#[test]
 fn phones_of_lower_priority_ring_after_those_of_higher() {
     let (mut world, alice, [low, high]) = two_phones(3, ["0.5", "1.0"]);
     let (_, invite) = world.dial(alice, "sip:bob@acme.test");

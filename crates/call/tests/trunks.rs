@@ -119,6 +119,7 @@ fn a_number_of_nobody_goes_out_by_the_trunk_with_digest_towards_it() {
     let second = world.phones[carrier].take(Method::Invite).expect("it is proven");
     let proof = second.1.headers.get(&HeaderName::ProxyAuthorization).expect("credentials");
     let credentials = Credentials::parse(proof).unwrap();
+    assert!(!second.1.headers.contains(&HeaderName::Authorization));
     let secret = ha1(Algorithm::Md5, "acme-trunk", "carrier.test", "trunk secret");
     assert!(verify(&credentials, &secret, &Method::Invite));
     assert_eq!(second.1.cseq().unwrap().number, first.cseq().unwrap().number + 1);

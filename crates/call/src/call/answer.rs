@@ -51,7 +51,7 @@ impl Call {
         let cseq = it.branch().map_or(1, |branch| branch.cseq);
         let mut ack = dialog.ack(cseq);
         it.dialog = Some(dialog);
-        it.prove(cx, &mut ack);
+        it.prove_like_invite(&mut ack);
         if let Some(destination) = it.destination() {
             cx.send_ack(ack, destination);
         }

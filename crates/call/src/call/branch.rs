@@ -4,7 +4,7 @@ use landline_control::{LegId, Op, Request as RelayRequest};
 use landline_sip::digest::Challenge;
 use landline_sip::{ByteStr, Dialog, FailureCause, HeaderName, Method, Response, StatusCode};
 
-use super::leg::LegState;
+use super::leg::{Challenged, LegState};
 use super::message::reasons;
 use super::{Call, Failure, Leg, Phase};
 use crate::context::{ClientUse, Context};
@@ -48,7 +48,7 @@ impl Call {
             return;
         };
         let mut ack = dialog.ack(cseq);
-        it.prove(cx, &mut ack);
+        it.prove_like_invite(&mut ack);
         cx.send_ack(ack, destination.clone());
         let mut bye = dialog.request(Method::Bye);
         it.prove(cx, &mut bye);
@@ -141,19 +141,19 @@ impl Call {
     /// answer stale. True when the INVITE went out again.
     fn prove_branch(&mut self, cx: &mut Context, leg: usize, response: &Response) -> bool {
         let Some(it) = self.legs.get_mut(leg) else { return false };
-        let challenges = challenges(response);
-        let stale = challenges.iter().any(|challenge| challenge.stale);
+        let Some(asked) = challenged(response) else { return false };
+        let stale = asked.challenges.iter().any(|challenge| challenge.stale);
         let has_credentials = match &it.side {
             crate::route::Side::Trunk(trunk) => trunk.credentials.is_some(),
             crate::route::Side::User(_) => false,
         };
-        let first = it.challenge.is_none();
+        let first = it.challenged.is_none();
         let Some(branch) = it.branch() else { return false };
-        if challenges.is_empty() || !has_credentials || !(first || stale) || branch.retries > 3 {
+        if !has_credentials || !(first || stale) || branch.retries > 3 {
             return false;
         }
         branch.retries += 1;
-        it.challenge = Some((challenges, 0));
+        it.challenged = Some(asked);
         self.ring(cx, leg);
         true
     }
@@ -198,13 +198,17 @@ impl Call {
     }
 }
 
-pub(super) fn challenges(response: &Response) -> Vec<Challenge> {
-    [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate]
-        .iter()
-        .flat_map(|name| response.headers.all(name))
-        .take(8)
-        .filter_map(|value| Challenge::parse(value).ok())
-        .collect()
+pub(super) fn challenged(response: &Response) -> Option<Challenged> {
+    let (from, header) = match response.status {
+        StatusCode::UNAUTHORIZED => (HeaderName::WwwAuthenticate, HeaderName::Authorization),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization)
+        }
+        _ => return None,
+    };
+    let values = response.headers.all(&from).take(8);
+    let challenges: Vec<_> = values.filter_map(|value| Challenge::parse(value).ok()).collect();
+    (!challenges.is_empty()).then_some(Challenged { challenges, header, count: 0 })
 }
 
 /// The dialog of a 2xx to a branch's INVITE.

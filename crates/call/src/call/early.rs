@@ -48,7 +48,7 @@ impl Call {
         }
         let Some(session) = self.session.clone() else { return };
         if self.answer_caller(leg).is_none() {
-            return;
+            return self.tell_caller(cx, said.status, None);
         }
         self.early = Some(leg);
         let ops = self.join_ops(leg);

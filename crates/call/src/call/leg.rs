@@ -38,8 +38,7 @@ pub(crate) struct Leg {
     pub owes_bye: bool,
     /// The BYE was sent a second way already.
     pub rerouted: bool,
-    /// What a trunk asked us to prove, and how often it was proven.
-    pub challenge: Option<(Vec<Challenge>, u32)>,
+    pub challenged: Option<Challenged>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +54,15 @@ pub(crate) enum LegState {
 pub(crate) enum Invite {
     Received(Box<Incoming>),
     Sent(Box<Branch>),
+}
+
+/// What a trunk asked us to prove.
+pub(crate) struct Challenged {
+    pub challenges: Vec<Challenge>,
+    /// Where the proof goes: the one for a server, or the one for a proxy.
+    pub header: HeaderName,
+    /// How often it was proven with the same nonce.
+    pub count: u32,
 }
 
 /// The caller's INVITE.
@@ -111,7 +119,7 @@ impl Leg {
             unacked: None,
             owes_bye: false,
             rerouted: false,
-            challenge: None,
+            challenged: None,
         }
     }
 

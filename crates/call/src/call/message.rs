@@ -171,21 +171,29 @@ impl Leg {
     pub(super) fn prove(&mut self, cx: &mut Context, request: &mut Request) {
         let Side::Trunk(trunk) = &self.side else { return };
         let Some(credentials) = &trunk.credentials else { return };
-        let Some((challenges, count)) = &mut self.challenge else { return };
-        *count += 1;
-        let cnonce = cx.entropy.hex::<8>();
+        let Some(asked) = &mut self.challenged else { return };
+        asked.count += 1;
         let answer = landline_sip::digest::answer(
-            challenges,
+            &asked.challenges,
             &request.method,
             &request.uri.to_string(),
             credentials.username.expose(),
             credentials.password.expose(),
-            *count,
-            &cnonce,
+            asked.count,
+            &cx.entropy.hex::<8>(),
         );
         if let Some(answer) = answer {
-            request.headers.set(HeaderName::ProxyAuthorization, answer.to_string());
-            request.headers.set(HeaderName::Authorization, answer.to_string());
+            request.headers.set(asked.header.clone(), answer.to_string());
+        }
+    }
+
+    /// An ACK carries its INVITE's credentials (RFC 3261 §22.1).
+    pub(super) fn prove_like_invite(&self, ack: &mut Request) {
+        let invite = self.branch_ref().and_then(|branch| branch.request.as_ref());
+        for name in [HeaderName::ProxyAuthorization, HeaderName::Authorization] {
+            if let Some(proof) = invite.and_then(|invite| invite.headers.get(&name)) {
+                ack.headers.push(name, proof.clone());
+            }
         }
     }
 }

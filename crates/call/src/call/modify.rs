@@ -228,24 +228,30 @@ impl Call {
 
     /// Our offer to the other side.
     pub(super) fn ask(&mut self, cx: &mut Context, terms: Terms) {
+        if self.try_ask(cx, terms).is_none() {
+            self.refuse_asked(cx, Mismatch::Transport);
+        }
+    }
+
+    fn try_ask(&mut self, cx: &mut Context, terms: Terms) -> Option<()> {
         let key = self.key;
-        let Some(modification) = &mut self.modification else { return };
+        let modification = self.modification.as_mut()?;
         let toward = modification.toward;
-        let Some(it) = self.legs.get_mut(toward) else { return };
+        let it = self.legs.get_mut(toward)?;
         // UPDATE is carried as UPDATE where it is understood.
         if modification.method != Method::Update || !it.takes_update {
             modification.method = Method::Invite;
         }
-        let body = it.media.as_mut().and_then(|media| media.offer(terms));
-        let (Some(body), Some(dialog)) = (body, it.dialog.as_mut()) else { return };
-        let mut request = dialog.request(modification.method.clone());
+        let body = it.media.as_mut()?.offer(terms)?;
+        let mut request = it.dialog.as_mut()?.request(modification.method.clone());
         request.headers.push(HeaderName::Allow, super::allow_header());
         request.set_body(SDP, body);
         it.prove(cx, &mut request);
-        let Some(destination) = it.destination() else { return };
+        let destination = it.destination()?;
         let purpose = ClientUse::Modify { call: key, leg: toward };
         modification.client = Some(cx.send(purpose, request, destination));
         modification.step = ModifyStep::Asking;
+        Some(())
     }
 
     /// Begins a change of our own, so that the other side knows what this one

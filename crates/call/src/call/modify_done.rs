@@ -45,8 +45,7 @@ impl Call {
         if cseq.method != Method::Invite {
             return;
         }
-        let mut ack = dialog.ack(cseq.number);
-        it.prove(cx, &mut ack);
+        let ack = dialog.ack(cseq.number);
         if let Some(destination) = it.destination() {
             cx.send_ack(ack, destination);
         }

@@ -2,6 +2,7 @@
 
 use landline_control::{Direction, Event, LegId, LegLocal, MediaFault, Outcome, Refusal, RelayId};
 
+use super::leg::LegState;
 use super::message::reason;
 use super::{Call, Ending, Phase};
 use crate::context::Context;
@@ -30,7 +31,7 @@ impl Call {
         }
         match step {
             RelayStep::Open | RelayStep::Fork => self.ring_group(cx),
-            RelayStep::Retry { leg } => self.ring(cx, leg),
+            RelayStep::Retry { leg } => self.ring_again(cx, leg),
             RelayStep::Early { leg, status } => self.early_joined(cx, leg, status),
             RelayStep::Answer => self.joined(cx),
             RelayStep::LateAnswer { leg } => self.late_answer_applied(cx, leg),
@@ -68,6 +69,14 @@ impl Call {
         }
     }
 
+    /// Unless the branch has been taken back in the meantime.
+    fn ring_again(&mut self, cx: &mut Context, leg: usize) {
+        match self.legs.get(leg).is_some_and(|it| it.state == LegState::Early) {
+            true => self.ring(cx, leg),
+            false => self.release_media(cx, leg),
+        }
+    }
+
     fn drop_session(&mut self, cx: &mut Context) -> Option<RelayId> {
         let session = self.session.take()?;
         cx.relays.end(&session.relay, session.id);
@@ -77,7 +86,7 @@ impl Call {
     /// The branch cannot be offered anything else.
     fn retry_refused(&mut self, cx: &mut Context, leg: usize) {
         if let Some(it) = self.legs.get_mut(leg) {
-            it.state = super::leg::LegState::Ended;
+            it.state = LegState::Ended;
             it.status = 488;
         }
         self.consider(488, Cause::NotAcceptable, Vec::new());

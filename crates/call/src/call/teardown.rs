@@ -191,19 +191,14 @@ impl Call {
 
     /// Takes a challenge inside the dialog up, once for each leg.
     pub(super) fn challenged(&mut self, leg: usize, response: &Response) -> bool {
-        let asked = matches!(
-            response.status,
-            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-        );
-        let Some(it) = self.legs.get_mut(leg).filter(|it| asked && it.side.is_trunk()) else {
+        let Some(it) = self.legs.get_mut(leg).filter(|it| it.side.is_trunk()) else {
             return false;
         };
-        let challenges = super::branch::challenges(response);
-        if challenges.is_empty() || it.rerouted {
+        let Some(asked) = super::branch::challenged(response).filter(|_| !it.rerouted) else {
             return false;
-        }
+        };
         it.rerouted = true;
-        it.challenge = Some((challenges, 0));
+        it.challenged = Some(asked);
         true
     }
 
