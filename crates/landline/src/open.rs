@@ -1,6 +1,7 @@
 //! Opening what a region keeps: its key ring, its database, its copy of the
 //! directory. Roles and admin commands come in by the same door.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use crate::config::{Config, Regions};
 /// made, and its key ring with it.
 pub async fn store(config: &Config) -> Result<Store> {
     let sqlite = config.database.url.as_ref().and_then(|url| url.sqlite_path());
-    if let Some(file) = sqlite {
-        make_parent(file)?;
-    }
+    // The region's other process may be doing the same at this moment.
+    let _lock = match sqlite {
+        Some(file) if !file.exists() => Some(lock(file)?),
+        _ => None,
+    };
     if !config.key_ring.exists() {
         // A ring made anew for a database that was sealed under a lost one
         // would hide the loss until somebody needs the data.
@@ -35,6 +38,16 @@ pub async fn store(config: &Config) -> Result<Store> {
         ..StoreConfig::new(config.database_url(), config.region.code, &config.key_ring)
     };
     Store::open(&settings).await.with_context(|| format!("region {}", config.region.code))
+}
+
+fn lock(database: &Path) -> Result<File> {
+    make_parent(database)?;
+    let mut name = database.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    let path = database.with_file_name(name);
+    let file = File::create(&path).with_context(|| format!("{}", path.display()))?;
+    file.lock().with_context(|| format!("{}", path.display()))?;
+    Ok(file)
 }
 
 /// Makes a new key ring; fails where there is one.

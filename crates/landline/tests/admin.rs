@@ -149,6 +149,21 @@ fn regions_are_listed_and_added() {
 }
 
 #[test]
+fn two_processes_may_make_a_new_region_at_the_same_moment() {
+    let regions = Regions::new();
+    let config = regions.config("ie1");
+    let list = || {
+        std::thread::spawn({
+            let config = config.clone();
+            move || landline(&["account", "list", "--json", "--config", &config])
+        })
+    };
+    for answer in [list(), list(), list(), list()].map(|running| running.join().unwrap()) {
+        assert_eq!((answer.code, answer.out.trim()), (0, "[]"), "{}", answer.err);
+    }
+}
+
+#[test]
 fn tables_are_for_people_and_without_colour_in_a_pipe() {
     let regions = Regions::new();
     assert_eq!(regions.run(&["account", "list"]).out, "no accounts\n");

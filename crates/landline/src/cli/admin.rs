@@ -79,10 +79,10 @@ const ACCOUNT: &str = "Its sid or its SIP domain";
 #[derive(Debug, Clone, Args)]
 pub struct AccountPolicies {
     /// What other regions' proxies do with its requests: forward, redirect or refuse.
-    #[arg(long, value_name = "POLICY")]
+    #[arg(long, alias = "edge", value_name = "POLICY")]
     pub edge_policy: Option<EdgePolicy>,
     /// Which calls are recorded: off or all.
-    #[arg(long = "record", value_name = "POLICY")]
+    #[arg(long, alias = "record", value_name = "POLICY")]
     pub recording: Option<RecordingPolicy>,
     /// Whether apps must encrypt media: required or optional.
     #[arg(long, value_name = "POLICY")]
@@ -130,7 +130,7 @@ pub struct UserArgs {
     #[arg(long, value_name = "POLICY", default_value_t)]
     pub media: MediaPolicy,
     /// Overrides the account's policy: off or all.
-    #[arg(long = "record", value_name = "POLICY")]
+    #[arg(long = "record", alias = "recording", value_name = "POLICY")]
     pub recording: Option<RecordingPolicy>,
 }
 
@@ -148,7 +148,7 @@ pub struct UserChanges {
     #[arg(long, value_name = "POLICY")]
     pub media: Option<MediaPolicy>,
     /// off, all, or account to follow the account's policy.
-    #[arg(long = "record", value_name = "POLICY", value_parser = recording_override)]
+    #[arg(long = "record", alias = "recording", value_name = "POLICY", value_parser = recording_override)]
     pub recording: Option<RecordingOverride>,
 }
 

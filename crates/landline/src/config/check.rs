@@ -222,7 +222,13 @@ fn check_sockets(config: &Config, findings: &mut Findings) {
     if let Some(relay) = &config.relay {
         take("relay.control".to_owned(), false, relay.control.0);
     }
-    if let Some(address) = config.telemetry.address {
-        take("telemetry.address".to_owned(), false, address.0);
+    let telemetry = [
+        ("telemetry.address", config.telemetry.address),
+        ("telemetry.relay_address", config.telemetry.relay_address),
+    ];
+    for (key, address) in telemetry {
+        if let Some(address) = address {
+            take(key.to_owned(), false, address.0);
+        }
     }
 }

@@ -216,8 +216,11 @@ impl Default for RelayTimeouts {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// Where `/metrics` and `/health` are served; nowhere when left out.
+    /// Where `landline up` and `landline proxy` serve `/metrics` and `/health`;
+    /// nowhere when left out.
     pub address: Option<BindAddress>,
+    /// The same for `landline relay`, which may run beside the proxy.
+    pub relay_address: Option<BindAddress>,
     /// As `info`, or by module as `info,landline_proxy=debug`.
     pub log_level: String,
     pub log_format: LogFormat,
@@ -225,7 +228,12 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { address: None, log_level: "info".to_owned(), log_format: LogFormat::Text }
+        Self {
+            address: None,
+            relay_address: None,
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Text,
+        }
     }
 }
 

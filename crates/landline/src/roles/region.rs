@@ -11,7 +11,7 @@ use prometheus::Registry;
 use serde_json::json;
 
 use super::settings;
-use crate::config::Config;
+use crate::config::{BindAddress, Config};
 use crate::open;
 use crate::telemetry::{Health, Server};
 
@@ -68,7 +68,7 @@ impl Region {
             proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
         }
         let (relay, proxy) = (Arc::new(Mutex::new(relay)), Arc::new(Mutex::new(proxy)));
-        let telemetry = match config.telemetry.address {
+        let telemetry = match telemetry_address(config, roles) {
             Some(address) => {
                 let health = health(&store, &relay, &proxy);
                 Some(Server::start(address.0, registry, health).await?)
@@ -103,6 +103,14 @@ impl Region {
             recorder.shutdown().await;
         }
         self.store.close().await;
+    }
+}
+
+/// Proxy and relay of one machine share a file, and not a port.
+fn telemetry_address(config: &Config, roles: Roles) -> Option<BindAddress> {
+    match roles.proxy {
+        true => config.telemetry.address,
+        false => config.telemetry.relay_address,
     }
 }
 

@@ -63,7 +63,7 @@ impl Server {
     pub async fn start(address: SocketAddr, registry: Registry, health: Health) -> Result<Self> {
         let listener = TcpListener::bind(address)
             .await
-            .with_context(|| format!("telemetry.address: {address} cannot be bound"))?;
+            .with_context(|| format!("[telemetry]: {address} cannot be bound"))?;
         let routes = Router::new()
             .route("/metrics", get(metrics))
             .route("/health", get(report))
