@@ -34,7 +34,7 @@ impl Sipp {
             .args(["-error_file", &format!("{scenario}-{local}.errors")]);
         for (name, value) in keys {
             match *name {
-                "user" => command.args(["-au", value, "-s", value]),
+                "user" => command.args(["-au", value, "-s", value, "-key", "user", value]),
                 "password" => command.args(["-ap", value]),
                 _ => command.args(["-key", name, value]),
             };
