@@ -63,8 +63,11 @@ impl Baresip {
     /// Starts and waits until the registrar said 200.
     #[track_caller]
     pub fn registered(parent: &Path, options: &Options) -> Self {
-        let mut phone = Self::start(parent, options);
-        phone.expect("REGISTER_OK", Duration::from_secs(10));
+        let phone = Self::start(parent, options);
+        // It registers before anybody can listen to its events.
+        eventually("baresip's registration", Duration::from_secs(10), || {
+            phone.log().contains("200 OK").then_some(())
+        });
         phone
     }
 

@@ -8,8 +8,11 @@ pub mod server;
 pub mod sipp;
 pub mod tone;
 
+use std::fs::File;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Whether the test can run: every program is there. Skipping is loud, and
@@ -27,19 +30,14 @@ pub fn have(programs: &[&str]) -> bool {
     false
 }
 
-/// The first of `count` consecutive loopback ports that are free now, for UDP
-/// and TCP. Tests run in parallel: each process looks in another place first.
+/// The first of `count` consecutive loopback ports, free for UDP and TCP.
+/// Tests run in parallel, so each process holds a block of ports to itself.
 pub fn free_ports(count: u16) -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Below the kernel's ephemeral range (32768 on), so that nobody's outgoing
-    // socket takes one of them meanwhile.
-    const FIRST: u16 = 10_000;
-    const SPAN: u16 = 22_000;
-    let start = (std::process::id() as u16).wrapping_mul(131);
-    for _ in 0..2000 {
-        let step = NEXT.fetch_add(count, Ordering::Relaxed);
-        let base = FIRST + start.wrapping_add(step) % (SPAN - count);
+    static BLOCK: OnceLock<(File, u16)> = OnceLock::new();
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let (_, first) = BLOCK.get_or_init(port_block);
+    while TAKEN.load(Ordering::Relaxed) + count <= PORTS_A_BLOCK {
+        let base = first + TAKEN.fetch_add(count, Ordering::Relaxed);
         let free = (base..base + count).all(|port| {
             UdpSocket::bind(("127.0.0.1", port)).is_ok()
                 && TcpListener::bind(("127.0.0.1", port)).is_ok()
@@ -49,6 +47,22 @@ pub fn free_ports(count: u16) -> u16 {
         }
     }
     panic!("no {count} consecutive free ports");
+}
+
+const PORTS_A_BLOCK: u16 = 500;
+
+/// A block below the kernel's ephemeral range (32768 on), where nobody's
+/// outgoing socket takes a port meanwhile; held by a lock on a file.
+fn port_block() -> (File, u16) {
+    let directory = std::env::temp_dir().join("landline-test-ports");
+    std::fs::create_dir_all(&directory).unwrap();
+    for number in 0..45 {
+        let file = File::create(directory.join(number.to_string())).unwrap();
+        if file.try_lock().is_ok() {
+            return (file, 10_000 + number * PORTS_A_BLOCK);
+        }
+    }
+    panic!("every block of ports is held by some test");
 }
 
 /// Asks until the answer is there.
