@@ -390,11 +390,13 @@ address = "127.0.0.1"
 
 [telemetry]
 address = "127.0.0.1:{telemetry}"
+relay_address = "127.0.0.1:{relay_telemetry}"
 "#,
         url = database.url(),
         inter = base + 3,
         control = base + 4,
         telemetry = base + 5,
+        relay_telemetry = base + 6,
         last = media + 49,
     )
 }

@@ -101,6 +101,12 @@ impl Baresip {
         }
     }
 
+    /// Forgets the events so far: the next call is waited for by its own.
+    pub fn forget(&mut self) {
+        self.read_events();
+        self.events.clear();
+    }
+
     fn read_events(&mut self) {
         let mut buffer = [0; 4096];
         if let Ok(count) = self.control.read(&mut buffer) {
