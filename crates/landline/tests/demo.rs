@@ -2,13 +2,12 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Answer, base_port, command, landline};
+use common::{Answer, Running, base_port, command, get, landline};
 use landline_phone::{Phone, PhoneConfig};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -83,7 +82,7 @@ fn the_info_file_says_what_was_started_and_commands_take_effect_beside_it() {
         landline(&["calls", "list", "--json", "--data", dir.path().to_str().unwrap()]).json();
     assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
 
-    assert_eq!(demo.stop(), Some(0));
+    assert_eq!(demo.running.stop(), Some(0));
     let again = once(dir.path(), &base.to_string());
     assert_eq!(again.code, 0, "{}\n{}", again.out, again.err);
     assert_eq!(
@@ -211,12 +210,12 @@ fn the_info_file_has_its_shape(info: &Value, data: &Path, base: u16) {
 fn health_and_metrics_are_served_without_personal_data(info: &Value, base: u16) {
     for index in 0..3 {
         let port = base + 20 * index + 6;
-        let health = get(port, "/health");
+        let health = get(port, "/health").unwrap();
         assert!(health.starts_with("HTTP/1.1 200"), "{health}");
         for part in ["database", "relay_links", "ledger"] {
             assert!(health.contains(part), "{health}");
         }
-        let metrics = get(port, "/metrics");
+        let metrics = get(port, "/metrics").unwrap();
         assert!(metrics.contains("# TYPE"), "{metrics}");
         for account in info["accounts"].as_array().unwrap() {
             for user in account["users"].as_array().unwrap() {
@@ -227,14 +226,6 @@ fn health_and_metrics_are_served_without_personal_data(info: &Value, base: u16) 
             }
         }
     }
-}
-
-fn get(port: u16, path: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 fn once(dir: &Path, base_port: &str) -> Answer {
@@ -277,7 +268,7 @@ fn stored(region: &Path, sid: &str) -> bool {
 
 /// A demo that stays up, stopped when dropped.
 struct Demo {
-    child: Child,
+    running: Running,
     info: PathBuf,
 }
 
@@ -293,7 +284,7 @@ impl Demo {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, info }
+        Self { running: Running(child), info }
     }
 
     fn info(&self) -> Value {
@@ -303,20 +294,6 @@ impl Demo {
             std::thread::sleep(Duration::from_millis(50));
         }
         serde_json::from_slice(&std::fs::read(&self.info).unwrap()).unwrap()
-    }
-
-    /// SIGTERM, and the exit code.
-    fn stop(mut self) -> Option<i32> {
-        let pid = self.child.id().to_string();
-        std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -64,7 +64,8 @@ fn summary(call: &CallRecord) -> Value {
         "cause": call.cause.map(|cause| cause.name()),
         "sip_status": call.sip_status,
         "home_region": call.home_region.to_string(),
-        "recording": call.recording.map(|sid| sid.to_string()),
+        // Its sid is known from the start; what was never answered was never recorded.
+        "recording": call.answered_at.and(call.recording).map(|sid| sid.to_string()),
     })
 }
 

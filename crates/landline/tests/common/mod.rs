@@ -40,6 +40,35 @@ pub fn command() -> Command {
     command
 }
 
+/// The whole answer to a GET, or `None` while nobody listens.
+pub fn get(port: u16, path: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// A process that stays up; killed when dropped.
+pub struct Running(pub std::process::Child);
+
+impl Running {
+    /// SIGTERM, and the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let pid = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A base port whose whole demo is free, below those that the system hands out.
 pub fn base_port() -> u16 {
     use std::net::{TcpListener, UdpSocket};
@@ -60,15 +89,16 @@ pub fn base_port() -> u16 {
 /// us1 and ie1 in one directory, laid out as a demo's.
 pub struct Regions {
     dir: TempDir,
+    base: u16,
 }
 
 impl Regions {
     pub fn new() -> Self {
-        let regions = Self { dir: tempfile::tempdir().unwrap() };
+        let base = base_port();
+        let regions = Self { dir: tempfile::tempdir().unwrap(), base };
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sipconf");
         std::fs::copy(format!("{shipped}/regions.toml"), regions.dir.path().join("regions.toml"))
             .unwrap();
-        let base = base_port();
         for (code, jurisdiction, entity, port) in [
             ("us1", "US", "Landline US Inc", base),
             ("ie1", "IE", "Landline Ireland Ltd", base + 20),
@@ -91,7 +121,12 @@ impl Regions {
                 .replace(":5060", &format!(":{port}"))
                 .replace(":5062", &format!(":{}", port + 4))
                 .replace(":5065", &format!(":{}", port + 5));
-            std::fs::write(regions.dir(code).join("config.toml"), config).unwrap();
+            let telemetry = format!(
+                "\n[telemetry]\naddress = \"127.0.0.1:{}\"\nrelay_address = \"127.0.0.1:{}\"\n",
+                port + 6,
+                port + 7
+            );
+            std::fs::write(regions.dir(code).join("config.toml"), config + &telemetry).unwrap();
         }
         regions
     }
@@ -102,6 +137,11 @@ impl Regions {
 
     pub fn config(&self, code: &str) -> String {
         self.dir(code).join("config.toml").display().to_string()
+    }
+
+    /// Where us1's proxy serves its health; its relay does so one port up.
+    pub fn health_port(&self) -> u16 {
+        self.base + 6
     }
 
     pub fn make_certificates(&self) {
