@@ -3,11 +3,14 @@
 
 mod world;
 
-use landline_call::Input;
+use landline_call::tenancy::{EncryptionPolicy, MediaPolicy};
+use landline_call::{Input, Tenants};
 use landline_control::{Event, FromRelay, LegId, MediaFault, RelayId};
-use landline_sip::{ClientKey, Dialog, Method, Request, Response, ServerKey, StatusCode};
-use world::World;
+use landline_sip::{
+    ClientKey, Dialog, Method, Request, Response, ServerKey, StatusCode, Transport,
+};
 use world::phone::{Leg, sdp};
+use world::{World, tenants};
 
 /// What the phones have at hand, for chance to choose from.
 #[derive(Default)]
@@ -24,12 +27,25 @@ struct Chaos {
 }
 
 impl Chaos {
-    fn new(seed: u8, loss: u64) -> Self {
+    /// With an edge, every second phone is behind another region's proxy.
+    fn new(seed: u8, loss: u64, edge: bool) -> Self {
         let mut world = World::ie1(seed);
+        if edge {
+            world.add_proxy("us1", 2, world::tenants::globex(), |_| {});
+            world.share_directory();
+        }
+        // Media of bob's and carol's phones is open: some offers are refused
+        // and others made.
+        let optional = EncryptionPolicy::Optional;
+        let tenancy = tenants::with_account(tenants::acme(), |it| it.encryption = optional);
+        let tenancy = tenants::with_user(tenancy, "bob", |it| it.media = MediaPolicy::Auto);
+        let tenancy = tenants::with_user(tenancy, "carol", |it| it.media = MediaPolicy::Auto);
+        world.input(0, Input::Tenancy(Tenants::new(&tenancy).into()));
         let names = vec!["alice", "bob", "carol", "alice", "bob", "carol"];
         for name in &names {
             let number = world.phones.len() as u8 + 1;
-            let phone = world.phone(name, number);
+            let proxy = usize::from(edge && number % 2 == 0);
+            let phone = world.phone_at(name, "acme.test", number, proxy, Transport::Udp);
             let mut request = world.register_request(phone, "7200");
             request.headers.set(landline_sip::HeaderName::CallId, format!("r{number}"));
             assert_eq!(world.ask(phone, request).status.code(), 200);
@@ -88,8 +104,12 @@ impl Chaos {
             200 => {
                 let leg = Leg { phone, dialog: Dialog::uac(&invite, response).unwrap(), invite };
                 let cseq = leg.invite.cseq().unwrap().number;
+                // Where the caller made no offer the answer belongs here.
+                let asked = leg.invite.body.is_empty();
+                let ip = self.world.phones[phone].address.ip().to_string();
+                let answer = asked.then(|| sdp(&ip, 4000, ""));
                 if self.chance(10) > 0 {
-                    self.world.ack(&leg, cseq, None);
+                    self.world.ack(&leg, cseq, answer.as_deref());
                 }
                 self.board.legs.push(leg);
             }
@@ -102,7 +122,8 @@ impl Chaos {
         let callee = self.chance(5);
         let to = ["alice", "bob", "carol", "zoe", "+353100000001"][callee];
         let body = sdp(&self.world.phones[phone].address.ip().to_string(), 4000, "");
-        let request = self.world.invite_request(phone, &format!("sip:{to}@acme.test"), Some(&body));
+        let body = (self.chance(4) > 0).then_some(body.as_str());
+        let request = self.world.invite_request(phone, &format!("sip:{to}@acme.test"), body);
         let key = self.world.send_request(phone, request.clone());
         self.board.dialling.push((phone, key, request));
     }
@@ -110,7 +131,16 @@ impl Chaos {
     fn ring(&mut self) {
         let at = self.chance(self.board.ringing.len());
         let Some((phone, key, invite)) = self.board.ringing.get(at).cloned() else { return };
-        self.world.say(phone, &(key, invite), 180);
+        if self.chance(3) > 0 {
+            return self.world.say(phone, &(key, invite), 180);
+        }
+        let contact = self.world.phones[phone].contact();
+        let ip = self.world.phones[phone].address.ip().to_string();
+        let early = Response::for_request(&invite, StatusCode::SESSION_PROGRESS)
+            .with_to_tag(&format!("tag-{phone}"))
+            .with_header(landline_sip::HeaderName::Contact, &contact)
+            .with_body("application/sdp", sdp(&ip, 4000, ""));
+        self.world.respond(phone, key, early);
     }
 
     fn answer(&mut self) {
@@ -179,7 +209,7 @@ impl Chaos {
 
     fn mischief(&mut self) {
         let relay = RelayId("relay-1".into());
-        match self.chance(6) {
+        match self.chance(9) {
             0 if self.world.proxies[0].relay.sessions() > 0 => {
                 let session = self.world.proxies[0].relay.session_id();
                 let event = Event::Fault(LegId(0), MediaFault::MediaTimeout);
@@ -197,17 +227,22 @@ impl Chaos {
                 self.world.input(0, Input::RelayLost { relay });
                 self.world.connect_relay(0);
             }
+            3 => self.world.proxies[0].relay.full ^= true,
+            4 => self.world.proxies[0].relay.silent = self.chance(3) == 0,
+            5 => self.world.proxies[0].journal_stuck = self.chance(3) == 0,
             _ => {}
         }
     }
 }
 
-fn run(seed: u8, loss: u64) {
-    let mut chaos = Chaos::new(seed, loss);
+fn run(seed: u8, loss: u64, edge: bool) {
+    let mut chaos = Chaos::new(seed, loss, edge);
     for _ in 0..400 {
         chaos.step();
     }
     chaos.world.loss = 0;
+    let proxy = &mut chaos.world.proxies[0];
+    (proxy.relay.silent, proxy.journal_stuck) = (false, false);
     // Phones put down what is left, as people do.
     chaos.collect();
     for (phone, key, _) in std::mem::take(&mut chaos.board.dialling) {
@@ -228,13 +263,21 @@ fn run(seed: u8, loss: u64) {
 #[test]
 fn nothing_is_left_over_on_a_clean_network() {
     for seed in 0..12 {
-        run(seed, 0);
+        run(seed, 0, false);
     }
 }
 
 #[test]
 fn nothing_is_left_over_when_messages_get_lost() {
     for seed in 100..112 {
-        run(seed, 150);
+        run(seed, 150, false);
+    }
+}
+
+#[test]
+fn nothing_is_left_over_when_calls_cross_regions() {
+    for seed in 200..206 {
+        run(seed, 0, true);
+        run(seed, 100, true);
     }
 }

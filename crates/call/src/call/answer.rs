@@ -223,9 +223,9 @@ impl Call {
     /// A 2xx of ours was never acknowledged: the dialog ends, and the call
     /// with it (RFC 3261 §13.3.1.4).
     pub(crate) fn ack_missed(&mut self, cx: &mut Context, key: ServerKey) {
+        cx.servers.remove(&key);
         let Some(leg) = self.legs.iter().position(|it| it.unacked == Some(key)) else { return };
         cx.counters.ack_timeouts += 1;
-        cx.servers.remove(&key);
         if let Some(it) = self.legs.get_mut(leg) {
             it.unacked = None;
             if std::mem::take(&mut it.owes_bye) {

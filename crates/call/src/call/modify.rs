@@ -77,8 +77,11 @@ impl Call {
         let later = dialog.respond(request, StatusCode::SERVER_INTERNAL_ERROR);
         let own = |it: &Modification| it.asked.as_ref().is_some_and(|asked| asked.leg == leg);
         let unacked = self.other(leg).and_then(|other| self.legs.get(other)?.unacked).is_some();
+        // The peer's former INVITE is in progress until its ACK.
+        let overtaken = self.legs.get(leg)?.unacked.is_some();
         let mut response = match &self.modification {
             Some(modification) if own(modification) => Leg::later(cx, later),
+            _ if overtaken => Leg::later(cx, later),
             Some(_) => pending,
             None if self.phase != Phase::Up || unacked => pending,
             None => return None,

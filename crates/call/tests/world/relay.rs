@@ -14,7 +14,7 @@ pub struct FakeRelay {
     /// Every operation asked for, in order.
     pub ops: Vec<(SessionId, Op)>,
     next_port: u16,
-    /// Answers nothing any more.
+    /// Does what it is asked and answers nothing.
     pub silent: bool,
     pub full: bool,
 }
@@ -54,10 +54,12 @@ impl FakeRelay {
     }
 
     pub fn handle(&mut self, request: Request) -> Option<Outcome> {
-        if self.silent {
-            return None;
-        }
-        Some(match request {
+        let outcome = self.carry_out(request);
+        (!self.silent).then_some(outcome)
+    }
+
+    fn carry_out(&mut self, request: Request) -> Outcome {
+        match request {
             Request::Open(_) if self.full => Outcome::Refused(Refusal::Full),
             Request::Open(open) => {
                 let mut session =
@@ -82,7 +84,7 @@ impl FakeRelay {
                         .map(|sid| Recorded { sid, expected_packets: 10, stored_packets: 10 }),
                 },
             },
-        })
+        }
     }
 
     fn change(&mut self, id: SessionId, ops: Vec<Op>) -> Outcome {
