@@ -63,7 +63,11 @@ fn summary(call: &CallRecord) -> Value {
         "duration_ms": duration,
         "cause": call.cause.map(|cause| cause.name()),
         "sip_status": call.sip_status,
+        "hung_up_by": call.hung_up_by.map(|by| by.name()),
         "home_region": call.home_region.to_string(),
+        "signalling_region": call.signalling_region.to_string(),
+        "media_region": call.media_region.map(|region| region.to_string()),
+        "storage_region": call.storage_region.to_string(),
         // Its sid is known from the start; what was never answered was never recorded.
         "recording": call.answered_at.and(call.recording).map(|sid| sid.to_string()),
     })
@@ -72,10 +76,6 @@ fn summary(call: &CallRecord) -> Value {
 fn whole(call: &CallRecord) -> Value {
     let mut shown = summary(call);
     let more = json!({
-        "hung_up_by": call.hung_up_by.map(|by| by.name()),
-        "signalling_region": call.signalling_region.to_string(),
-        "media_region": call.media_region.map(|region| region.to_string()),
-        "storage_region": call.storage_region.to_string(),
         "proxy": call.proxy,
         "relay": call.relay.as_ref().map(|relay| relay.to_string()),
         "contracting_entity": call.contracting_entity,
