@@ -273,25 +273,3 @@ async fn who_called_whom_does_not_lie_readable_in_the_files() {
         }
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: run it by name, with --no-capture"]
-async fn measure_how_many_events_a_second_are_applied() {
-    for region in [Some(common::Region::sqlite("ie1").await), common::Region::postgres("ie1").await]
-    {
-        let Some(region) = region else { continue };
-        let account = region.account().await;
-        let all: Vec<CallEvent> = (1..=1000).flat_map(|call| events(&account, call)).collect();
-        let start = std::time::Instant::now();
-        for batch in all.chunks(100) {
-            region.store.apply_events(batch).await.unwrap();
-        }
-        let took = start.elapsed();
-        println!(
-            "{}: {:.0} events/s, {:.0} calls/s",
-            region.config.url.split(':').next().unwrap(),
-            all.len() as f64 / took.as_secs_f64(),
-            1000.0 / took.as_secs_f64()
-        );
-    }
-}

@@ -264,30 +264,3 @@ async fn appends_that_wait_together_share_an_fsync() {
     assert!(begin.elapsed() < Duration::from_secs(5));
     ledger.close().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement: run it by name, with --no-capture"]
-async fn measure_how_many_events_a_second_are_appended() {
-    let region = common::Region::sqlite("ie1").await;
-    let account = region.account().await;
-    let ledger = Ledger::open(config(&region), away(&region).await).await.unwrap();
-    let begin = Instant::now();
-    for call in 0..500 {
-        ledger.append(vec![opened(&account, call)]).await.unwrap().unwrap();
-    }
-    let alone = begin.elapsed() / 500;
-    let begin = Instant::now();
-    let mut waiting = std::collections::VecDeque::new();
-    for call in 1000..51_000 {
-        waiting.push_back(ledger.append(vec![opened(&account, call)]));
-        if waiting.len() >= 1000 {
-            waiting.pop_front().unwrap().await.unwrap().unwrap();
-        }
-    }
-    for answer in waiting {
-        answer.await.unwrap().unwrap();
-    }
-    let rate = 50_000.0 / begin.elapsed().as_secs_f64();
-    println!("alone {alone:?} an event; 1000 at once {rate:.0} events/s; {:?}", ledger.counters());
-    ledger.close().await;
-}

@@ -5,7 +5,6 @@ mod support;
 
 mod calls;
 mod changes;
-mod cost;
 mod noise;
 mod regions;
 mod register;
