@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use landline_region::{AccountSid, Jurisdiction, RegionCode};
 
+use landline_sip::Destination;
+
 use crate::tenancy::EdgePolicy;
 
 /// One snapshot. Replaced whole when a newer one is read.
@@ -39,6 +41,14 @@ pub struct AccountEntry {
 }
 
 impl Directory {
+    /// Whether a destination is one of that region's proxies.
+    pub(crate) fn has_proxy(&self, code: RegionCode, destination: &Destination) -> bool {
+        let Destination::Region { region, host, port } = destination else { return false };
+        let proxies = self.regions.get(&code).map_or(&[][..], |it| &it.proxies);
+        **region == *code.as_str()
+            && proxies.iter().any(|it| it.host.eq_ignore_ascii_case(host) && it.port == *port)
+    }
+
     /// Looks a SIP domain up, whatever its case.
     pub fn account(&self, domain: &str) -> Option<&AccountEntry> {
         match domain.bytes().any(|b| b.is_ascii_uppercase()) {

@@ -15,6 +15,11 @@ pub(crate) struct Suspect(u64, u64);
 
 impl Suspect {
     pub(crate) fn new(source: IpAddr, domain: &str, user: &str) -> Self {
+        // Whoever has one address of an IPv6 network has all of its 64 bits.
+        let source = match source.to_canonical() {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+        };
         let hash = |salt: u8| FxBuildHasher.hash_one((salt, source, domain, user));
         Self(hash(1), hash(2))
     }

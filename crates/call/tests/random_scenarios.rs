@@ -44,7 +44,7 @@ impl Chaos {
         let names = vec!["alice", "bob", "carol", "alice", "bob", "carol"];
         for name in &names {
             let number = world.phones.len() as u8 + 1;
-            let proxy = usize::from(edge && number % 2 == 0);
+            let proxy = usize::from(edge && number.is_multiple_of(2));
             let phone = world.phone_at(name, "acme.test", number, proxy, Transport::Udp);
             let mut request = world.register_request(phone, "7200");
             request.headers.set(landline_sip::HeaderName::CallId, format!("r{number}"));

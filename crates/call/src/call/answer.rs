@@ -52,7 +52,7 @@ impl Call {
         let mut ack = dialog.ack(cseq);
         it.dialog = Some(dialog);
         it.prove_like_invite(&mut ack);
-        if let Some(destination) = it.destination() {
+        if let Some(destination) = it.destination(cx) {
             cx.send_ack(ack, destination);
         }
         let plain = it.side.accepts_plain(&account);
@@ -183,9 +183,7 @@ impl Call {
     /// Both ends' devices showed what they speak: their next calls begin with it.
     fn learn(&self, cx: &mut Context) {
         for leg in &self.legs {
-            let (crate::route::Side::User(user), crate::route::Reach::Flow(flow)) =
-                (&leg.side, &leg.reach)
-            else {
+            let (crate::route::Side::User(user), Some(dialog)) = (&leg.side, &leg.dialog) else {
                 continue;
             };
             let Some(spec) = leg.media.as_ref().map(|media| &media.spec) else { continue };
@@ -196,7 +194,7 @@ impl Call {
                     landline_control::Protocol::Dtls if spec.ice => MediaPolicy::Webrtc,
                     landline_control::Protocol::Dtls => MediaPolicy::Dtls,
                 };
-                cx.registrar.learn(user.sid, flow, spoken);
+                cx.registrar.learn(user.sid, dialog.remote_target(), spoken);
             }
         }
     }
@@ -284,7 +282,7 @@ impl Call {
             bye.headers.push(landline_sip::HeaderName::Reason, reason.clone());
         }
         it.prove(cx, &mut bye);
-        if let Some(destination) = it.destination() {
+        if let Some(destination) = it.destination(cx) {
             cx.send(ClientUse::Bye { call: key, leg }, bye, destination);
         }
     }

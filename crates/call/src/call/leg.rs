@@ -5,8 +5,10 @@ use landline_region::LegSid;
 use landline_sip::digest::Challenge;
 use landline_sip::{ClientKey, Destination, Dialog, Flow, HeaderName, Headers, Request, ServerKey};
 
+use crate::context::Context;
 use crate::negotiate::{Description, LegMedia, Profiles};
 use crate::record::{LegRole, Party};
+use crate::registrar::region_destination;
 use crate::route::{Reach, Side, Target};
 
 pub(crate) struct Leg {
@@ -172,7 +174,7 @@ impl Leg {
 
     /// Where requests inside the dialog go. Over a flow whatever the route set
     /// says: it is the only way through the peer's NAT (RFC 5626 §5.3).
-    pub(crate) fn destination(&self) -> Option<Destination> {
+    pub(crate) fn destination(&self, cx: &Context) -> Option<Destination> {
         match &self.reach {
             Reach::Flow(flow) => Some(Destination::Flow(flow.clone())),
             Reach::Address(addr) => Some(Destination::Address {
@@ -182,7 +184,9 @@ impl Leg {
             }),
             Reach::Region(region, destination) => {
                 let first = self.dialog.as_ref().and_then(|it| it.route_set().first());
-                let named = first.and_then(|it| crate::registrar::region_destination(*region, it));
+                let named = first.and_then(|it| region_destination(*region, it));
+                // The route set went through the phone's hands.
+                let named = named.filter(|it| cx.directory.has_proxy(*region, it));
                 Some(named.unwrap_or_else(|| destination.clone()))
             }
             Reach::Uri => self.dialog.as_ref().map(|it| Destination::Uri(it.next_hop().clone())),

@@ -250,7 +250,7 @@ impl Call {
         request.headers.push(HeaderName::Allow, super::allow_header());
         request.set_body(SDP, body);
         it.prove(cx, &mut request);
-        let destination = it.destination()?;
+        let destination = it.destination(cx)?;
         let purpose = ClientUse::Modify { call: key, leg: toward };
         modification.client = Some(cx.send(purpose, request, destination));
         modification.step = ModifyStep::Asking;

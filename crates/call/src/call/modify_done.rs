@@ -46,7 +46,7 @@ impl Call {
             return;
         }
         let ack = dialog.ack(cseq.number);
-        if let Some(destination) = it.destination() {
+        if let Some(destination) = it.destination(cx) {
             cx.send_ack(ack, destination);
         }
     }

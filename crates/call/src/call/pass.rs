@@ -60,7 +60,7 @@ impl Call {
         }
         passed.body = request.body.clone();
         it.prove(cx, &mut passed);
-        let destination = it.destination()?;
+        let destination = it.destination(cx)?;
         Some(cx.send(ClientUse::Pass { call: key, leg: toward }, passed, destination))
     }
 

@@ -117,10 +117,13 @@ impl Registrar {
     }
 
     /// Remembers how a contact of the user speaks its media.
-    pub(crate) fn learn(&mut self, user: UserSid, flow: &Flow, media: MediaPolicy) {
+    pub(crate) fn learn(&mut self, user: UserSid, target: &Uri, media: MediaPolicy) {
         let Some(contacts) = self.users.get_mut(&user) else { return };
         for contact in &mut contacts.list {
-            if contact.flow.as_ref() == Some(flow) {
+            if contact.uri.user == target.user
+                && contact.uri.host == target.host
+                && contact.uri.port == target.port
+            {
                 contact.binding.media = media;
             }
         }
