@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use landline_call::directory::{AccountEntry, RegionEntry};
 use landline_call::tenancy::{DigestSecrets, EncryptionPolicy, MediaPolicy};
 use landline_region::{Personal, RegionCode, Secret};
 use landline_sip::digest::{Algorithm, ha1};
@@ -44,7 +45,9 @@ async fn fill(directory: &std::path::Path, users: u32) -> Result<(), Failure> {
             ..NewAccount::new("bench", DOMAIN, region)
         })
         .await?;
-    landline_store::directory::account_add(&directory.join("directory.json"), &account)?;
+    let entry =
+        AccountEntry { sid: account.sid, home_region: region, edge_policy: account.edge_policy };
+    landline_store::directory::account_add(&snapshot, DOMAIN, entry)?;
     for number in 0..users {
         let name = format!("u{number:06}");
         let password = format!("pw{name}");
