@@ -258,3 +258,103 @@ fn line(media: &Media) -> Line {
         mid: media.mid().map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::negotiate::LegMedia;
+    use landline_control::LegLocal;
+    use landline_region::Entropy;
+
+    const BROWSER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n\
+        a=group:BUNDLE 0 1\r\na=fingerprint:sha-256 \
+        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:\
+        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111 0 110\r\nc=IN IP4 0.0.0.0\r\n\
+        a=candidate:1 1 udp 1 2001:db8::7 5000 typ host\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=setup:actpass\r\na=mid:0\r\n\
+        a=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n\
+        a=rtpmap:110 telephone-event/48000\r\na=sendonly\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:1\r\n";
+
+    const PHONE: &str = "v=0\r\no=x 1 1 IN IP6 2001:db8::1\r\ns=-\r\nc=IN IP6 2001:db8::1\r\n\
+        t=0 0\r\nm=audio 4000 RTP/SAVP 8 0\r\na=rtcp:4007\r\na=crypto:3 AEAD_AES_128_GCM \
+        inline:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYg==\r\na=crypto:4 AES_CM_128_HMAC_SHA1_80 \
+        inline:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNk|1:4\r\n";
+
+    fn read(text: &str) -> Result<Description, Mismatch> {
+        Description::read(text.as_bytes(), &Limits::default())
+    }
+
+    #[test]
+    fn a_browsers_offer_is_read() {
+        let offer = read(BROWSER).unwrap();
+        assert_eq!((offer.protocol, offer.family), (Protocol::Dtls, IpFamily::V6));
+        assert_eq!((offer.mux, offer.bundle, offer.audio), (true, true, 0));
+        assert_eq!(offer.direction, Direction::SendOnly);
+        assert_eq!(offer.codecs.len(), 3);
+        assert_eq!(offer.codecs[1].rtpmap, None);
+        assert_eq!(offer.lines.len(), 2);
+    }
+
+    #[test]
+    fn keys_that_would_change_the_packets_are_passed_over() {
+        let offer = read(PHONE).unwrap();
+        assert_eq!(offer.rtcp.port(), 4007);
+        let keys: Vec<_> = offer.crypto.iter().map(|key| (key.tag, key.suite)).collect();
+        assert_eq!(keys, [(3, SrtpSuite::AeadAes128Gcm)]);
+        // Without its padding it is the same key.
+        assert_eq!(read(&PHONE.replace("==\r\n", "\r\n")).unwrap().crypto, offer.crypto);
+    }
+
+    #[test]
+    fn the_unspecified_address_is_a_hold() {
+        let held = PHONE.replace("2001:db8::1\r\nt", "::\r\nt");
+        assert_eq!(read(&held).unwrap().direction, Direction::SendOnly);
+    }
+
+    #[test]
+    fn no_description_makes_us_write_one_that_cannot_be_read() {
+        let mut entropy = Entropy::new([5; 32]);
+        let mut answered = 0;
+        for round in 0..20_000 {
+            let mut bytes = if round % 2 == 0 { BROWSER } else { PHONE }.as_bytes().to_vec();
+            for _ in 0..1 + entropy.u64() % 3 {
+                let at = (entropy.u64() % bytes.len() as u64) as usize;
+                match entropy.u64() % 4 {
+                    0 => bytes[at] = entropy.u64() as u8,
+                    1 => bytes.truncate(at.max(9)),
+                    2 if bytes.len() > 9 => {
+                        bytes.remove(at);
+                    }
+                    _ => bytes.insert(at, b"019 /:=\r\n"[(entropy.u64() % 9) as usize]),
+                }
+            }
+            let Ok(offer) = Description::read(&bytes, &Limits::default()) else { continue };
+            answered += u32::from(answer_is_readable(&offer));
+        }
+        assert!(answered > 5_000, "{answered}");
+    }
+
+    fn answer_is_readable(offer: &Description) -> bool {
+        let Ok(mut media) = LegMedia::answering(offer, 7) else { return false };
+        let keys = media.spec.suites.iter().map(|suite| SdesKey {
+            tag: 1,
+            suite: *suite,
+            key_and_salt: vec![1; suite.key_and_salt_len()],
+        });
+        media.local = Some(LegLocal {
+            rtp: "192.0.2.9:4000".parse().unwrap(),
+            rtcp: "192.0.2.9:4001".parse().unwrap(),
+            ice: offer.ice.clone(),
+            fingerprint: offer.fingerprints.first().cloned(),
+            sdes: keys.collect(),
+        });
+        let body = media.answer(offer, LegMedia::terms_of(offer));
+        let answer = Description::read(&body.expect("an answer"), &Limits::default());
+        let answer = answer.expect("a readable answer");
+        assert_eq!((answer.lines.len(), answer.audio), (offer.lines.len(), offer.audio));
+        assert!(media.remote().is_some());
+        true
+    }
+}
