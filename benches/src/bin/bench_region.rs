@@ -45,6 +45,9 @@ async fn fill(directory: &std::path::Path, users: u32) -> Result<(), Failure> {
             ..NewAccount::new("bench", DOMAIN, region)
         })
         .await?;
+    let snapshot = directory.join("directory.json");
+    let own = RegionEntry { jurisdiction: "IE".parse()?, proxies: Vec::new(), public_uri: None };
+    landline_store::directory::region_add(&snapshot, region, own)?;
     let entry =
         AccountEntry { sid: account.sid, home_region: region, edge_policy: account.edge_policy };
     landline_store::directory::account_add(&snapshot, DOMAIN, entry)?;
