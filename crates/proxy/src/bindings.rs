@@ -59,7 +59,7 @@ pub(crate) async fn run(store: Store, mut entries: mpsc::Receiver<Entry>, shared
         let changes: Vec<BindingChange> = changes.into_iter().flatten().collect();
         let ok = writer.store(changes).await;
         let stored = Incoming::BindingsStored { tokens, ok };
-        let _gone = writer.shared.inbox.send(stored).await;
+        let _gone = writer.shared.answers.send(stored).await;
     }
 }
 

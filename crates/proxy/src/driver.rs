@@ -29,6 +29,8 @@ use crate::{bindings, journal};
 /// Messages taken from one source before the others have their turn.
 const BATCH: usize = 64;
 const REPORT: Duration = Duration::from_secs(1);
+/// How often a full journal queue is tried again.
+const JOURNAL_RETRY: Duration = Duration::from_millis(5);
 
 pub(crate) struct Driver {
     pub(crate) shared: Arc<Shared>,
@@ -36,10 +38,11 @@ pub(crate) struct Driver {
     pub(crate) core: Core,
     pub(crate) wire: Wire,
     pub(crate) inbox: mpsc::Receiver<Incoming>,
+    pub(crate) answers: mpsc::Receiver<Incoming>,
     pub(crate) relays: FxHashMap<RelayId, mpsc::Sender<(RequestId, Request)>>,
     pub(crate) journal: mpsc::Sender<journal::Entry>,
-    /// What the journal's queue had no room for. Nothing new is taken before
-    /// it is empty again, so one waking's events bound it.
+    /// What the journal's queue had no room for. Until it is empty again nothing
+    /// is taken from the network, so the calls that are open bound it.
     pub(crate) unjournaled: VecDeque<journal::Entry>,
     pub(crate) bindings: mpsc::Sender<bindings::Entry>,
     pub(crate) dns: Arc<Dns>,
@@ -72,17 +75,17 @@ impl Driver {
         let mut pace = Pace::new();
         self.pump(now());
         while !self.is_done() {
-            self.pass_journal().await;
+            self.pass_journal();
             pace.wait();
-            let machines = [self.endpoint.poll_timeout(), self.core.poll_timeout()];
-            let stop = self.stop.as_ref().map(Stop::at);
-            let next = machines.into_iter().flatten().chain(stop).min();
-            alarm.set(next.map_or(report_at, |next| next.min(report_at)));
+            alarm.set(self.next_timeout(report_at));
             poll_fn(|context| self.poll_woken(context, &mut taken, &mut alarm)).await;
 
             let woken = Instant::now();
-            let count = self.take_datagrams() + taken.len();
+            let mut count = taken.len();
             self.take_incoming(&mut taken);
+            if self.unjournaled.is_empty() {
+                count += self.take_datagrams();
+            }
             self.handle_timeouts();
             pace.took(count, woken);
             if count > 0 {
@@ -105,10 +108,22 @@ impl Driver {
         taken: &mut Vec<Incoming>,
         alarm: &mut Alarm,
     ) -> Poll<()> {
-        let datagrams = self.wire.poll_udp(context).is_ready();
-        let incoming = self.inbox.poll_recv_many(context, taken, BATCH).is_ready();
+        let answers = self.answers.poll_recv_many(context, taken, BATCH).is_ready();
         let late = alarm.poll(context).is_ready();
-        if datagrams || incoming || late { Poll::Ready(()) } else { Poll::Pending }
+        if !self.unjournaled.is_empty() {
+            return if answers || late { Poll::Ready(()) } else { Poll::Pending };
+        }
+        let incoming = self.inbox.poll_recv_many(context, taken, BATCH).is_ready();
+        let datagrams = self.wire.poll_udp(context).is_ready();
+        if answers || late || incoming || datagrams { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn next_timeout(&self, report_at: Instant) -> Instant {
+        let machines = [self.endpoint.poll_timeout(), self.core.poll_timeout()];
+        let stop = self.stop.as_ref().map(Stop::at);
+        let retry = Instant::now() + JOURNAL_RETRY;
+        let retry = (!self.unjournaled.is_empty()).then_some(retry);
+        machines.into_iter().flatten().chain(stop).chain(retry).fold(report_at, Instant::min)
     }
 
     /// Gives how many it took.
@@ -282,7 +297,7 @@ impl Driver {
                 shared.metrics.resolution_failures.inc();
             }
             drop(permit);
-            let _gone = shared.inbox.send(Incoming::Resolved { key, targets }).await;
+            let _gone = shared.answers.send(Incoming::Resolved { key, targets }).await;
         });
     }
 
@@ -309,19 +324,28 @@ impl Driver {
         }
     }
 
-    async fn pass_journal(&mut self) {
+    fn pass_journal(&mut self) {
+        use mpsc::error::TrySendError::{Closed, Full};
         while let Some(entry) = self.unjournaled.pop_front() {
-            if self.journal.send(entry).await.is_err() {
-                tracing::error!("the journal's task is gone");
-                self.unjournaled.clear();
-                self.stop = Some(Stop { by: Instant::now(), calls_seen: None });
+            match self.journal.try_send(entry) {
+                Ok(()) => {}
+                Err(Full(entry)) => {
+                    self.shared.metrics.journal_waits.inc();
+                    return self.unjournaled.push_front(entry);
+                }
+                Err(Closed(_)) => {
+                    tracing::error!("the journal's task is gone");
+                    self.unjournaled.clear();
+                    self.stop = Some(Stop { by: Instant::now(), calls_seen: None });
+                }
             }
         }
     }
 
     fn note_calls(&mut self) {
-        let open = self.core.live().next().is_some();
-        if let Some(stop) = self.stop.as_mut().filter(|_| open) {
+        if let Some(stop) = self.stop.as_mut()
+            && self.core.live().next().is_some()
+        {
             stop.calls_seen = Some(Instant::now());
         }
     }
@@ -343,7 +367,8 @@ impl Driver {
 
     fn report(&mut self) {
         let metrics = &self.shared.metrics;
-        metrics.inbox_depth.set(i64::try_from(self.inbox.len()).unwrap_or(i64::MAX));
+        let waiting = self.inbox.len() + self.answers.len();
+        metrics.inbox_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.mirror.report(metrics, &self.endpoint, &self.core);
     }
 }

@@ -74,7 +74,7 @@ impl Journal {
         let tokens: Vec<JournalToken> = batch.drain(..).filter_map(|(token, _)| token).collect();
         if !tokens.is_empty() {
             // The driver may be gone at the end; the events are kept all the same.
-            let _gone = self.shared.inbox.send(Incoming::Journaled(tokens)).await;
+            let _gone = self.shared.answers.send(Incoming::Journaled(tokens)).await;
         }
     }
 
@@ -89,7 +89,7 @@ impl Journal {
             }
         }
         if !tokens.is_empty() {
-            let _gone = self.shared.inbox.send(Incoming::JournalFailed(tokens)).await;
+            let _gone = self.shared.answers.send(Incoming::JournalFailed(tokens)).await;
         }
     }
 

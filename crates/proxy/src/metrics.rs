@@ -99,6 +99,7 @@ pub(crate) struct Metrics {
     pub(crate) resolution_failures: IntCounter,
     pub(crate) database_up: IntGauge,
     pub(crate) ledger_pending: IntGauge,
+    pub(crate) journal_waits: IntCounter,
     pub(crate) bindings_written: IntCounter,
     pub(crate) relays_connected: IntGauge,
     pub(crate) tenancy_revision: IntGauge,
@@ -146,6 +147,10 @@ impl Metrics {
                 .counter("dns_failures_total", "Next hops that no address was found for")?,
             database_up: make.gauge("store_database_up", "1 while the region database answers")?,
             ledger_pending: make.gauge("ledger_pending", "Call events not yet in the database")?,
+            journal_waits: make.counter(
+                "journal_waits_total",
+                "Times the network had to wait because the journal was behind",
+            )?,
             bindings_written: make.counter("bindings_written_total", "Binding changes stored")?,
             relays_connected: make.gauge("relays_connected", "Relays with a control connection")?,
             tenancy_revision: make.gauge("tenancy_revision", "Revision of the accounts in use")?,

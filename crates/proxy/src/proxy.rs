@@ -61,8 +61,9 @@ impl Proxy {
         let runtime = DriverRuntime::new().map_err(StartError::Thread)?;
         let sockets = Sockets::bind(&config, &certificates, &runtime)?;
         let ledger = open_ledger(&config).await?;
-        let (inbox, incoming) = mpsc::channel(config.limits.inbox);
-        let shared = Shared::new(config.limits.clone(), metrics, inbox, unix_now().0);
+        let (inbox, from_network) = mpsc::channel(config.limits.inbox);
+        let (answers, from_within) = mpsc::channel(config.limits.inbox);
+        let shared = Shared::new(config.limits.clone(), metrics, inbox, answers, unix_now().0);
         let transports: Vec<_> = sockets.bound.iter().map(|bound| bound.transport).collect();
         let dns = Arc::new(Dns::new(&config.dns, &transports, entropy.seed())?);
 
@@ -81,6 +82,7 @@ impl Proxy {
         core.handle_input(now, landline_call::Input::Tenancy(Arc::new(Tenants::new(&tenancy))));
         core.handle_input(now, landline_call::Input::Bindings(known));
 
+        let incoming = (from_network, from_within);
         let parts = Parts { config, certificates, runtime, sockets, ledger, shared, dns, incoming };
         parts.run(endpoint, core, entropy.u64(), revision, version)
     }
@@ -152,7 +154,7 @@ impl ProxyHandle {
     /// Ends every call with BYE and its record, flushes the ledger and closes
     /// the listeners. Bounded by [`crate::Limits::shutdown`] and some seconds.
     pub async fn shutdown(mut self) {
-        let _gone = self.shared.inbox.send(Incoming::Shutdown).await;
+        let _gone = self.shared.answers.send(Incoming::Shutdown).await;
         let patience = self.shared.limits.shutdown + Duration::from_secs(2);
         if timeout(patience, self.driver.ended()).await.is_err() {
             tracing::error!("the driver did not stop in time");
@@ -342,7 +344,7 @@ struct Parts {
     ledger: Ledger,
     shared: Arc<Shared>,
     dns: Arc<Dns>,
-    incoming: mpsc::Receiver<Incoming>,
+    incoming: (mpsc::Receiver<Incoming>, mpsc::Receiver<Incoming>),
 }
 
 impl Parts {
@@ -380,7 +382,8 @@ impl Parts {
             endpoint,
             core,
             wire,
-            inbox: incoming,
+            inbox: incoming.0,
+            answers: incoming.1,
             relays: Default::default(),
             journal,
             unjournaled: Default::default(),

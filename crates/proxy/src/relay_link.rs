@@ -81,7 +81,7 @@ impl RelayLink {
                     let ended = self.exchange(link, hello).await;
                     self.shared.metrics.relays_connected.dec();
                     let lost = Incoming::RelayLost { relay: id.clone() };
-                    if self.shared.inbox.send(lost).await.is_err() {
+                    if self.shared.answers.send(lost).await.is_err() {
                         return;
                     }
                     ended
@@ -149,7 +149,7 @@ impl RelayLink {
         let relay = self.relay.id.clone();
         tracing::info!(%relay, "control connection to the relay is up");
         let connected = Incoming::RelayConnected { relay: relay.clone(), hello, requests: sender };
-        if self.shared.inbox.send(connected).await.is_err() {
+        if self.shared.answers.send(connected).await.is_err() {
             return Ended::Stopping;
         }
         let Link { read, write, framer, buffer } = link;
@@ -168,7 +168,7 @@ impl RelayLink {
                 Ok(Some(FromRelay::Pong(_))) => continue,
                 Ok(Some(message)) => {
                     let message = Incoming::Relay { relay: relay.clone(), message };
-                    if self.shared.inbox.send(message).await.is_err() {
+                    if self.shared.answers.send(message).await.is_err() {
                         return Ended::Stopping;
                     }
                     continue;

@@ -12,7 +12,11 @@ use crate::metrics::Metrics;
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
+    /// What comes from the network by connections.
     pub(crate) inbox: Inbox,
+    /// What comes from within: the driver takes it even while the journal is
+    /// behind and nothing more may come from the network.
+    pub(crate) answers: Inbox,
     /// Where everything but the driver runs.
     pub(crate) tasks: Handle,
     next_flow: AtomicU64,
@@ -27,11 +31,12 @@ impl Shared {
         limits: Limits,
         metrics: Metrics,
         inbox: Inbox,
+        answers: Inbox,
         unix_millis: i64,
     ) -> Arc<Self> {
         let first = unix_millis.unsigned_abs() << 20;
         let tasks = Handle::current();
-        Arc::new(Self { limits, metrics, inbox, tasks, next_flow: AtomicU64::new(first) })
+        Arc::new(Self { limits, metrics, inbox, answers, tasks, next_flow: AtomicU64::new(first) })
     }
 
     pub(crate) fn next_flow(&self) -> FlowId {

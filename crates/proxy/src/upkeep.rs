@@ -32,7 +32,7 @@ pub(crate) async fn follow_tenancy(store: Store, mut revision: i64, shared: Arc<
             Ok(Ok(Some((at, tenants)))) => {
                 revision = at;
                 shared.metrics.tenancy_revision.set(at);
-                if shared.inbox.send(Incoming::Tenancy(Arc::new(tenants))).await.is_err() {
+                if shared.answers.send(Incoming::Tenancy(Arc::new(tenants))).await.is_err() {
                     return;
                 }
                 None
@@ -90,7 +90,7 @@ pub(crate) async fn follow_directory(path: PathBuf, version: u64, shared: Arc<Sh
             Ok(directory) => {
                 version = directory.version;
                 shared.metrics.directory_version.set(i64::try_from(version).unwrap_or(i64::MAX));
-                if shared.inbox.send(Incoming::Directory(Arc::new(directory))).await.is_err() {
+                if shared.answers.send(Incoming::Directory(Arc::new(directory))).await.is_err() {
                     return;
                 }
             }
