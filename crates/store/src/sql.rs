@@ -211,11 +211,17 @@ impl Tx {
                 self.execute_arrays(sql, arrays).await
             }
             Self::Sqlite(_) => {
-                let sql = format!(
-                    "INSERT INTO {table} ({names}) VALUES ({}) {on_conflict}",
-                    numbered(1..=columns.len())
-                );
-                self.execute_each(sql, rows).await
+                let statement = |rows: usize| {
+                    let row = |n| {
+                        format!("({})", numbered(n * columns.len() + 1..=(n + 1) * columns.len()))
+                    };
+                    let values: Vec<String> = (0..rows).map(row).collect();
+                    format!(
+                        "INSERT INTO {table} ({names}) VALUES {} {on_conflict}",
+                        values.join(", ")
+                    )
+                };
+                self.execute_together(statement, rows).await
             }
         }
     }
@@ -281,6 +287,31 @@ impl Tx {
             Self::Sqlite(tx) => tx.commit().await?,
         }
         Ok(())
+    }
+
+    /// Each statement is a trip to the connection's thread and back, which costs
+    /// more than a row does: rows go together, in few sizes, so that statements
+    /// are prepared once.
+    async fn execute_together(
+        &mut self,
+        statement: impl Fn(usize) -> String,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<u64> {
+        let Self::Sqlite(tx) = self else { return Ok(0) };
+        let mut rows = rows.into_iter();
+        let mut changed = 0;
+        for size in [64, 16, 4, 1] {
+            if rows.len() < size {
+                continue;
+            }
+            let sql = AssertSqlSafe(statement(size)).into_sql_str();
+            while rows.len() >= size {
+                let values = rows.by_ref().take(size).flatten().collect();
+                let done = sqlite(sql.clone(), values).execute(&mut **tx).await?;
+                changed += done.rows_affected();
+            }
+        }
+        Ok(changed)
     }
 
     async fn execute_each(&mut self, sql: String, rows: Vec<Vec<Value>>) -> Result<u64> {
