@@ -35,7 +35,14 @@ pub async fn run(place: &Place, verb: UserVerb, style: Style) -> Result<String> 
 
 async fn add(home: &Home, name: String, args: UserArgs, style: Style) -> Result<String> {
     let (password, made) = match args.password {
-        Some(password) => (password, false),
+        Some(password) => {
+            if password.chars().count() < EASILY_GUESSED {
+                eprintln!(
+                    "landline: fewer than {EASILY_GUESSED} characters are easily guessed; without --password one is made"
+                );
+            }
+            (password, false)
+        }
         None => (secret::generate()?, true),
     };
     let new = NewUser {
@@ -64,6 +71,10 @@ async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Res
     let user = home.store.user_set(home.account, user, &change).await?;
     Ok(card(&with_password(shown(&user, &home.domain), made), style))
 }
+
+/// Shorter passwords are taken, as phones with a key pad may need them, and
+/// warned of.
+const EASILY_GUESSED: usize = 8;
 
 /// A generated password is shown here and never again: only its digest is kept.
 fn with_password(mut shown: Value, password: Option<String>) -> Value {

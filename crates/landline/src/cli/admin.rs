@@ -317,9 +317,9 @@ fn e164(text: &str) -> Result<String, String> {
 }
 
 fn password(text: &str) -> Result<String, String> {
-    match (8..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+    match (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
         true => Ok(text.to_owned()),
-        false => Err("wanted 8 to 128 characters".to_owned()),
+        false => Err("wanted 1 to 128 characters, none of them a control character".to_owned()),
     }
 }
 
