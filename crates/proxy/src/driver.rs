@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -15,12 +14,12 @@ use landline_region::Now;
 use landline_sip::{ClientKey, Endpoint, Uri};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Sleep;
 
 use crate::inbox::Incoming;
 use crate::journal::unix_now;
 use crate::metrics::Drop as Cause;
 use crate::mirror::Mirror;
+use crate::pace::{Alarm, Pace};
 use crate::resolve::Dns;
 use crate::shared::Shared;
 use crate::wire::{Failed, Wire};
@@ -87,7 +86,7 @@ impl Driver {
                 count += self.take_datagrams();
             }
             self.handle_timeouts();
-            pace.took(count, woken);
+            pace.took(count, count >= BATCH, woken);
             if count > 0 {
                 self.shared.metrics.batch.observe(count as f64);
             }
@@ -386,69 +385,5 @@ fn write_log(log: &Log) {
         | Log::RelayConnected { .. }
         | Log::RelayDraining { .. } => tracing::info!("{log}"),
         _ => tracing::warn!("{log}"),
-    }
-}
-
-/// A timer that is moved only when it would ring too late: nearly every message
-/// moves a timer of the machines, and moving ours is the dearer.
-struct Alarm {
-    sleep: Pin<Box<Sleep>>,
-    rings: Instant,
-}
-
-impl Alarm {
-    fn new() -> Self {
-        let rings = Instant::now();
-        Self { sleep: Box::pin(tokio::time::sleep_until(rings.into())), rings }
-    }
-
-    fn set(&mut self, at: Instant) {
-        if at < self.rings || self.sleep.is_elapsed() {
-            self.rings = at;
-            self.sleep.as_mut().reset(at.into());
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.sleep.as_mut().poll(context)
-    }
-}
-
-/// Under load the driver lets messages gather for a moment: going to sleep and
-/// being woken for each costs more than handling it.
-struct Pace {
-    since: Instant,
-    count: usize,
-    busy: bool,
-    backlog: bool,
-}
-
-impl Pace {
-    /// How long messages gather. A phone does not notice it.
-    const GATHER: Duration = Duration::from_micros(250);
-    /// How often it is decided anew, and from how many messages on.
-    const WINDOW: Duration = Duration::from_millis(10);
-    const MANY: usize = 20;
-
-    fn new() -> Self {
-        Self { since: Instant::now(), count: 0, busy: false, backlog: false }
-    }
-
-    /// The thread is the driver's own, so it may sleep.
-    fn wait(&self) {
-        if self.busy && !self.backlog {
-            std::thread::sleep(Self::GATHER);
-        }
-    }
-
-    fn took(&mut self, count: usize, now: Instant) {
-        self.count += count;
-        self.backlog = count >= BATCH;
-        let elapsed = now.saturating_duration_since(self.since);
-        if elapsed >= Self::WINDOW {
-            let windows = elapsed.as_secs_f64() / Self::WINDOW.as_secs_f64();
-            self.busy = self.count as f64 >= Self::MANY as f64 * windows;
-            (self.since, self.count) = (now, 0);
-        }
     }
 }

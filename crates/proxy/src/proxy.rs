@@ -8,9 +8,8 @@ use landline_call::directory::Directory;
 use landline_call::{Core, Tenants};
 use landline_control::{Hello, VERSION};
 use landline_region::{DataClass, Entropy, PseudonymKey, Seed};
-use landline_sip::{Endpoint, EndpointConfig, FlowId, Transport};
+use landline_sip::{Endpoint, EndpointConfig, Transport};
 use landline_store::{Ledger, LedgerConfig, LedgerCounters, directory};
-use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -22,19 +21,17 @@ use crate::driver::Driver;
 use crate::driver_thread::{DriverRuntime, DriverThread};
 use crate::inbox::Incoming;
 use crate::journal::unix_now;
-use crate::listen::{Kind, Listener};
+use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::relay_link::RelayLink;
 use crate::resolve::Dns;
 use crate::shared::Shared;
-use crate::tls::{self, Reloading};
-use crate::udp::UdpListener;
-use crate::upkeep::{self, Refresh};
+use crate::sockets::{Certificates, Sockets};
+use crate::tls;
+use crate::upkeep;
 use crate::wire::Wire;
-use crate::{
-    HostPort, InterRegionListener, ListenerConfig, ProxyConfig, StartError, bindings, journal,
-};
+use crate::{ProxyConfig, StartError, bindings, journal};
 
 /// What the proxy calls itself in User-Agent and Server headers.
 const PRODUCT: &str = concat!("Landline/", env!("CARGO_PKG_VERSION"));
@@ -57,6 +54,7 @@ impl Proxy {
         let known = config.store.load_bindings().await.map_err(StartError::Store)?;
         metrics.database_up.set(1);
         metrics.tenancy_revision.set(tenancy.revision);
+        metrics.directory_version.set(i64::try_from(directory.version).unwrap_or(i64::MAX));
 
         let runtime = DriverRuntime::new().map_err(StartError::Thread)?;
         let sockets = Sockets::bind(&config, &certificates, &runtime)?;
@@ -82,9 +80,20 @@ impl Proxy {
         core.handle_input(now, landline_call::Input::Tenancy(Arc::new(Tenants::new(&tenancy))));
         core.handle_input(now, landline_call::Input::Bindings(known));
 
-        let incoming = (from_network, from_within);
-        let parts = Parts { config, certificates, runtime, sockets, ledger, shared, dns, incoming };
-        parts.run(endpoint, core, entropy.u64(), revision, version)
+        let parts = Parts {
+            config,
+            certificates,
+            runtime,
+            sockets,
+            ledger,
+            shared,
+            dns,
+            incoming: (from_network, from_within),
+            incarnation: entropy.u64(),
+            revision,
+            version,
+        };
+        parts.run(endpoint, core)
     }
 }
 
@@ -175,118 +184,6 @@ impl Drop for ProxyHandle {
     }
 }
 
-/// Every configuration of TLS, read before anything is bound.
-struct Certificates {
-    clients: Option<Arc<Reloading<ServerConfig>>>,
-    region_server: Arc<Reloading<ServerConfig>>,
-    region_client: Arc<Reloading<ClientConfig>>,
-    carriers: Arc<ClientConfig>,
-}
-
-impl Certificates {
-    fn read(config: &ProxyConfig) -> Result<Self, StartError> {
-        tls::check_identity(&config.identity.files, config.region)?;
-        Ok(Self {
-            clients: config.client_tls.as_ref().map(tls::for_clients).transpose()?,
-            region_server: tls::for_regions(&config.identity)?,
-            region_client: tls::as_region(&config.identity)?,
-            carriers: Arc::new(tls::as_client(config.trunk_authorities.as_deref())?),
-        })
-    }
-
-    fn refreshes(&self) -> Vec<Refresh> {
-        let (server, client) = (Arc::clone(&self.region_server), Arc::clone(&self.region_client));
-        let mut all: Vec<Refresh> =
-            vec![Box::new(move || server.refresh()), Box::new(move || client.refresh())];
-        if let Some(clients) = self.clients.clone() {
-            all.push(Box::new(move || clients.refresh()));
-        }
-        all
-    }
-}
-
-struct Sockets {
-    udp: Vec<UdpListener>,
-    streams: Vec<Listener>,
-    inter_region: Option<Listener>,
-    /// The client listeners, in their configured order.
-    bound: Vec<Bound>,
-}
-
-impl Sockets {
-    fn bind(
-        config: &ProxyConfig,
-        certificates: &Certificates,
-        runtime: &DriverRuntime,
-    ) -> Result<Self, StartError> {
-        if config.listeners.is_empty() {
-            return Err(StartError::NoListener);
-        }
-        let mut sockets =
-            Self { udp: Vec::new(), streams: Vec::new(), inter_region: None, bound: Vec::new() };
-        for (index, wanted) in config.listeners.iter().enumerate() {
-            let (transport, address) = (wanted.transport, wanted.bind);
-            let refused = |source| StartError::Listener { transport, address, source };
-            let certificate = || {
-                let missing = StartError::NoCertificate { transport, address };
-                certificates.clients.clone().ok_or(missing)
-            };
-            let kind = match transport {
-                Transport::Udp => None,
-                Transport::Tcp => Some(Kind::Tcp),
-                Transport::Tls => Some(Kind::Tls(certificate()?)),
-                Transport::Ws => Some(Kind::Ws),
-                Transport::Wss => Some(Kind::Wss(certificate()?)),
-            };
-            let local = match kind {
-                None => {
-                    // Small numbers, the same at every start: see `Shared::new`.
-                    let id = FlowId(index as u64 + 1);
-                    let listener =
-                        runtime.within(|| UdpListener::bind(id, address)).map_err(refused)?;
-                    let local = listener.local();
-                    sockets.udp.push(listener);
-                    local
-                }
-                Some(kind) => {
-                    let listener = Listener::bind(address, kind).map_err(refused)?;
-                    let local = listener.local();
-                    sockets.streams.push(listener);
-                    local
-                }
-            };
-            sockets.bound.push(Bound::new(wanted, local)?);
-        }
-        sockets.inter_region = bind_inter_region(config, certificates)?;
-        Ok(sockets)
-    }
-
-    fn inter_region_advertised(
-        &self,
-        config: &ProxyConfig,
-    ) -> Result<Option<HostPort>, StartError> {
-        let (Some(wanted), Some(listener)) = (&config.inter_region, &self.inter_region) else {
-            return Ok(None);
-        };
-        let InterRegionListener { bind, advertised } = wanted.clone();
-        let wanted = ListenerConfig { transport: Transport::Tls, bind, advertised };
-        Ok(Some(Bound::new(&wanted, listener.local())?.advertised))
-    }
-}
-
-fn bind_inter_region(
-    config: &ProxyConfig,
-    certificates: &Certificates,
-) -> Result<Option<Listener>, StartError> {
-    let Some(InterRegionListener { bind: address, .. }) = config.inter_region else {
-        return Ok(None);
-    };
-    let tls = Arc::clone(&certificates.region_server);
-    let kind = Kind::InterRegion { tls, ours: config.region };
-    let refused = |source| StartError::InterRegionListener { address, source };
-    Listener::bind(address, kind).map(Some).map_err(refused)
-}
-
 fn endpoint(config: &ProxyConfig, bound: &[Bound], seed: Seed, now: Instant) -> Endpoint {
     let config = EndpointConfig {
         listeners: endpoint_listeners(bound),
@@ -345,99 +242,106 @@ struct Parts {
     shared: Arc<Shared>,
     dns: Arc<Dns>,
     incoming: (mpsc::Receiver<Incoming>, mpsc::Receiver<Incoming>),
+    incarnation: u64,
+    /// Of the accounts and the directory that the core was given.
+    revision: i64,
+    version: u64,
 }
 
 impl Parts {
-    fn run(
-        self,
-        endpoint: Endpoint,
-        core: Core,
-        incarnation: u64,
-        revision: i64,
-        version: u64,
-    ) -> Result<ProxyHandle, StartError> {
-        let Self { config, certificates, runtime, sockets, ledger, shared, dns, incoming } = self;
-        shared.metrics.directory_version.set(i64::try_from(version).unwrap_or(i64::MAX));
+    fn run(mut self, endpoint: Endpoint, core: Core) -> Result<ProxyHandle, StartError> {
         let addresses: Vec<_> =
-            sockets.bound.iter().map(|bound| (bound.transport, bound.local)).collect();
-        let inter_region = sockets.inter_region.as_ref().map(Listener::local);
-        let connector = Connector {
-            shared: Arc::clone(&shared),
-            dns: Arc::clone(&dns),
-            carriers: Arc::clone(&certificates.carriers),
-            regions: Arc::clone(&certificates.region_client),
-        };
-        let locals = addresses.iter().filter(|(transport, _)| *transport != Transport::Udp);
-        let wire = Wire::new(
-            Arc::clone(&shared),
-            Arc::new(connector),
-            sockets.udp,
-            locals.copied().collect(),
-            inter_region,
-        );
+            self.sockets.bound.iter().map(|bound| (bound.transport, bound.local)).collect();
+        let inter_region = self.sockets.inter_region.as_ref().map(Listener::local);
         let (journal, entries) = mpsc::channel(journal::QUEUE);
         let (bindings, changes) = mpsc::channel(bindings::QUEUE);
         let driver = Driver {
-            shared: Arc::clone(&shared),
+            shared: Arc::clone(&self.shared),
             endpoint,
             core,
-            wire,
-            inbox: incoming.0,
-            answers: incoming.1,
+            wire: self.wire(&addresses, inter_region),
+            inbox: self.incoming.0,
+            answers: self.incoming.1,
             relays: Default::default(),
             journal,
             unjournaled: Default::default(),
             bindings,
-            resolutions: Arc::new(Semaphore::new(config.limits.resolutions)),
-            dns: Arc::clone(&dns),
+            resolutions: Arc::new(Semaphore::new(self.config.limits.resolutions)),
+            dns: Arc::clone(&self.dns),
             mirror: Mirror::default(),
             stop: None,
         };
-        let driver = runtime
-            .start(format!("proxy-{}", config.region), driver)
-            .map_err(StartError::Thread)?;
+        let name = format!("proxy-{}", self.config.region);
+        let driver = self.runtime.start(name, driver).map_err(StartError::Thread)?;
         let mut tasks = JoinSet::new();
+        let Self { config, certificates, sockets, ledger, shared, dns, .. } = self;
         tasks.spawn(bindings::run(config.store.clone(), changes, Arc::clone(&shared)));
         tasks.spawn(journal::heartbeat(ledger.clone(), Arc::clone(&shared)));
-        tasks.spawn(upkeep::follow_tenancy(config.store.clone(), revision, Arc::clone(&shared)));
+        tasks.spawn(upkeep::follow_tenancy(
+            config.store.clone(),
+            self.revision,
+            Arc::clone(&shared),
+        ));
         let directory = config.directory.clone();
-        tasks.spawn(upkeep::follow_directory(directory, version, Arc::clone(&shared)));
+        tasks.spawn(upkeep::follow_directory(directory, self.version, Arc::clone(&shared)));
         tasks.spawn(upkeep::follow_certificates(certificates.refreshes()));
-        let limits = &config.limits;
-        let admission = Admission::new(limits.connections, limits.connections_per_source);
-        for listener in sockets.streams {
-            tasks.spawn(listener.run(Arc::clone(&shared), Arc::clone(&admission)));
-        }
-        if let Some(listener) = sockets.inter_region {
-            // Apart from clients' connections: a flood of those shuts no region out.
-            let admission = Admission::new(limits.connections, limits.connections_per_source);
-            tasks.spawn(listener.run(Arc::clone(&shared), admission));
-        }
+        listen(&mut tasks, sockets.streams, sockets.inter_region, &shared);
         for relay in &config.relays {
             let link = RelayLink {
                 relay: relay.clone(),
                 region: config.region,
-                hello: Hello {
-                    version: VERSION,
-                    region: config.region,
-                    name: config.name.clone(),
-                    incarnation,
-                },
+                hello: hello(&config, self.incarnation),
                 tls: Arc::clone(&certificates.region_client),
                 dns: Arc::clone(&dns),
                 shared: Arc::clone(&shared),
             };
             tasks.spawn(link.run());
         }
-        Ok(ProxyHandle {
-            addresses,
-            inter_region,
-            relays: config.relays.len(),
-            ledger: ledger.clone(),
-            driver,
-            journal: tokio::spawn(journal::run(ledger, entries, Arc::clone(&shared))),
-            shared,
-            tasks,
-        })
+        let journal = tokio::spawn(journal::run(ledger.clone(), entries, Arc::clone(&shared)));
+        let relays = config.relays.len();
+        Ok(ProxyHandle { addresses, inter_region, shared, relays, ledger, driver, journal, tasks })
     }
+
+    fn wire(
+        &mut self,
+        addresses: &[(Transport, SocketAddr)],
+        inter_region: Option<SocketAddr>,
+    ) -> Wire {
+        let connector = Connector {
+            shared: Arc::clone(&self.shared),
+            dns: Arc::clone(&self.dns),
+            carriers: Arc::clone(&self.certificates.carriers),
+            regions: Arc::clone(&self.certificates.region_client),
+        };
+        let streams = addresses.iter().filter(|(transport, _)| *transport != Transport::Udp);
+        Wire::new(
+            Arc::clone(&self.shared),
+            Arc::new(connector),
+            std::mem::take(&mut self.sockets.udp),
+            streams.copied().collect(),
+            inter_region,
+        )
+    }
+}
+
+fn listen(
+    tasks: &mut JoinSet<()>,
+    streams: Vec<Listener>,
+    inter_region: Option<Listener>,
+    shared: &Arc<Shared>,
+) {
+    let admission =
+        || Admission::new(shared.limits.connections, shared.limits.connections_per_source);
+    let clients = admission();
+    for listener in streams {
+        tasks.spawn(listener.run(Arc::clone(shared), Arc::clone(&clients)));
+    }
+    if let Some(listener) = inter_region {
+        // Apart from clients' connections: a flood of those shuts no region out.
+        tasks.spawn(listener.run(Arc::clone(shared), admission()));
+    }
+}
+
+fn hello(config: &ProxyConfig, incarnation: u64) -> Hello {
+    Hello { version: VERSION, region: config.region, name: config.name.clone(), incarnation }
 }

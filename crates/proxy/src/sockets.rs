@@ -1,0 +1,126 @@
+//! What is read and bound before anything runs: certificates, then listeners.
+
+use std::sync::Arc;
+
+use landline_sip::{FlowId, Transport};
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::advertise::Bound;
+use crate::driver_thread::DriverRuntime;
+use crate::listen::{Kind, Listener};
+use crate::tls::{self, Reloading};
+use crate::udp::UdpListener;
+use crate::upkeep::Refresh;
+use crate::{HostPort, InterRegionListener, ListenerConfig, ProxyConfig, StartError};
+
+/// Every configuration of TLS, read before anything is bound.
+pub(crate) struct Certificates {
+    clients: Option<Arc<Reloading<ServerConfig>>>,
+    region_server: Arc<Reloading<ServerConfig>>,
+    pub(crate) region_client: Arc<Reloading<ClientConfig>>,
+    pub(crate) carriers: Arc<ClientConfig>,
+}
+
+impl Certificates {
+    pub(crate) fn read(config: &ProxyConfig) -> Result<Self, StartError> {
+        tls::check_identity(&config.identity.files, config.region)?;
+        Ok(Self {
+            clients: config.client_tls.as_ref().map(tls::for_clients).transpose()?,
+            region_server: tls::for_regions(&config.identity)?,
+            region_client: tls::as_region(&config.identity)?,
+            carriers: Arc::new(tls::as_client(config.trunk_authorities.as_deref())?),
+        })
+    }
+
+    pub(crate) fn refreshes(&self) -> Vec<Refresh> {
+        let (server, client) = (Arc::clone(&self.region_server), Arc::clone(&self.region_client));
+        let mut all: Vec<Refresh> =
+            vec![Box::new(move || server.refresh()), Box::new(move || client.refresh())];
+        if let Some(clients) = self.clients.clone() {
+            all.push(Box::new(move || clients.refresh()));
+        }
+        all
+    }
+}
+
+pub(crate) struct Sockets {
+    pub(crate) udp: Vec<UdpListener>,
+    pub(crate) streams: Vec<Listener>,
+    pub(crate) inter_region: Option<Listener>,
+    /// The client listeners, in their configured order.
+    pub(crate) bound: Vec<Bound>,
+}
+
+impl Sockets {
+    pub(crate) fn bind(
+        config: &ProxyConfig,
+        certificates: &Certificates,
+        runtime: &DriverRuntime,
+    ) -> Result<Self, StartError> {
+        if config.listeners.is_empty() {
+            return Err(StartError::NoListener);
+        }
+        let mut sockets =
+            Self { udp: Vec::new(), streams: Vec::new(), inter_region: None, bound: Vec::new() };
+        for (index, wanted) in config.listeners.iter().enumerate() {
+            let (transport, address) = (wanted.transport, wanted.bind);
+            let refused = |source| StartError::Listener { transport, address, source };
+            let certificate = || {
+                let missing = StartError::NoCertificate { transport, address };
+                certificates.clients.clone().ok_or(missing)
+            };
+            let kind = match transport {
+                Transport::Udp => None,
+                Transport::Tcp => Some(Kind::Tcp),
+                Transport::Tls => Some(Kind::Tls(certificate()?)),
+                Transport::Ws => Some(Kind::Ws),
+                Transport::Wss => Some(Kind::Wss(certificate()?)),
+            };
+            let local = match kind {
+                None => {
+                    // Small numbers, the same at every start: see `Shared::new`.
+                    let id = FlowId(index as u64 + 1);
+                    let listener =
+                        runtime.within(|| UdpListener::bind(id, address)).map_err(refused)?;
+                    let local = listener.local();
+                    sockets.udp.push(listener);
+                    local
+                }
+                Some(kind) => {
+                    let listener = Listener::bind(address, kind).map_err(refused)?;
+                    let local = listener.local();
+                    sockets.streams.push(listener);
+                    local
+                }
+            };
+            sockets.bound.push(Bound::new(wanted, local)?);
+        }
+        sockets.inter_region = bind_inter_region(config, certificates)?;
+        Ok(sockets)
+    }
+
+    pub(crate) fn inter_region_advertised(
+        &self,
+        config: &ProxyConfig,
+    ) -> Result<Option<HostPort>, StartError> {
+        let (Some(wanted), Some(listener)) = (&config.inter_region, &self.inter_region) else {
+            return Ok(None);
+        };
+        let InterRegionListener { bind, advertised } = wanted.clone();
+        let wanted = ListenerConfig { transport: Transport::Tls, bind, advertised };
+        Ok(Some(Bound::new(&wanted, listener.local())?.advertised))
+    }
+}
+
+fn bind_inter_region(
+    config: &ProxyConfig,
+    certificates: &Certificates,
+) -> Result<Option<Listener>, StartError> {
+    let Some(InterRegionListener { bind: address, .. }) = config.inter_region else {
+        return Ok(None);
+    };
+    let tls = Arc::clone(&certificates.region_server);
+    let kind = Kind::InterRegion { tls, ours: config.region };
+    let refused = |source| StartError::InterRegionListener { address, source };
+    Listener::bind(address, kind).map(Some).map_err(refused)
+}
