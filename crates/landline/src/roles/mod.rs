@@ -56,7 +56,10 @@ async fn run(file: &Path, roles: Roles) -> Result<()> {
     start_logging(&config.telemetry);
     let region = Region::start(&config, roles).await?;
     tracing::info!(region = %config.region.code, proxy = roles.proxy, relay = roles.relay, "running");
-    until_asked_to_stop().await?;
+    tokio::select! {
+        stopped = until_asked_to_stop() => stopped?,
+        () = region.failed() => bail!("region {}'s proxy has ended by itself", config.region.code),
+    }
     tracing::info!(region = %config.region.code, "stopping");
     region.stop().await;
     Ok(())

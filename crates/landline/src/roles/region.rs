@@ -38,6 +38,9 @@ pub struct Region {
     _telemetry: Option<Server>,
 }
 
+/// How often a running proxy is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// A handle that health checks look at while it is there.
 type Shared<T> = Arc<Mutex<Option<T>>>;
 
@@ -89,6 +92,14 @@ impl Region {
             status.relays_connected == status.relays_configured
         })
         .unwrap_or(true)
+    }
+
+    /// Resolves when the proxy has ended by itself, which is a fault: the process
+    /// is of no use then, and whoever supervises it should start another.
+    pub async fn failed(&self) {
+        while look(&self.proxy, |proxy| proxy.status().running).unwrap_or(true) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Ends calls in order, with their records; then recordings, then the database.
