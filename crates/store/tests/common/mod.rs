@@ -1,5 +1,6 @@
 //! A fresh region per test, on SQLite always and on PostgreSQL where
-//! `LANDLINE_TEST_POSTGRES` names a server that lets us create databases.
+//! `LANDLINE_TEST_POSTGRES` names a server that lets us create databases, as
+//! `postgres://postgres@127.0.0.1:5432`.
 #![allow(dead_code)]
 
 use std::future::Future;
@@ -153,12 +154,12 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 
 impl TestDatabase {
     async fn create() -> Option<Self> {
-        let server = std::env::var("LANDLINE_TEST_POSTGRES").ok()?;
+        let base = std::env::var("LANDLINE_TEST_POSTGRES").ok()?;
+        let server = format!("{base}/postgres");
         let name = format!("landline_{}_{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
         let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
         sqlx::query(create).execute(&mut connection).await.unwrap();
-        let (base, _) = server.rsplit_once('/').unwrap();
         let url = format!("{base}/{name}");
         Some(Self { server, name, url })
     }
