@@ -201,7 +201,9 @@ impl Leg {
         }
         match &self.reach {
             Reach::Flow(own) if own.transport.is_reliable() => own.id == flow.id,
-            Reach::Flow(own) => own.transport == flow.transport && own.remote == flow.remote,
+            Reach::Flow(own) => {
+                own.transport == flow.transport && own.remote.ip() == flow.remote.ip()
+            }
             Reach::Address(addr) => *addr == flow.remote,
             Reach::Region(region, _) => flow.peer.as_deref() == Some(region.as_str()),
             Reach::Uri => false,

@@ -2,7 +2,7 @@
 
 mod register;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use landline_region::{RegionCode, UnixMillis, UserSid};
@@ -71,10 +71,10 @@ impl Contact {
         if let Some(region) = self.binding.edge_region {
             return region_destination(region, self.path().first()?);
         }
+        let remote = self.address();
         if let Some(flow) = &self.flow {
-            return Some(Destination::Flow(flow.clone()));
+            return Some(Destination::Flow(Flow { remote, ..flow.clone() }));
         }
-        let remote = *self.binding.received.remote.expose();
         match self.transport() {
             Transport::Udp => Some(Destination::Address {
                 transport: Transport::Udp,
@@ -87,6 +87,22 @@ impl Contact {
                 Some(Destination::Uri(self.uri.clone()))
             }
             _ => None,
+        }
+    }
+}
+
+impl Contact {
+    /// Where datagrams reach the client: behind a NAT where its registration
+    /// came from; else, and that shows in a Contact with the same address, the
+    /// port it names there, which need not be the one it sends from.
+    fn address(&self) -> SocketAddr {
+        let remote = *self.binding.received.remote.expose();
+        let port = self.uri.port_or_default();
+        match self.transport() {
+            Transport::Udp if self.uri.host == Host::from(remote.ip()) && port != 0 => {
+                SocketAddr::new(remote.ip(), port)
+            }
+            _ => remote,
         }
     }
 }
