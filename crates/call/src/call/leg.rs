@@ -201,6 +201,7 @@ impl Leg {
         }
         match &self.reach {
             Reach::Flow(own) if own.transport.is_reliable() => own.id == flow.id,
+            // The port its Contact names need not be the one it sends from.
             Reach::Flow(own) => {
                 own.transport == flow.transport && own.remote.ip() == flow.remote.ip()
             }

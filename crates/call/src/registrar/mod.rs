@@ -89,9 +89,7 @@ impl Contact {
             _ => None,
         }
     }
-}
 
-impl Contact {
     /// Where datagrams reach the client: behind a NAT where its registration
     /// came from; else, and that shows in a Contact with the same address, the
     /// port it names there, which need not be the one it sends from.
