@@ -275,3 +275,54 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landline_region::{AccountSid, Personal};
+
+    use super::*;
+    use crate::binding::Received;
+
+    /// Where the INVITE goes for a contact that came from 192.0.2.1:6060.
+    fn reached(uri: &str, transport: FlowTransport) -> SocketAddr {
+        let contact = Contact {
+            uri: Uri::parse(uri).unwrap(),
+            flow: None,
+            binding: Binding {
+                user: UserSid::from_u128(1),
+                account: AccountSid::from_u128(1),
+                contact_uri: Personal::new(uri.to_owned()),
+                call_id: Personal::new("call".to_owned()),
+                cseq: 1,
+                expires_at: UnixMillis(0),
+                q_x1000: 1000,
+                path: Vec::new(),
+                instance: None,
+                reg_id: None,
+                user_agent: None,
+                received: Received {
+                    transport,
+                    flow: 1,
+                    local: "192.0.2.9:5060".parse().unwrap(),
+                    remote: Personal::new("192.0.2.1:6060".parse().unwrap()),
+                },
+                edge_region: None,
+                media: MediaPolicy::Auto,
+                updated_at: UnixMillis(0),
+            },
+        };
+        contact.address()
+    }
+
+    #[test]
+    fn a_contact_is_rung_at_the_port_it_names_unless_a_nat_stands_before_it() {
+        let udp = |uri| reached(uri, FlowTransport::Udp).to_string();
+        assert_eq!(udp("sip:bob@192.0.2.1:6070"), "192.0.2.1:6070");
+        assert_eq!(udp("sip:bob@192.0.2.1"), "192.0.2.1:5060");
+        assert_eq!(udp("sip:bob@10.0.0.7:5060"), "192.0.2.1:6060");
+        assert_eq!(udp("sip:bob@192.0.2.1:0"), "192.0.2.1:6060");
+        // A connection has one other end.
+        let tcp = reached("sip:bob@192.0.2.1:6070", FlowTransport::Tcp);
+        assert_eq!(tcp.to_string(), "192.0.2.1:6060");
+    }
+}
