@@ -5,12 +5,14 @@
 //! does not. `cargo test` replays the corpus and a bounded number of mutated
 //! inputs; the count comes from `LANDLINE_FUZZ_INPUTS`.
 
+mod control;
 mod harness;
 mod media;
 mod mutate;
 mod sdp;
 mod sip;
 
+pub use control::control;
 pub use harness::{corpus, files, inputs, replay, run_mutated};
 pub use media::{dtls, rtcp_packet, rtp, srtp, stun};
 pub use mutate::mutate;
