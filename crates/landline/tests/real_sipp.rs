@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use serde_json::Value;
 use support::server::{Demo, User, text};
 use support::sipp::{self, Sipp};
@@ -22,11 +24,15 @@ struct Bench {
 
 impl Bench {
     fn start() -> Option<Self> {
+        Self::of(Demo::start)
+    }
+
+    fn of(demo: impl FnOnce(&Path) -> Demo) -> Option<Self> {
         if !have(&[sipp::PROGRAM]) {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
-        let demo = Demo::start(directory.path());
+        let demo = demo(directory.path());
         let caller = demo.add_user("acme.test", "sipp-a", &["--media", "rtp"]);
         let callee =
             demo.add_user("acme.test", "sipp-b", &["--media", "rtp", "--number", "+35315550199"]);
@@ -82,6 +88,20 @@ fn a_call_that_is_not_answered_says_why() {
     assert_eq!((text(&record["cause"]), &record["sip_status"]), ("caller_cancelled", &487.into()));
     let record = bench.call("uac_busy", Some("uas_busy"), "sipp-b");
     assert_eq!((text(&record["cause"]), &record["sip_status"]), ("busy", &486.into()));
+    assert!(record["answered_at"].is_null(), "{record}");
+}
+
+#[test]
+fn a_callee_that_only_rings_is_cancelled_when_its_time_is_over() {
+    let bench = Bench::of(|directory| {
+        let mut demo = Demo::start(directory);
+        demo.only("ie1", "[proxy.limits]\nring_timeout_seconds = 2\n");
+        demo
+    });
+    let Some(bench) = bench else { return };
+    // The caller gets 480 and why; the callee a CANCEL, and its 487 an ACK.
+    let record = bench.call("uac_no_answer", Some("uas_ringing"), "sipp-b");
+    assert_eq!((text(&record["cause"]), &record["sip_status"]), ("no_answer", &480.into()));
     assert!(record["answered_at"].is_null(), "{record}");
 }
 

@@ -1,5 +1,6 @@
 //! Landline itself as a child process, and its admin commands.
 
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -39,6 +40,28 @@ impl Demo {
             serde_json::from_slice(&std::fs::read(&info).ok()?).ok()
         });
         Self { process, info, data }
+    }
+
+    /// Ends the demo and brings one of its regions up by itself, with more in
+    /// its configuration. The others stay down.
+    #[track_caller]
+    pub fn only(&mut self, region: &str, more: &str) {
+        self.process.end();
+        let directory = self.data.join(region);
+        let config = directory.join("config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, format!("{text}\n{more}")).unwrap();
+        self.process = Process::start(
+            Command::new(PROGRAM).args(["up", "--config"]).arg(&config),
+            &directory.join("up.log"),
+        );
+        let tcp = self.sip(region, "tcp").to_owned();
+        eventually("the region's listeners", Duration::from_secs(15), || {
+            if let Some(code) = self.process.exit_code() {
+                panic!("the region ended with {code}");
+            }
+            TcpStream::connect(&tcp).ok()
+        });
     }
 
     /// An address of a region's proxy, as `ip:port`.
