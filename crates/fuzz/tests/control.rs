@@ -23,10 +23,14 @@ fn mutated_control_streams_do_no_harm() {
 }
 
 /// A proxy and a relay of two builds talk to each other during an upgrade: the
-/// octets of what both know may not change without a new version.
+/// octets of what both know may not change without a new version. After a new
+/// kind of message, `LANDLINE_WRITE_CORPUS=1` writes its file.
 #[test]
 fn every_kind_of_message_is_written_as_version_1_writes_it() {
     assert_eq!(VERSION, 1, "write the corpus of the new version beside the old one");
+    if std::env::var_os("LANDLINE_WRITE_CORPUS").is_some() {
+        write_corpus();
+    }
     let corpus = corpus("control");
     for (name, stream) in streams() {
         let kept = corpus.iter().find(|(file, _)| *file == name);
@@ -35,14 +39,15 @@ fn every_kind_of_message_is_written_as_version_1_writes_it() {
     }
 }
 
-/// After a new kind of message: `cargo test -p landline-fuzz -- --ignored`.
-#[test]
-#[ignore = "writes the corpus"]
-fn write_the_corpus_of_control_streams() {
+/// Leaves what is there as it is.
+fn write_corpus() {
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/control");
     std::fs::create_dir_all(&directory).unwrap();
     for (name, stream) in streams().into_iter().chain(broken()) {
-        std::fs::write(directory.join(name), stream).unwrap();
+        let path = directory.join(name);
+        if !path.exists() {
+            std::fs::write(path, stream).unwrap();
+        }
     }
 }
 

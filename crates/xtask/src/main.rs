@@ -1,6 +1,7 @@
 //! `cargo xtask …`: everything the workspace needs done to itself.
 
 mod bench;
+mod deny;
 mod postgres;
 mod test;
 mod tidy;
@@ -35,7 +36,7 @@ enum Task {
     },
     /// Run the Criterion benches, or the comparison with other servers.
     Bench(bench::Options),
-    /// Licences, sources and duplicate crates, by cargo-deny.
+    /// Bans, licences, sources and, where the database is there, advisories.
     Deny,
 }
 
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Fuzz { inputs } => fuzz(inputs),
         Task::Bench(options) => bench::run(&options),
-        Task::Deny => deny(),
+        Task::Deny => deny::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,11 +64,6 @@ fn fuzz(inputs: u64) -> Result<()> {
         .args(["test", "--release", "-p", "landline-fuzz", "--", "--nocapture"])
         .env("LANDLINE_FUZZ_INPUTS", inputs.to_string());
     execute(&mut command)
-}
-
-fn deny() -> Result<()> {
-    tools::cargo_tool("cargo-deny")?;
-    execute(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
 }
 
 /// The workspace's root.

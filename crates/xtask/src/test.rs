@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::postgres::Cluster;
-use crate::{cargo, execute, tidy, tools};
+use crate::{cargo, deny, execute, tidy, tools};
 
 /// The regions that get a PostgreSQL cluster of their own.
 const REGIONS: [&str; 3] = ["us1", "ie1", "au1"];
@@ -22,6 +22,7 @@ pub struct Options {
 
 pub fn run_checks() -> Result<()> {
     tidy::run()?;
+    deny::run_if_installed()?;
     execute(cargo().args(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")?;
     execute(cargo().args([
         "clippy",
@@ -50,7 +51,7 @@ pub fn run(options: &Options) -> Result<()> {
         tools::cargo_tool("cargo-nextest")
     })?;
     if !options.quick {
-        step("tidy, format, lints", &mut run_checks)?;
+        step("tidy, deny, format, lints", &mut run_checks)?;
     }
     let mut clusters = Vec::new();
     step("databases", &mut || {

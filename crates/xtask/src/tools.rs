@@ -67,13 +67,7 @@ pub fn is_root() -> bool {
 
 /// Makes sure that a cargo subcommand is there, building it if it is not.
 pub fn cargo_tool(name: &str) -> Result<()> {
-    let found = Command::new(name)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if found {
+    if is_installed(name) {
         return Ok(());
     }
     eprintln!("building {name}, once");
@@ -82,4 +76,14 @@ pub fn cargo_tool(name: &str) -> Result<()> {
         bail!("`cargo install --locked {name}` ended with {built}");
     }
     Ok(())
+}
+
+/// Whether a cargo subcommand is there.
+pub fn is_installed(name: &str) -> bool {
+    Command::new(name)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
