@@ -73,6 +73,21 @@ impl Reach {
             None => Self::Flow(flow.clone()),
         }
     }
+
+    /// Whether what came by this flow came the way the peer is reached.
+    pub(crate) fn is_way_of(&self, flow: &Flow) -> bool {
+        // The port its Contact names need not be the one it sends from.
+        let is_datagram_of =
+            |peer: &SocketAddr| flow.transport == Transport::Udp && flow.remote.ip() == peer.ip();
+        match self {
+            Self::Flow(own) if own.transport.is_reliable() => own.id == flow.id,
+            Self::Flow(own) => is_datagram_of(&own.remote),
+            // The same phone as above, registered before we were started.
+            Self::Address(peer) => is_datagram_of(peer),
+            Self::Region(region, _) => flow.peer.as_deref() == Some(region.as_str()),
+            Self::Uri => false,
+        }
+    }
 }
 
 /// One place to send an INVITE to.

@@ -9,6 +9,7 @@ use landline_call::binding::BindingChange;
 use landline_call::{Input, Tenants};
 use landline_sip::digest::Challenge;
 use landline_sip::{HeaderName, Method, Response, StatusCode};
+use world::phone::sdp;
 use world::{World, tenants};
 
 fn contacts(response: &Response) -> Vec<String> {
@@ -233,6 +234,47 @@ fn a_user_registers_itself_alone() {
 fn bindings_survive_a_restart_and_phones_are_reached_where_they_were() {
     let mut world = World::ie1(11);
     let [bob, alice] = world.registered(["bob", "alice"]);
+    restart(&mut world);
+    world.call(alice, bob, "sip:bob@acme.test");
+}
+
+/// A phone may send from another port than it listens on. What it may do does
+/// not hang on whether we were started since it registered.
+#[test]
+fn a_phone_sends_within_a_call_from_another_port_before_and_after_a_restart() {
+    for restarted in [false, true] {
+        let mut world = World::ie1(17);
+        let [bob, alice] = world.registered(["bob", "alice"]);
+        if restarted {
+            restart(&mut world);
+        }
+        let (a, mut b) = world.call(alice, bob, "sip:bob@acme.test");
+        let far = another_socket(&mut world, "bob", "10.1.0.9:5062");
+        b.phone = far;
+        world.within(&mut b, Method::Invite, Some(&sdp("10.1.0.1", 4000, "a=sendonly\r\n")));
+        let challenged = world.phones[far].take_final().unwrap();
+        assert_eq!(challenged.status.code(), 407, "another machine has to prove itself");
+
+        b.phone = another_socket(&mut world, "bob", "10.1.0.1:5062");
+        world.within(&mut b, Method::Invite, Some(&sdp("10.1.0.1", 4000, "a=sendonly\r\n")));
+        world.answer_within(&a, Method::Invite, 200, Some(&sdp("10.1.0.2", 4000, "")));
+        let held = world.phones[b.phone].take_final().unwrap();
+        assert_eq!(held.status.code(), 200, "restarted: {restarted}");
+        world.ack(&b, held.cseq().unwrap().number, None);
+        assert!(world.phones[a.phone].take_ack().is_some());
+        world.hang_up(&mut b);
+        assert!(world.phones[a.phone].take(Method::Bye).is_some(), "restarted: {restarted}");
+        assert_eq!(world.proxies[0].core.counters().dialog_challenges, 1);
+        world.assert_at_rest();
+    }
+}
+
+fn another_socket(world: &mut World, user: &str, address: &str) -> usize {
+    world.station(user, "acme.test", address.parse().unwrap(), 0, landline_sip::Transport::Udp)
+}
+
+/// The first proxy starts anew with the bindings it had stored.
+fn restart(world: &mut World) {
     let kept: Vec<_> = world.proxies[0]
         .stored
         .drain(..)
@@ -245,9 +287,9 @@ fn bindings_survive_a_restart_and_phones_are_reached_where_they_were() {
     std::mem::swap(&mut world.proxies[0].core, &mut fresh.proxies[0].core);
     world.input(0, Input::Tenancy(Arc::new(Tenants::new(&tenants::acme()))));
     assert_eq!(world.proxies[0].core.bindings(), 0);
+    let bindings = kept.len();
     world.input(0, Input::Bindings(kept));
-    assert_eq!(world.proxies[0].core.bindings(), 2);
-    world.call(alice, bob, "sip:bob@acme.test");
+    assert_eq!(world.proxies[0].core.bindings(), bindings);
 }
 
 #[test]

@@ -199,16 +199,7 @@ impl Leg {
         if self.side.is_trunk() {
             return flow.peer.is_none();
         }
-        match &self.reach {
-            Reach::Flow(own) if own.transport.is_reliable() => own.id == flow.id,
-            // The port its Contact names need not be the one it sends from.
-            Reach::Flow(own) => {
-                own.transport == flow.transport && own.remote.ip() == flow.remote.ip()
-            }
-            Reach::Address(addr) => *addr == flow.remote,
-            Reach::Region(region, _) => flow.peer.as_deref() == Some(region.as_str()),
-            Reach::Uri => false,
-        }
+        self.reach.is_way_of(flow)
     }
 
     /// The peer proved itself on a new flow: that is the way to it now.
