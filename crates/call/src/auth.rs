@@ -189,12 +189,13 @@ impl Authenticator {
 /// Which algorithms a client is offered, in which order.
 ///
 /// RFC 8760 wants the strongest first and clients to take the first they know.
-/// Some of before 2020 give up instead at one they do not know, wherever it
-/// stands, or look at the first challenge alone. Naming them weakens nobody: who
+/// Some give up instead at one they do not know, wherever it stands, or look at
+/// the first challenge alone. Others, JsSIP and SIP.js, look at the last alone
+/// and know MD5 alone: it stands last. Naming the first kinds weakens nobody: who
 /// could forge a User-Agent on the way could take a challenge away as well.
 fn algorithms(user_agent: Option<&ByteStr>) -> &'static [Algorithm] {
     const ONE_ONLY: [&str; 2] = ["baresip v0.", "baresip v1."];
-    const FIRST_ONLY: [&str; 3] = ["SIPp", "JsSIP", "SIP.js"];
+    const FIRST_ONLY: [&str; 1] = ["SIPp"];
     let is_one_of = |names: &[&str]| match user_agent {
         Some(agent) => names.iter().any(|name| agent.as_bytes().starts_with(name.as_bytes())),
         None => false,
@@ -245,6 +246,10 @@ mod tests {
         let offered = |agent: &'static str| algorithms(Some(&ByteStr::from_static(agent)))[0];
         assert_eq!(offered("Linphone-Desktop/5.0"), Algorithm::Sha256);
         assert_eq!(offered("SIPp"), Algorithm::Md5);
+        // JsSIP keeps the last WWW-Authenticate of a message, and knows MD5 alone.
+        let last = |agent| algorithms(Some(&ByteStr::from_static(agent))).last().copied();
+        assert_eq!(last("JsSIP 3.13.8"), Some(Algorithm::Md5));
+        assert_eq!(last("An application that names itself"), Some(Algorithm::Md5));
         assert_eq!(algorithms(Some(&ByteStr::from_static("baresip v1.0.0 (x86_64)"))).len(), 1);
         assert_eq!(algorithms(None), [Algorithm::Md5, Algorithm::Sha256]);
     }

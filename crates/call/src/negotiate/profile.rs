@@ -50,8 +50,8 @@ impl Profile {
 /// The ways to offer media to a user's contact, in the order they are tried:
 /// the next one after a 488.
 ///
-/// `auto` means: browsers (WebSocket) get what browsers speak. Others get
-/// DTLS-SRTP before SDES where encryption is required: a phone without it
+/// Browsers (WebSocket) take DTLS-SRTP with ICE and in no other way, so `dtls`
+/// means that there, as `auto` does. `auto` offers others DTLS-SRTP before SDES where encryption is required: a phone without it
 /// refuses the offer cleanly, while some phones answer an SDES offer they
 /// cannot serve, and SDES lays its keys into the signalling. Where encryption
 /// is optional plain RTP stands first for the same reason. What the contact is
@@ -69,11 +69,12 @@ pub(crate) fn user_profiles(
         MediaPolicy::Dtls => Some(Profile::Dtls),
         MediaPolicy::Webrtc => Some(Profile::Webrtc),
     };
+    let is_browser = matches!(transport, Transport::Ws | Transport::Wss);
+    if is_browser && matches!(policy, MediaPolicy::Auto | MediaPolicy::Dtls) {
+        return smallvec![Profile::Webrtc];
+    }
     if let Some(profile) = named(policy) {
         return smallvec![profile];
-    }
-    if matches!(transport, Transport::Ws | Transport::Wss) {
-        return smallvec![Profile::Webrtc];
     }
     let mut profiles: Profiles = match encryption {
         EncryptionPolicy::Required => smallvec![Profile::Dtls, Profile::Sdes],
@@ -138,6 +139,13 @@ mod tests {
             EncryptionPolicy::Required,
         );
         assert_eq!(spoken.as_slice(), [Profile::Sdes, Profile::Dtls]);
+        let by_browser = user_profiles(
+            MediaPolicy::Dtls,
+            Transport::Wss,
+            MediaPolicy::Auto,
+            EncryptionPolicy::Required,
+        );
+        assert_eq!(by_browser.as_slice(), [Profile::Webrtc]);
         let named = user_profiles(
             MediaPolicy::Rtp,
             Transport::Udp,
