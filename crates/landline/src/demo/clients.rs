@@ -159,9 +159,11 @@ fn baresip_account(account: &Account, site: &Site, user: &User) -> String {
 fn linphone(layout: &Layout, account: &Account, site: &Site, user: &User) -> String {
     let tls: SocketAddr = site.sip(Transport::Tls);
     // Linphone's TLS compares names alone, never an address: the signature is
-    // checked, the name cannot be.
+    // checked, the name cannot be. Ports of -1 are any free ones: several users
+    // may sit at one machine.
     format!(
-        "[sip]\nroot_ca={ca}\nverify_server_certs=1\nverify_server_cn=0\nmedia_encryption=dtls\ndefault_proxy=0\n\n\
+        "[sip]\nroot_ca={ca}\nverify_server_certs=1\nverify_server_cn=0\nsip_port=0\nsip_tcp_port=0\nsip_tls_port=-1\nmedia_encryption=dtls\ndefault_proxy=0\n\n\
+         [rtp]\naudio_rtp_port=-1\n\n\
          [auth_info_0]\nusername={user}\nrealm={domain}\ndomain={domain}\npasswd={password}\n\n\
          [proxy_0]\nreg_proxy=<sip:{tls};transport=tls>\nreg_route=<sip:{tls};transport=tls>\nreg_identity=<sip:{user}@{domain}>\nreg_expires=300\nreg_sendregister=1\n",
         ca = layout.ca_file().display(),

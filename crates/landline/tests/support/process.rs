@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A child process with its words in a file; ended by its id when dropped.
@@ -12,9 +12,21 @@ pub struct Process {
 impl Process {
     #[track_caller]
     pub fn start(command: &mut Command, log: &Path) -> Self {
+        Self::spawn(command.stdin(Stdio::null()), log)
+    }
+
+    /// One that reads what is typed.
+    #[track_caller]
+    pub fn at_a_keyboard(command: &mut Command, log: &Path) -> (Self, ChildStdin) {
+        let mut process = Self::spawn(command.stdin(Stdio::piped()), log);
+        let keyboard = process.child.stdin.take().unwrap();
+        (process, keyboard)
+    }
+
+    #[track_caller]
+    fn spawn(command: &mut Command, log: &Path) -> Self {
         let words = File::create(log).unwrap();
         let child = command
-            .stdin(Stdio::null())
             .stdout(words.try_clone().unwrap())
             .stderr(words)
             .spawn()

@@ -1,0 +1,101 @@
+//! `linphonec` as a child process, driven by what a person would type.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command};
+use std::time::Duration;
+
+use super::process::Process;
+use super::{eventually, tone};
+
+pub const PROGRAM: &str = "/usr/bin/linphonec";
+
+pub struct Linphone {
+    process: Process,
+    keyboard: ChildStdin,
+    heard: PathBuf,
+}
+
+impl Linphone {
+    /// Starts with a configuration file, sound cards replaced by files, and
+    /// waits until it is registered. It answers by itself.
+    #[track_caller]
+    pub fn registered(parent: &Path, config: &Path, tone: u32) -> Self {
+        let directory = parent.join(config.file_name().unwrap());
+        // Its databases go to the home directory, if they can.
+        fs::create_dir_all(directory.join(".local/share/linphone")).unwrap();
+        let played = directory.join("played.wav");
+        write_tone(&played, tone);
+        let heard = directory.join("heard.wav");
+        let (process, keyboard) = Process::at_a_keyboard(
+            Command::new(PROGRAM).env("HOME", &directory).arg("-a").arg("-c").arg(config),
+            &directory.join("log"),
+        );
+        let mut phone = Self { process, keyboard, heard };
+        phone.says("linphonec>");
+        phone.types("soundcard use files");
+        phone.types(&format!("play {}", played.display()));
+        phone.types(&format!("record {}", phone.heard.display()));
+        eventually("linphone's registration", Duration::from_secs(15), || {
+            phone.types("status register");
+            std::thread::sleep(Duration::from_millis(250));
+            phone.process.log().contains("registered, identity=").then_some(())
+        });
+        phone
+    }
+
+    pub fn dial(&mut self, target: &str) {
+        self.types(&format!("call {target}"));
+    }
+
+    pub fn hang_up(&mut self) {
+        self.types("terminate");
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.keyboard, "{line}").unwrap();
+    }
+
+    /// Waits until it has written something, since it started.
+    #[track_caller]
+    pub fn says(&self, words: &str) {
+        eventually(&format!("linphone says {words:?}"), Duration::from_secs(15), || {
+            self.process.log().contains(words).then_some(())
+        });
+    }
+
+    /// The dominant tone of what it heard in its latest call, by G.711, in Hz.
+    pub fn heard(&self) -> Option<f64> {
+        // The header is written when the call ends; the samples come before.
+        let bytes = fs::read(&self.heard).ok()?;
+        let samples: Vec<i16> = bytes
+            .get(44..)?
+            .chunks_exact(2)
+            .map(|sample| i16::from_le_bytes([sample[0], sample[1]]))
+            .collect();
+        tone::dominant(&samples, 8000)
+    }
+
+    /// Forgets what it heard: the next call is judged by its own.
+    pub fn forget(&self) {
+        let _ = fs::remove_file(&self.heard);
+    }
+}
+
+/// A minute of a tone, 16 bit at 8 kHz.
+fn write_tone(path: &Path, hz: u32) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 8000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut wav = hound::WavWriter::create(path, spec).unwrap();
+    for n in 0..60 * spec.sample_rate {
+        let phase = f64::from(n) * f64::from(hz) / f64::from(spec.sample_rate);
+        let sample = (phase * std::f64::consts::TAU).sin() * 12_000.0;
+        wav.write_sample(sample as i16).unwrap();
+    }
+    wav.finalize().unwrap();
+}
