@@ -1,11 +1,12 @@
-//! What the tests need beyond Rust: Debian packages and cargo tools.
+//! What the tests need beyond Rust: Debian packages, npm packages, cargo tools.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::execute;
+use crate::{execute, root};
 
 /// A Debian package, the file that shows it is there, and what for.
 const PACKAGES: &[(&str, &str, &str)] = &[
@@ -15,10 +16,18 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("linphone-cli", "/usr/bin/linphonec", "calls with linphone"),
     ("postgresql", "/usr/lib/postgresql", "the regions' databases"),
     ("docker-compose", "/usr/bin/docker-compose", "the check of docker-compose.yml"),
+    ("chromium", "/usr/bin/chromium", "calls with a browser"),
+    ("libnss3-tools", "/usr/bin/certutil", "a certificate that the browser trusts"),
+    ("npm", "/usr/bin/npm", "the browser's SIP client"),
     ("openssl", "/usr/bin/openssl", "a DTLS peer with an RSA certificate"),
 ];
 
 pub fn install() -> Result<()> {
+    debian_packages()?;
+    npm_packages()
+}
+
+fn debian_packages() -> Result<()> {
     let missing = missing();
     if missing.is_empty() {
         return Ok(());
@@ -43,7 +52,45 @@ pub fn install() -> Result<()> {
 
 /// Whether every package is there.
 pub fn complete() -> bool {
-    missing().is_empty()
+    missing().is_empty() && npm_directory().is_ok_and(|it| it.join("node_modules").exists())
+}
+
+/// Installs the browser tests' SIP client, as locked, where the tests look for
+/// it: below the target directory, away from the sources.
+fn npm_packages() -> Result<()> {
+    if !Path::new("/usr/bin/npm").exists() {
+        return Ok(());
+    }
+    let directory = npm_directory()?;
+    fs::create_dir_all(&directory)?;
+    let (lock, copy) = (root().join(NPM_MANIFESTS).join(LOCK), directory.join(LOCK));
+    let is_current = directory.join("node_modules").exists()
+        && fs::read(&copy).is_ok_and(|it| fs::read(&lock).is_ok_and(|lock| it == lock));
+    if is_current {
+        return Ok(());
+    }
+    for name in ["package.json", LOCK] {
+        fs::copy(root().join(NPM_MANIFESTS).join(name), directory.join(name))?;
+    }
+    let npm = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+    let installed = Command::new("npm").args(npm).current_dir(&directory).status()?;
+    if !installed.success() {
+        // The next run is to try again, not to take half for the whole.
+        let _ = fs::remove_file(&copy);
+        eprintln!("`npm ci` ended with {installed}: the browser tests are skipped");
+    }
+    Ok(())
+}
+
+const NPM_MANIFESTS: &str = "testdata/browser";
+const LOCK: &str = "package-lock.json";
+
+/// `target/tmp/browser`: cargo tells the tests of `target/tmp` by name, and this
+/// program lies in `target/debug`.
+fn npm_directory() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2).context("no target directory")?;
+    Ok(target.join("tmp/browser"))
 }
 
 fn missing() -> Vec<(&'static str, &'static str, &'static str)> {

@@ -69,13 +69,18 @@ pub fn instructions(layout: &Layout, accounts: &[Account]) -> String {
     );
     add("Any other softphone:", &by_hand(layout, account, site));
     add(
-        "A browser (trust the CA above first), with SIP.js:",
-        &[format!(
-            "new SIP.Web.SimpleUser(\"wss://{wss}\", {{ aor: \"sip:{user}@{domain}\", userAgentOptions: {{ authorizationUsername: \"{user}\", authorizationPassword: \"{password}\" }} }})",
-            user = carol.user,
-            domain = account.domain,
-            password = carol.password,
-        )],
+        "A browser (trust the CA above first), with JsSIP:",
+        &[
+            "new JsSIP.UA({".to_owned(),
+            format!("  sockets: [new JsSIP.WebSocketInterface(\"wss://{wss}\")],"),
+            format!(
+                "  uri: \"sip:{user}@{domain}\", password: \"{password}\"",
+                user = carol.user,
+                domain = account.domain,
+                password = carol.password,
+            ),
+            "}).start()".to_owned(),
+        ],
     );
     text.push_str(&format!(
         "Records: landline calls list --data {data}    recordings: landline recording list --data {data}",

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod baresip;
+pub mod browser;
 pub mod linphone;
 pub mod process;
 pub mod server;

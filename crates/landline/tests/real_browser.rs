@@ -1,0 +1,112 @@
+//! A browser calls and is called: Chromium with JsSIP over WSS, DTLS-SRTP with
+//! ICE, judged by the tones each end hears.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use support::baresip::{self, Baresip, Options};
+use support::browser::{self, Browser};
+use support::server::{Demo, User, array, text};
+use support::{eventually, have, tone};
+
+const SOON: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_browser_calls_a_softphone_and_is_called() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, browser::PACKAGES, baresip::PROGRAM]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let phone = demo.add_user("acme.test", "desk", &["--media", "sdes"]);
+    let before = demo.closed_calls("acme.test", 0).len();
+    let mut desk = baresip(directory.path(), &demo, &phone, "srtp-mand", 900);
+    let carol = demo.user("acme.test", "carol");
+    let mut page = Browser::registered(directory.path(), &demo, "ie1", &carol, 500);
+
+    page.dial("desk");
+    page.expect("established", SOON);
+    talk(&page, &desk);
+    page.hang_up();
+    desk.expect("CALL_CLOSED", SOON);
+    page.expect("ended", SOON);
+    recorded(&demo, before + 1, "caller_hung_up");
+
+    page.forget();
+    desk.forget();
+    desk.dial("sip:carol@acme.test");
+    desk.expect("CALL_ESTABLISHED", SOON);
+    page.expect("established", SOON);
+    talk(&page, &desk);
+    // Held and resumed: the page's library offers anew, twice.
+    page.hold();
+    page.expect("held", SOON);
+    page.resume();
+    page.expect("resumed", SOON);
+    talk(&page, &desk);
+    desk.hang_up();
+    page.expect("ended", SOON);
+    recorded(&demo, before + 2, "caller_hung_up");
+}
+
+/// Each hears the other.
+#[track_caller]
+fn talk(page: &Browser, desk: &Baresip) {
+    page.hears(900);
+    eventually("the softphone hears the browser", SOON, || {
+        tone::same(desk.heard(), 500).then_some(())
+    });
+}
+
+#[test]
+fn two_browsers_of_two_edges_talk_and_one_hangs_up() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, browser::PACKAGES]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let before = demo.closed_calls("acme.test", 0).len();
+    let (alice, bob) = (demo.user("acme.test", "alice"), demo.user("acme.test", "bob"));
+    let mut calling = Browser::registered(directory.path(), &demo, "ie1", &alice, 500);
+    // acme lives in ie1; bob's browser is at us1's edge.
+    let mut called = Browser::registered(directory.path(), &demo, "us1", &bob, 900);
+
+    calling.dial("bob");
+    calling.expect("established", SOON);
+    called.expect("established", SOON);
+    calling.hears(900);
+    called.hears(500);
+    called.hang_up();
+    calling.expect("ended", SOON);
+    recorded(&demo, before + 1, "callee_hung_up");
+}
+
+/// The record of the latest of so many calls, by both of its legs' statistics.
+#[track_caller]
+fn recorded(demo: &Demo, calls: usize, cause: &str) {
+    let closed = demo.closed_calls("acme.test", calls);
+    let shown = demo.admin(&["calls", "show", text(&closed[0]["sid"])]);
+    assert_eq!(shown["cause"], cause, "{shown}");
+    assert_eq!(shown["media_region"], "ie1", "{shown}");
+    for leg in array(&shown["legs"]) {
+        assert!(leg["stats"]["received"]["packets"].as_u64() > Some(0), "{leg}");
+    }
+}
+
+fn baresip(parent: &Path, demo: &Demo, user: &User, encryption: &str, tone: u32) -> Baresip {
+    let options = Options {
+        user: &user.name,
+        domain: &user.domain,
+        password: &user.password,
+        transport: "tls",
+        proxy: demo.sip("ie1", "tls"),
+        encryption: Some(encryption),
+        tone,
+        codec: "pcmu",
+        ca: demo.ca(),
+        answers: true,
+    };
+    Baresip::registered(parent, &options)
+}
