@@ -86,6 +86,13 @@ const does = {
   'hang up': () => call.terminate(),
   // Done when the other side has answered the new offer.
   hold: () => call.hold({}, () => report('held')),
+  keys: ({ keys }) => {
+    const [{ dtmf }] = call.connection.getSenders();
+    // A change to no tone at all: the last one is over.
+    dtmf.addEventListener('tonechange', ({ tone }) => tone === '' && report('pressed'));
+    call.sendDTMF(keys, { transportType: JsSIP.C.DTMF_TRANSPORT.RFC2833 });
+  },
+  reload: () => location.reload(),
   resume: () => call.unhold({}, () => report('resumed')),
 };
 new EventSource('/commands').onmessage = ({ data }) => {

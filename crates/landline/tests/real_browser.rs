@@ -6,6 +6,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
 use support::baresip::{self, Baresip, Options};
 use support::browser::{self, Browser};
 use support::server::{Demo, User, array, text};
@@ -29,12 +30,17 @@ fn a_browser_calls_a_softphone_and_is_called() {
     page.dial("desk");
     page.expect("established", SOON);
     talk(&page, &desk);
+    page.keys("42");
+    page.expect("pressed", SOON);
     page.hang_up();
     desk.expect("CALL_CLOSED", SOON);
     page.expect("ended", SOON);
-    recorded(&demo, before + 1, "caller_hung_up");
+    let shown = recorded(&demo, before + 1, "caller_hung_up");
+    let pressed = &shown["legs"][0]["stats"]["received"]["dtmf_events"];
+    assert_eq!(pressed, 2, "{shown}");
 
-    page.forget();
+    // A page that was loaded anew is rung at its new connection.
+    page.reload();
     desk.forget();
     desk.dial("sip:carol@acme.test");
     desk.expect("CALL_ESTABLISHED", SOON);
@@ -85,7 +91,7 @@ fn two_browsers_of_two_edges_talk_and_one_hangs_up() {
 
 /// The record of the latest of so many calls, by both of its legs' statistics.
 #[track_caller]
-fn recorded(demo: &Demo, calls: usize, cause: &str) {
+fn recorded(demo: &Demo, calls: usize, cause: &str) -> Value {
     let closed = demo.closed_calls("acme.test", calls);
     let shown = demo.admin(&["calls", "show", text(&closed[0]["sid"])]);
     assert_eq!(shown["cause"], cause, "{shown}");
@@ -93,6 +99,7 @@ fn recorded(demo: &Demo, calls: usize, cause: &str) {
     for leg in array(&shown["legs"]) {
         assert!(leg["stats"]["received"]["packets"].as_u64() > Some(0), "{leg}");
     }
+    shown
 }
 
 fn baresip(parent: &Path, demo: &Demo, user: &User, encryption: &str, tone: u32) -> Baresip {

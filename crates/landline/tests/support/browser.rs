@@ -80,6 +80,20 @@ impl Browser {
         self.command(&json!({ "do": "resume" }));
     }
 
+    /// Presses keys of the telephone (RFC 4733).
+    pub fn keys(&self, keys: &str) {
+        self.command(&json!({ "do": "keys", "keys": keys }));
+    }
+
+    /// Loads the page anew and waits until it is registered again. Its old
+    /// connection is gone without a word; its old contact stands.
+    #[track_caller]
+    pub fn reload(&mut self) {
+        self.forget();
+        self.command(&json!({ "do": "reload" }));
+        self.expect("registered", Duration::from_secs(10));
+    }
+
     /// Waits for an event that was not waited for before.
     #[track_caller]
     pub fn expect(&mut self, kind: &str, limit: Duration) -> Value {
@@ -134,7 +148,7 @@ impl Browser {
 
 /// As a person's browser is, apart from what a machine without screen, sound
 /// and people needs.
-const FLAGS: [&str; 12] = [
+const FLAGS: [&str; 11] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -147,8 +161,6 @@ const FLAGS: [&str; 12] = [
     "--mute-audio",
     // The page makes sound without anybody having clicked.
     "--autoplay-policy=no-user-gesture-required",
-    // Without it only addresses of other machines are tried for media.
-    "--allow-loopback-in-peer-connection",
 ];
 
 /// Puts the demo's authority where Chromium looks for a user's own: the NSS
