@@ -94,7 +94,7 @@ snapshot = "directory.json"
 regions = "regions.toml"
 
 [proxy]
-name = "bench-proxy"
+name = "ie1-proxy-1"
 
 [[proxy.listen]]
 transport = "udp"

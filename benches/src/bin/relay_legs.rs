@@ -268,7 +268,7 @@ impl Authority {
     }
 
     fn proxy(&self) -> Result<ClientConfig> {
-        let (certificate, key) = self.issue("proxy.ie1.landline.internal")?;
+        let (certificate, key) = self.issue("bench.ie1.landline.internal")?;
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone())?;
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));

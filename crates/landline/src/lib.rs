@@ -122,11 +122,14 @@ fn make_keys(verb: KeysVerb) -> Result<()> {
 }
 
 fn make_certificates(verb: PkiVerb) -> Result<()> {
-    let PkiVerb::Init { dir, region, names } = verb;
+    let PkiVerb::Init { dir, region, mut proxies, names } = verb;
+    if proxies.is_empty() {
+        proxies.push(pki::first_proxy(region));
+    }
     let now = roles::wall_clock();
     let authority = pki::Authority::open(&dir, now)?;
     let own = dir.join(region.as_str());
-    pki::provide_region(&authority, &own, region, &names, now)?;
+    pki::provide_region(&authority, &own, region, &proxies, &names, now)?;
     let file = |stem: &str| own.join(stem).display().to_string();
     say(&format!(
         "ca                          {}\nproxy.tls.certificate       {}.pem\nproxy.identity.certificate  {}.pem\nrelay.identity.certificate  {}.pem\nKeys lie beside them as .key.",

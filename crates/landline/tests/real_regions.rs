@@ -359,7 +359,7 @@ snapshot = "../directory.json"
 regions = "../regions.toml"
 
 [proxy]
-name = "{code}-proxy"
+name = "{code}-proxy-1"
 
 [[proxy.listen]]
 transport = "udp"

@@ -23,7 +23,7 @@ pub(crate) struct Certificates {
 
 impl Certificates {
     pub(crate) fn read(config: &ProxyConfig) -> Result<Self, StartError> {
-        tls::check_identity(&config.identity.files, config.region)?;
+        tls::check_identity(&config.identity.files, config.region, &config.name)?;
         Ok(Self {
             clients: config.client_tls.as_ref().map(tls::for_clients).transpose()?,
             region_server: tls::for_regions(&config.identity)?,

@@ -147,13 +147,17 @@ pub(crate) fn as_client(extra: Option<&Path>) -> Result<ClientConfig, StartError
 
 /// Fails unless the identity's certificate is the region's own: another region's
 /// would be refused by every peer, one by one, much later.
-pub(crate) fn check_identity(files: &TlsFiles, region: RegionCode) -> Result<(), StartError> {
+pub(crate) fn check_identity(
+    files: &TlsFiles,
+    region: RegionCode,
+    name: &str,
+) -> Result<(), StartError> {
     let (chain, _key) = read_pair(files)?;
-    let wanted = Role::Proxy.name(region);
+    let own = format!("{}.{region}.landline.internal", name.to_ascii_lowercase());
     let names = chain.first().map(names_in).unwrap_or_default();
-    match names.contains(&wanted) {
-        true => Ok(()),
-        false => Err(StartError::WrongIdentity {
+    match [Role::Proxy.name(region), own].into_iter().find(|wanted| !names.contains(wanted)) {
+        None => Ok(()),
+        Some(wanted) => Err(StartError::WrongIdentity {
             path: files.certificate.clone(),
             wanted,
             found: if names.is_empty() { "no DNS name".to_owned() } else { names.join(", ") },

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 use crate::owner::{Attached, ConnectionId, Outgoing, Owner, Owners, Reply};
 use crate::shard::{Command, Shards};
 use crate::shared::Shared;
-use crate::tls::{self, PeerRegion};
+use crate::tls::{self, Peer, PeerRegion};
 
 /// For the TLS handshake and again for the peer's first message.
 const GREETING_TIME: Duration = Duration::from_secs(10);
@@ -56,6 +56,8 @@ enum Ended {
     PeerRegion,
     #[error("hello_region")]
     HelloRegion,
+    #[error("hello_name")]
+    HelloName,
     #[error("version")]
     Version,
     #[error("malformed")]
@@ -109,12 +111,12 @@ impl Server {
             Ok(Err(_)) => return Ended::Tls,
             Err(_) => return Ended::GreetingTimeout,
         };
-        if let Err(ended) = self.check_region(&stream) {
-            let _ = stream.shutdown().await;
-            return ended;
-        }
         let mut framer = Framer::default();
-        let hello = match timeout(GREETING_TIME, self.greet(&mut stream, &mut framer)).await {
+        let greeted = match self.check_region(&stream) {
+            Ok(peer) => timeout(GREETING_TIME, self.greet(&mut stream, &mut framer, &peer)).await,
+            Err(ended) => Ok(Err(ended)),
+        };
+        let hello = match greeted {
             Ok(Ok(hello)) => hello,
             Ok(Err(ended)) => {
                 let _ = stream.shutdown().await;
@@ -126,10 +128,11 @@ impl Server {
         self.attached(stream, framer, hello).await
     }
 
-    fn check_region(&self, stream: &TlsStream<TcpStream>) -> Result<(), Ended> {
+    fn check_region(&self, stream: &TlsStream<TcpStream>) -> Result<Peer, Ended> {
         let ours = self.hello.region;
-        let label = match tls::peer_region(stream.get_ref().1.peer_certificates()) {
-            PeerRegion::One(region) if region == ours => return Ok(()),
+        let peer = tls::peer(stream.get_ref().1.peer_certificates());
+        let label = match peer.region {
+            PeerRegion::One(region) if region == ours => return Ok(peer),
             PeerRegion::One(region) => region.to_string(),
             PeerRegion::Unclear => "unclear".to_owned(),
         };
@@ -140,7 +143,12 @@ impl Server {
 
     /// Exchanges the first messages. Ours goes first, so that a peer that is
     /// refused can tell why.
-    async fn greet<S>(&self, stream: &mut S, framer: &mut Framer) -> Result<Hello, Ended>
+    async fn greet<S>(
+        &self,
+        stream: &mut S,
+        framer: &mut Framer,
+        peer: &Peer,
+    ) -> Result<Hello, Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -158,6 +166,13 @@ impl Server {
         }
         if hello.region != self.hello.region {
             return Err(Ended::HelloRegion);
+        }
+        // Sessions belong to a name: whoever may claim any may close them all.
+        if !peer.is_named(&hello.name) {
+            let claimed: String = hello.name.chars().take(63).collect();
+            tracing::warn!(claimed = ?claimed, certificate = ?peer.hosts,
+                "a proxy claims a name that its certificate is not for");
+            return Err(Ended::HelloName);
         }
         Ok(hello)
     }

@@ -22,7 +22,7 @@ pub(crate) fn server_config(
     region: RegionCode,
 ) -> Result<Arc<ServerConfig>, StartError> {
     let chain = certificates(&files.certificate)?;
-    if chain.first().map(|leaf| region_of(leaf)) != Some(PeerRegion::One(region)) {
+    if chain.first().map(|leaf| Peer::of(leaf).region) != Some(PeerRegion::One(region)) {
         let example = format!("relay.{region}{INTERNAL_DOMAIN}");
         return Err(StartError::CertificateRegion {
             path: files.certificate.clone(),
@@ -62,6 +62,15 @@ fn wrong(path: &Path, reason: impl ToString) -> StartError {
     StartError::Tls { path: path.to_owned(), reason: reason.to_string() }
 }
 
+/// Who a certificate says its holder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub region: PeerRegion,
+    /// The first labels of its internal names, in lower case: its role, and the
+    /// names it may go by.
+    pub hosts: Vec<String>,
+}
+
 /// To which region a peer's certificate belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeerRegion {
@@ -70,40 +79,47 @@ pub(crate) enum PeerRegion {
     Unclear,
 }
 
-pub(crate) fn peer_region(chain: Option<&[CertificateDer<'_>]>) -> PeerRegion {
-    chain.and_then(|chain| chain.first()).map_or(PeerRegion::Unclear, region_of)
+pub(crate) fn peer(chain: Option<&[CertificateDer<'_>]>) -> Peer {
+    chain.and_then(|chain| chain.first()).map_or(Peer::UNCLEAR, Peer::of)
 }
 
-fn region_of(certificate: &CertificateDer<'_>) -> PeerRegion {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
-        return PeerRegion::Unclear;
-    };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else {
-        return PeerRegion::Unclear;
-    };
-    let names = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(*name),
-        _ => None,
-    });
-    one_region(names)
-}
+impl Peer {
+    const UNCLEAR: Self = Self { region: PeerRegion::Unclear, hosts: Vec::new() };
 
-fn one_region<'a>(names: impl Iterator<Item = &'a str>) -> PeerRegion {
-    let mut found = None;
-    for name in names {
-        let name = name.to_ascii_lowercase();
-        let Some(inner) = name.strip_suffix(INTERNAL_DOMAIN) else { continue };
-        let region = match inner.split_once('.') {
-            Some((host, region)) if !host.is_empty() && host != "*" => region.parse().ok(),
-            _ => None,
-        };
-        match (found, region) {
-            (_, None) => return PeerRegion::Unclear,
-            (Some(former), Some(region)) if former != region => return PeerRegion::Unclear,
-            (_, region) => found = region,
-        }
+    /// Whether the certificate is for a host of this name.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
     }
-    found.map_or(PeerRegion::Unclear, PeerRegion::One)
+
+    fn of(certificate: &CertificateDer<'_>) -> Self {
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            return Self::UNCLEAR;
+        };
+        let Ok(Some(names)) = certificate.subject_alternative_name() else {
+            return Self::UNCLEAR;
+        };
+        Self::named(names.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(*name),
+            _ => None,
+        }))
+    }
+
+    fn named<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        let (mut found, mut hosts) = (None, Vec::new());
+        for name in names {
+            let name = name.to_ascii_lowercase();
+            let Some(inner) = name.strip_suffix(INTERNAL_DOMAIN) else { continue };
+            let host = inner.split_once('.').filter(|(host, _)| !host.is_empty() && *host != "*");
+            let Some((host, region)) = host else { return Self::UNCLEAR };
+            let Ok(region) = region.parse::<RegionCode>() else { return Self::UNCLEAR };
+            if found.is_some_and(|former| former != region) {
+                return Self::UNCLEAR;
+            }
+            found = Some(region);
+            hosts.push(host.to_owned());
+        }
+        found.map_or(Self::UNCLEAR, |region| Self { region: PeerRegion::One(region), hosts })
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +127,15 @@ mod tests {
     use super::*;
 
     fn region(names: &[&str]) -> PeerRegion {
-        one_region(names.iter().copied())
+        Peer::named(names.iter().copied()).region
+    }
+
+    #[test]
+    fn a_certificate_is_for_the_hosts_that_it_names_inside_its_region() {
+        let names = ["proxy.ie1.landline.internal", "IE1-Proxy-2.ie1.landline.internal", "a.b"];
+        let peer = Peer::named(names.into_iter());
+        assert!(peer.is_named("ie1-proxy-2") && peer.is_named("proxy"));
+        assert!(!peer.is_named("ie1-proxy-1") && !peer.is_named("a") && !peer.is_named(""));
     }
 
     #[test]

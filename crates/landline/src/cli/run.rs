@@ -55,6 +55,9 @@ pub enum PkiVerb {
         dir: PathBuf,
         #[arg(long, value_name = "CODE")]
         region: RegionCode,
+        /// A proxy's `name` in its configuration; may be repeated. CODE-proxy-1 if none is given.
+        #[arg(long = "proxy", value_name = "NAME")]
+        proxies: Vec<String>,
         /// An address or name that clients reach the proxy by; may be repeated.
         #[arg(long = "name", value_name = "NAME|IP")]
         names: Vec<String>,

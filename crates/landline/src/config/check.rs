@@ -102,7 +102,7 @@ impl Findings {
 }
 
 fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
-    check_name("proxy.name", &proxy.name, findings);
+    check_proxy_name(&proxy.name, findings);
     if proxy.listen.is_empty() {
         findings.add("proxy.listen", "wanted at least one [[proxy.listen]]");
     }
@@ -178,6 +178,17 @@ fn check_name(key: &str, name: &str, findings: &mut Findings) {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     if !fine {
         findings.add(key, format!("`{name}` is no name: wanted 1 to 63 letters, digits, `-`, `.` or `_`, as `ie1-proxy-1`"));
+    }
+}
+
+/// Stands in the proxy's certificate too, as `NAME.REGION.landline.internal`.
+fn check_proxy_name(name: &str, findings: &mut Findings) {
+    check_name("proxy.name", name, findings);
+    if name.contains('.') || ["proxy", "relay"].iter().any(|role| name.eq_ignore_ascii_case(role)) {
+        let text = format!(
+            "`{name}` cannot stand in a certificate as a host: wanted a name without a dot that is no role's, as `ie1-proxy-1`"
+        );
+        findings.add("proxy.name", text);
     }
 }
 

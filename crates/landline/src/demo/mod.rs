@@ -93,7 +93,8 @@ async fn start(layout: &Layout, now: UnixMillis) -> Result<BTreeMap<&'static str
         .collect();
     let mut regions = BTreeMap::new();
     for (site, cast) in layout.sites.iter().zip(&cast::REGIONS) {
-        pki::provide_region(&authority, &site.certs(), site.code, &names, now)?;
+        let proxies = [pki::first_proxy(site.code)];
+        pki::provide_region(&authority, &site.certs(), site.code, &proxies, &names, now)?;
         let config = Config::load(&site.config_file())?;
         start_logging(&config.telemetry);
         let region = Region::start(&config, Roles { proxy: true, relay: true })

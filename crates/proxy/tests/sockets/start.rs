@@ -82,6 +82,12 @@ async fn an_identity_of_another_region_is_refused_at_start() {
     let error = refusal(config).await.to_string();
     assert!(error.contains("proxy.us1.landline.internal"), "{error}");
     assert!(error.contains("not for proxy.ie1.landline.internal"), "{error}");
+    // No relay would let it go by its name.
+    let mut config = region.config();
+    config.identity.files = world
+        .issue("other-proxy", &["proxy.ie1.landline.internal", "proxy-2.ie1.landline.internal"]);
+    let error = refusal(config).await.to_string();
+    assert!(error.contains("not for proxy-1.ie1.landline.internal"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

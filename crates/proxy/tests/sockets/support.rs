@@ -94,7 +94,13 @@ impl World {
             store,
             directory: self.directory(),
             identity: RegionIdentity {
-                files: self.issue(code.as_str(), &[&format!("proxy.{code}.landline.internal")]),
+                files: self.issue(
+                    code.as_str(),
+                    &[
+                        &format!("proxy.{code}.landline.internal"),
+                        &format!("proxy-1.{code}.landline.internal"),
+                    ],
+                ),
                 authorities: self.authorities.clone(),
             },
             client_tls: self.issue(&format!("{code}-clients"), &["localhost", "127.0.0.1", "::1"]),

@@ -84,6 +84,28 @@ async fn a_greeting_of_another_version_or_region_closes_the_connection() {
     }
 }
 
+/// A proxy's sessions hang on its name: a new incarnation of it closes them.
+#[tokio::test]
+async fn a_proxy_that_claims_another_name_than_its_certificates_is_refused() {
+    let relay = relay().await;
+    let mut proxy = Proxy::connect(&relay, "one", 1).await;
+    proxy.opened(1, &[(A, spec(Protocol::Rtp))]).await;
+    let address = relay.handle.control_addr();
+    let own = ["proxy.ie1.landline.internal", "two.ie1.landline.internal"];
+    for claimed in ["one", "", "two.ie1"] {
+        let mut peer = Proxy::tls(address, &relay.authority, &own).await.unwrap();
+        peer.hello(claimed, "ie1", VERSION, 2).await;
+        assert!(matches!(peer.receive().await, Some(FromRelay::Hello(_))), "tells its own");
+        assert!(peer.is_closed().await, "{claimed}");
+    }
+    relay.metric_reaches("control_errors_total", Some("hello_name"), 3.0).await;
+    assert!(matches!(proxy.close(1).await, Outcome::Closed { .. }), "nobody closed it before");
+    let mut peer = Proxy::tls(address, &relay.authority, &own).await.unwrap();
+    peer.hello("two", "ie1", VERSION, 2).await;
+    assert!(matches!(peer.receive().await, Some(FromRelay::Hello(_))));
+    peer.opened(1, &[(A, spec(Protocol::Rtp))]).await;
+}
+
 #[tokio::test]
 async fn garbage_closes_its_connection_and_no_other() {
     let relay = relay().await;
