@@ -20,6 +20,12 @@ pub(crate) const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 /// How long the first of a batch waits for company.
 const GATHER: Duration = Duration::from_millis(4);
+/// The same while many come: a commit costs as much as writing dozens of
+/// registrations, and a phone sends its REGISTER again after 500 ms at the
+/// soonest (RFC 3261 §17.1.2.2).
+const GATHER_MANY: Duration = Duration::from_millis(25);
+/// From so many in a batch on.
+const MANY: usize = 6;
 /// How long a registration waits for the database before it counts as not
 /// stored; below Timer F and the core's own limit.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,12 +44,13 @@ pub(crate) type Entry = (BindingsToken, Vec<BindingChange>);
 pub(crate) async fn run(store: Store, mut entries: mpsc::Receiver<Entry>, shared: Arc<Shared>) {
     let mut writer = Writer { store, shared, kept: Vec::new(), retry_at: Instant::now() };
     let mut batch = Vec::with_capacity(BATCH);
+    let mut last = 0;
     loop {
         if !writer.kept.is_empty() && writer.retry_at <= Instant::now() {
             writer.catch_up().await;
         }
         let taken = match writer.kept.is_empty() {
-            true => gather(&mut entries, &mut batch).await,
+            true => gather(&mut entries, &mut batch, last).await,
             false => {
                 let next = entries.recv_many(&mut batch, BATCH);
                 let Ok(taken) = timeout_at(writer.retry_at, next).await else {
@@ -55,6 +62,7 @@ pub(crate) async fn run(store: Store, mut entries: mpsc::Receiver<Entry>, shared
         if taken == 0 {
             return writer.catch_up().await;
         }
+        last = taken;
         let (tokens, changes): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let changes: Vec<BindingChange> = changes.into_iter().flatten().collect();
         let ok = writer.store(changes).await;
@@ -64,13 +72,17 @@ pub(crate) async fn run(store: Store, mut entries: mpsc::Receiver<Entry>, shared
 }
 
 /// Sleeps through the gathering: to be woken for each registration would cost
-/// more than writing it.
-async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> usize {
+/// more than writing it. `last` is how many the batch before had.
+async fn gather(
+    entries: &mut mpsc::Receiver<Entry>,
+    batch: &mut Vec<Entry>,
+    last: usize,
+) -> usize {
     if entries.recv_many(batch, BATCH).await == 0 {
         return 0;
     }
     if batch.len() < BATCH {
-        sleep(GATHER).await;
+        sleep(if last < MANY { GATHER } else { GATHER_MANY }).await;
     }
     while batch.len() < BATCH {
         let Ok(entry) = entries.try_recv() else {

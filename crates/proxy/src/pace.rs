@@ -41,8 +41,9 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// How long messages gather. A phone does not notice it.
-    const GATHER: Duration = Duration::from_micros(250);
+    /// How long messages gather: a phone does not notice it, and those handled
+    /// together find the caches warm.
+    const GATHER: Duration = Duration::from_millis(1);
     /// How often it is decided anew, and from how many messages on.
     const WINDOW: Duration = Duration::from_millis(10);
     const MANY: usize = 20;
