@@ -18,6 +18,8 @@ use crate::shared::Shared;
 /// no event is thrown away.
 pub(crate) const QUEUE: usize = 8192;
 const BATCH: usize = 512;
+/// How long events that nobody waits for gather: each write costs an fsync.
+const GATHER: Duration = Duration::from_millis(20);
 /// How often a ledger that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 /// Events kept for a ledger that fails. New calls are refused meanwhile, so
@@ -35,7 +37,7 @@ pub(crate) async fn run(ledger: Ledger, mut entries: mpsc::Receiver<Entry>, shar
             journal.retry().await;
         }
         let taken = match journal.kept.is_empty() {
-            true => entries.recv_many(&mut batch, BATCH).await,
+            true => gather(&mut entries, &mut batch).await,
             // A failing ledger is tried again even when nothing new comes.
             false => {
                 let next = entries.recv_many(&mut batch, BATCH);
@@ -52,6 +54,27 @@ pub(crate) async fn run(ledger: Ledger, mut entries: mpsc::Receiver<Entry>, shar
             true => journal.append(&mut batch).await,
             false => journal.keep_back(&mut batch).await,
         }
+    }
+}
+
+/// Takes what comes until one of it is waited for or the first has waited long
+/// enough. Gives how many; none once the queue is closed.
+async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> usize {
+    let mut looked_at = 0;
+    let mut until = None;
+    loop {
+        let next = entries.recv_many(batch, BATCH - batch.len());
+        let taken = match until {
+            None => next.await,
+            Some(until) => timeout_at(until, next).await.unwrap_or(0),
+        };
+        let fresh = batch.get(looked_at..).unwrap_or_default();
+        let is_awaited = fresh.iter().any(|(token, _)| token.is_some());
+        looked_at = batch.len();
+        if taken == 0 || is_awaited || batch.len() >= BATCH {
+            return batch.len();
+        }
+        until.get_or_insert_with(|| Instant::now() + GATHER);
     }
 }
 

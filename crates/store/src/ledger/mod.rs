@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use landline_call::record::{CallEvent, Cause, Closed, Step};
 use landline_region::UnixMillis;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::call::OpenCall;
 use crate::error::{Result, StoreError};
@@ -105,6 +105,7 @@ struct Shared {
     queue: Mutex<Option<SyncSender<Message>>>,
     /// Events shipped or set aside, counted like [`Counts::total`].
     done: watch::Receiver<u64>,
+    hurry: Arc<Notify>,
     /// When the former run was last known to be alive.
     last_alive: Option<UnixMillis>,
     /// Until the lost calls are closed, the former run's last sign of life
@@ -130,6 +131,7 @@ impl Ledger {
         let (durable, durable_end) = watch::channel(writer.end());
         let (done_sender, done) = watch::channel(0);
         let (stop, stopped) = watch::channel(false);
+        let hurry = Arc::new(Notify::new());
         let shipper = shipper::Shipper {
             dir: config.dir.clone(),
             store: store.clone(),
@@ -138,7 +140,9 @@ impl Ledger {
             former_ends,
             durable: durable_end,
             stop: stopped,
+            hurry: hurry.clone(),
             done: done_sender,
+            checkpoint: shipper::Checkpoint::new(shipped),
         };
         let writer =
             writer::Writer::new(config, (writer, lock), store.clone(), counts.clone(), durable);
@@ -152,6 +156,7 @@ impl Ledger {
             counts,
             queue: Mutex::new(Some(queue)),
             done,
+            hurry,
             last_alive,
             swept: false.into(),
             threads: Mutex::new(Some(threads)),
@@ -239,6 +244,7 @@ impl Ledger {
     pub async fn flush(&self) -> Result<()> {
         let total = self.shared.counts.total.load(Relaxed);
         let mut done = self.shared.done.clone();
+        self.shared.hurry.notify_one();
         let waited = done.wait_for(|done| *done >= total).await;
         waited.map(drop).map_err(|_| StoreError::file("ledger", AppendError::Closed))
     }

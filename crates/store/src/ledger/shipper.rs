@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use landline_call::record::CallEvent;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::Counts;
 use super::recover::write_checkpoint;
@@ -18,7 +19,13 @@ use crate::segment::{self, Frame, Position, SegmentReader};
 use crate::store::Store;
 
 /// Events in one transaction: where batches stop paying.
-const BATCH: usize = 100;
+const BATCH: usize = 400;
+/// How long events gather before they are shipped: a transaction of one costs
+/// as much as one of dozens, and they are safe where they are.
+const GATHER: Duration = Duration::from_millis(200);
+/// How often the checkpoint is moved within a segment; what is shipped twice
+/// after a death is known by its numbers.
+const CHECKPOINT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often one event alone is tried that the database answers and refuses.
@@ -33,7 +40,22 @@ pub struct Shipper {
     pub former_ends: BTreeMap<u64, u64>,
     pub durable: watch::Receiver<Position>,
     pub stop: watch::Receiver<bool>,
+    /// Somebody waits for the events to be in the database.
+    pub hurry: Arc<Notify>,
     pub done: watch::Sender<u64>,
+    pub checkpoint: Checkpoint,
+}
+
+/// What is known of the checkpoint on disk.
+pub struct Checkpoint {
+    position: Position,
+    written_at: Instant,
+}
+
+impl Checkpoint {
+    pub fn new(position: Position) -> Self {
+        Self { position, written_at: Instant::now() }
+    }
 }
 
 /// Records read from the journal, and where they end.
@@ -45,6 +67,12 @@ struct Batch {
 
 impl Shipper {
     pub async fn run(mut self) {
+        self.ship_all().await;
+        self.note_position();
+    }
+
+    /// Until the ledger is closed.
+    async fn ship_all(&mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
             let more = match self.read() {
@@ -74,10 +102,18 @@ impl Shipper {
         if *self.stop.borrow() {
             return true;
         }
-        tokio::select! {
+        let closed = tokio::select! {
             changed = self.durable.changed() => changed.is_err(),
             changed = self.stop.changed() => changed.is_err() && self.durable.has_changed().is_err(),
+        };
+        if !closed && !*self.stop.borrow() {
+            tokio::select! {
+                () = tokio::time::sleep(GATHER) => {}
+                () = self.hurry.notified() => {}
+                _ = self.stop.changed() => {}
+            }
         }
+        closed
     }
 
     /// Up to [`BATCH`] events from where shipping stands.
@@ -207,12 +243,22 @@ impl Shipper {
     fn forget(&mut self, batch: &Batch) {
         let former = self.position.segment;
         self.position = batch.end;
-        if let Err(error) = write_checkpoint(&self.dir, self.position) {
-            tracing::warn!(%error, "the ledger's checkpoint cannot be written");
+        if former != self.position.segment || self.checkpoint.written_at.elapsed() >= CHECKPOINT {
+            self.note_position();
         }
         // Their events are in the database whether or not the checkpoint says so.
         for id in former..self.position.segment {
             self.remove(id);
+        }
+    }
+
+    fn note_position(&mut self) {
+        if self.checkpoint.position == self.position {
+            return;
+        }
+        match write_checkpoint(&self.dir, self.position) {
+            Ok(()) => self.checkpoint = Checkpoint::new(self.position),
+            Err(error) => tracing::warn!(%error, "the ledger's checkpoint cannot be written"),
         }
     }
 
