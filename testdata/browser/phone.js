@@ -94,6 +94,7 @@ const does = {
   },
   reload: () => location.reload(),
   resume: () => call.unhold({}, () => report('resumed')),
+  update: () => call.renegotiate({ useUpdate: true }, () => report('updated')),
 };
 new EventSource('/commands').onmessage = ({ data }) => {
   const command = JSON.parse(data);

@@ -46,11 +46,13 @@ fn a_browser_calls_a_softphone_and_is_called() {
     desk.expect("CALL_ESTABLISHED", SOON);
     page.expect("established", SOON);
     talk(&page, &desk);
-    // Held and resumed: the page's library offers anew, twice.
+    // Held and resumed: the page's library offers anew, twice, and once more.
     page.hold();
     page.expect("held", SOON);
     page.resume();
     page.expect("resumed", SOON);
+    page.update();
+    page.expect("updated", SOON);
     talk(&page, &desk);
     desk.hang_up();
     page.expect("ended", SOON);

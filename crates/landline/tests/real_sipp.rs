@@ -99,8 +99,8 @@ fn a_callee_that_only_rings_is_cancelled_when_its_time_is_over() {
         demo
     });
     let Some(bench) = bench else { return };
-    // The caller gets 480 and why; the callee a CANCEL, and its 487 an ACK.
-    let record = bench.call("uac_no_answer", Some("uas_ringing"), "sipp-b");
+    // Both are told why: the caller by a 480, the callee by a CANCEL.
+    let record = bench.call("uac_no_answer", Some("uas_no_answer"), "sipp-b");
     assert_eq!((text(&record["cause"]), &record["sip_status"]), ("no_answer", &480.into()));
     assert!(record["answered_at"].is_null(), "{record}");
 }

@@ -80,6 +80,11 @@ impl Browser {
         self.command(&json!({ "do": "resume" }));
     }
 
+    /// Offers anew by UPDATE (RFC 3311) in place of INVITE.
+    pub fn update(&self) {
+        self.command(&json!({ "do": "update" }));
+    }
+
     /// Presses keys of the telephone (RFC 4733).
     pub fn keys(&self, keys: &str) {
         self.command(&json!({ "do": "keys", "keys": keys }));
