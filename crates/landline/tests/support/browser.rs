@@ -40,6 +40,7 @@ impl Browser {
     pub fn registered(parent: &Path, demo: &Demo, region: &str, user: &User, tone: u32) -> Self {
         let home = parent.join(format!("chromium-{}", user.name));
         trust(&home, demo.ca());
+        std::fs::create_dir(home.join("tmp")).unwrap();
         let page = Arc::new(Page::default());
         let port = page.clone().serve();
         let url = format!(
@@ -52,6 +53,7 @@ impl Browser {
         let process = Process::start(
             Command::new(PROGRAM)
                 .env("HOME", &home)
+                .env("TMPDIR", home.join("tmp"))
                 .env("XDG_CONFIG_HOME", home.join("config"))
                 .env("XDG_CACHE_HOME", home.join("cache"))
                 .arg(format!("--user-data-dir={}", home.join("profile").display()))
