@@ -263,6 +263,7 @@ impl Context {
 
 fn contact_target(account: &Account, user: &Arc<User>, contact: &Contact) -> Option<Target> {
     let destination = contact.destination()?;
+    let uri = contact.uri()?;
     let routes = contact.path();
     let reach = match (&destination, contact.binding.edge_region) {
         (_, Some(region)) => Reach::Region(region, region_destination(region, routes.first()?)?),
@@ -273,16 +274,16 @@ fn contact_target(account: &Account, user: &Arc<User>, contact: &Contact) -> Opt
     // Behind another region's proxy the media comes from wherever the client
     // is; what its Contact says of that is as good as anything.
     let ip = match contact.binding.edge_region {
-        Some(_) => contact.uri.host.ip().unwrap_or(contact.remote_ip()),
+        Some(_) => uri.host.ip().unwrap_or(contact.remote_ip()),
         None => contact.remote_ip(),
     };
     let transport = match contact.binding.edge_region {
-        Some(_) => contact.uri.transport().unwrap_or(Transport::Udp),
+        Some(_) => uri.transport().unwrap_or(Transport::Udp),
         None => contact.transport(),
     };
     Some(Target {
         side: Side::User(user.clone()),
-        uri: contact.uri.clone(),
+        uri,
         routes,
         destination,
         reach,

@@ -33,19 +33,36 @@ pub(crate) struct Registrar {
 /// The contacts of one user, in the order they were first registered.
 #[derive(Default)]
 struct Contacts {
-    list: SmallVec<[Contact; 1]>,
+    list: Vec<Contact>,
     /// When the sweep of this user's contacts is due.
     sweep: Option<Instant>,
 }
 
+/// There are hundreds of thousands of them, and most are not called for hours:
+/// their URI is parsed when it is needed.
 pub(crate) struct Contact {
     pub binding: Binding,
-    pub uri: Uri,
     /// While the connection it registered by lives.
     pub flow: Option<Flow>,
 }
 
 impl Contact {
+    /// Checked when it was registered or restored.
+    pub(crate) fn uri(&self) -> Option<Uri> {
+        Uri::parse(self.binding.contact_uri.expose()).ok()
+    }
+
+    /// Whether its URI is `text`, which is `uri` as it was written (RFC 3261
+    /// §10.3 step 7).
+    fn is_at(&self, text: &str, uri: &Uri) -> bool {
+        self.binding.contact_uri.expose() == text
+            || self.uri().is_some_and(|known| known.matches(uri))
+    }
+
+    fn reaches(&self, target: &Uri) -> bool {
+        self.uri().is_some_and(|uri| uri.user == target.user && uri.host == target.host)
+    }
+
     pub(crate) fn transport(&self) -> Transport {
         match self.binding.received.transport {
             FlowTransport::Udp => Transport::Udp,
@@ -71,7 +88,8 @@ impl Contact {
         if let Some(region) = self.binding.edge_region {
             return region_destination(region, self.path().first()?);
         }
-        let remote = self.address();
+        let uri = self.uri()?;
+        let remote = self.address(&uri);
         if let Some(flow) = &self.flow {
             return Some(Destination::Flow(Flow { remote, ..flow.clone() }));
         }
@@ -83,8 +101,8 @@ impl Contact {
             }),
             // Only to the machine that registered: a contact is no way to make
             // us connect to whatever it names.
-            Transport::Tcp | Transport::Tls if self.uri.host == Host::from(remote.ip()) => {
-                Some(Destination::Uri(self.uri.clone()))
+            Transport::Tcp | Transport::Tls if uri.host == Host::from(remote.ip()) => {
+                Some(Destination::Uri(uri))
             }
             _ => None,
         }
@@ -93,11 +111,11 @@ impl Contact {
     /// Where datagrams reach the client: behind a NAT where its registration
     /// came from; else, and that shows in a Contact with the same address, the
     /// port it names there, which need not be the one it sends from.
-    fn address(&self) -> SocketAddr {
+    fn address(&self, uri: &Uri) -> SocketAddr {
         let remote = *self.binding.received.remote.expose();
-        let port = self.uri.port_or_default();
+        let port = uri.port_or_default();
         match self.transport() {
-            Transport::Udp if self.uri.host == Host::from(remote.ip()) && port != 0 => {
+            Transport::Udp if uri.host == Host::from(remote.ip()) && port != 0 => {
                 SocketAddr::new(remote.ip(), port)
             }
             _ => remote,
@@ -134,10 +152,7 @@ impl Registrar {
     pub(crate) fn learn(&mut self, user: UserSid, target: &Uri, media: MediaPolicy) {
         let Some(contacts) = self.users.get_mut(&user) else { return };
         for contact in &mut contacts.list {
-            if contact.uri.user == target.user
-                && contact.uri.host == target.host
-                && contact.uri.port == target.port
-            {
+            if contact.reaches(target) && contact.uri().is_some_and(|it| it.port == target.port) {
                 contact.binding.media = media;
             }
         }
@@ -146,10 +161,7 @@ impl Registrar {
     /// A flow that reaches the user at this target, other than `but`.
     pub(crate) fn other_flow(&self, user: UserSid, target: &Uri, but: &Flow) -> Option<Flow> {
         let contacts = self.users.get(&user)?;
-        let flows = contacts
-            .list
-            .iter()
-            .filter(|contact| contact.uri.user == target.user && contact.uri.host == target.host);
+        let flows = contacts.list.iter().filter(|contact| contact.reaches(target));
         flows.filter_map(|contact| contact.flow.clone()).find(|flow| flow != but)
     }
 
@@ -181,10 +193,10 @@ impl Context {
         let mut expired = Vec::new();
         for binding in bindings {
             let user = binding.user;
-            let Ok(uri) = Uri::parse(binding.contact_uri.expose()) else {
+            if Uri::parse(binding.contact_uri.expose()).is_err() {
                 self.counters.bindings_unreadable += 1;
                 continue;
-            };
+            }
             if binding.expires_at <= self.now.unix {
                 let contact_uri = binding.contact_uri;
                 expired.push(BindingChange::Remove { user, contact_uri });
@@ -194,7 +206,7 @@ impl Context {
             if contacts.list.iter().any(|it| it.binding.contact_uri == binding.contact_uri) {
                 continue;
             }
-            contacts.list.push(Contact { binding, uri, flow: None });
+            contacts.list.push(Contact { binding, flow: None });
             self.registrar.count += 1;
             self.plan_sweep(user);
         }
@@ -286,7 +298,6 @@ mod tests {
     /// Where the INVITE goes for a contact that came from 192.0.2.1:6060.
     fn reached(uri: &str, transport: FlowTransport) -> SocketAddr {
         let contact = Contact {
-            uri: Uri::parse(uri).unwrap(),
             flow: None,
             binding: Binding {
                 user: UserSid::from_u128(1),
@@ -311,7 +322,7 @@ mod tests {
                 updated_at: UnixMillis(0),
             },
         };
-        contact.address()
+        contact.address(&contact.uri().unwrap())
     }
 
     #[test]

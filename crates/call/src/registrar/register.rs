@@ -91,6 +91,8 @@ fn changes(
 /// A contact of the request and how long it wants to be kept.
 struct Wish {
     contact: ContactValue,
+    /// Its URI as it was written.
+    uri: String,
     /// `None` to be removed.
     lifetime: Option<Duration>,
     instance: Option<String>,
@@ -105,7 +107,7 @@ impl Wish {
         let same_device = self.instance.is_some()
             && self.instance.as_ref() == instance
             && self.reg_id == known.binding.reg_id;
-        same_device || known.uri.matches(&self.contact.uri)
+        same_device || known.is_at(&self.uri, &self.contact.uri)
     }
 }
 
@@ -117,8 +119,8 @@ fn wishes(cx: &Context, request: &Request, list: &[ContactValue]) -> Result<Vec<
     let general = request.expires().ok().flatten();
     let mut wishes = Vec::with_capacity(list.len());
     for contact in list {
-        let uri = &contact.uri;
-        if !uri.is_sip() || uri.to_string().len() > cx.config.limits.contact_length {
+        let uri = contact.uri.to_string();
+        if !contact.uri.is_sip() || uri.len() > cx.config.limits.contact_length {
             return Err(StatusCode::BAD_REQUEST.into());
         }
         let seconds = contact.expires().or(general).map(u64::from);
@@ -131,6 +133,7 @@ fn wishes(cx: &Context, request: &Request, list: &[ContactValue]) -> Result<Vec<
         let instance = contact.params.get_unquoted("+sip.instance");
         wishes.push(Wish {
             contact: contact.clone(),
+            uri,
             lifetime,
             instance: instance.filter(|it| it.len() <= 256).map(|it| it.into_owned()),
             reg_id: contact.params.get("reg-id").and_then(|it| it.parse().ok()),
@@ -197,8 +200,7 @@ fn carry_out(cx: &mut Context, ground: &Ground<'_>, wish: Wish) -> Vec<BindingCh
     let user = ground.user.sid;
     let binding = binding(cx, ground, &wish, lifetime);
     let put = BindingChange::Put(Box::new(binding.clone()));
-    let mut fresh =
-        Contact { binding, uri: wish.contact.uri.clone(), flow: Some(ground.flow.clone()) };
+    let mut fresh = Contact { binding, flow: Some(ground.flow.clone()) };
     cx.registrar.watch(user, ground.flow);
     let contacts = cx.registrar.users.entry(user).or_default();
     let mut changes = vec![put];
@@ -237,7 +239,7 @@ fn binding(cx: &Context, ground: &Ground<'_>, wish: &Wish, lifetime: Duration) -
     Binding {
         user: user.sid,
         account: account.sid,
-        contact_uri: Personal::new(wish.contact.uri.to_string()),
+        contact_uri: Personal::new(wish.uri.clone()),
         call_id: Personal::new(call_id.clone()),
         cseq: *cseq,
         expires_at: cx.now.unix.plus(lifetime),
