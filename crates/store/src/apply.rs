@@ -394,11 +394,10 @@ fn progress_row(sid: CallSid, call: &Progress, store: &Store) -> Vec<Value> {
 }
 
 fn leg_row(event: &CallEvent, leg: &LegOpened, call: &Progress) -> Result<Vec<Value>> {
-    let sealer = call.sealer.as_ref().ok_or_else(|| StoreError::Sealed {
-        what: "call_key",
-        account: call.account,
-        problem: "it was destroyed",
-    })?;
+    let sealer = call
+        .sealer
+        .as_ref()
+        .ok_or_else(|| StoreError::KeyDestroyed { what: "call_key", account: call.account })?;
     let (user, trunk) = match leg.party {
         Party::User(user) => (Some(user), None),
         Party::Trunk(trunk) => (None, Some(trunk)),

@@ -44,13 +44,35 @@ pub struct CallFilter {
     pub limit: Option<u32>,
 }
 
+/// Whether the personal columns of a record could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readable {
+    Yes,
+    /// The key of the call or of its account was destroyed.
+    Erased,
+    /// The key or the columns were changed.
+    Damaged,
+}
+
+impl Readable {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "readable",
+            Self::Erased => "erased",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallRecord {
     pub sid: CallSid,
     pub account: AccountSid,
     pub direction: CallDirection,
-    pub from: Personal<String>,
-    pub to: Personal<String>,
+    /// Tells why personal columns, here and in the legs, are `None`.
+    pub personal: Readable,
+    pub from: Option<Personal<String>>,
+    pub to: Option<Personal<String>>,
     pub opened_at: UnixMillis,
     pub ringing_at: Option<UnixMillis>,
     pub answered_at: Option<UnixMillis>,
@@ -83,7 +105,7 @@ pub struct LegRecord {
     pub sid: LegSid,
     pub role: LegRole,
     pub party: Party,
-    pub sip_call_id: Personal<String>,
+    pub sip_call_id: Option<Personal<String>>,
     pub media: Option<Protocol>,
     pub opened_at: UnixMillis,
     pub closed_at: Option<UnixMillis>,
@@ -122,7 +144,8 @@ pub struct ChainReport {
 }
 
 impl Store {
-    /// Newest first.
+    /// Newest first. A record whose key was destroyed is listed without its
+    /// personal columns.
     pub async fn call_list(&self, filter: &CallFilter) -> Result<Vec<CallRecord>> {
         let state = match filter.state {
             CallState::Any => "",
@@ -153,7 +176,12 @@ impl Store {
         let (mut record, sealer) = self.call_of(&row.ok_or_else(|| unknown(call))?).await?;
         let select = "SELECT * FROM call_leg WHERE call = $1 ORDER BY role, opened_at, sid";
         let legs = self.database().rows(select, values![call]).await?;
-        record.legs = legs.iter().map(|leg| leg_of(leg, &sealer)).collect::<Result<_>>()?;
+        let opened = legs.iter().map(|leg| leg_of(leg, sealer.as_ref()));
+        record.legs = opened.collect::<Result<_>>()?;
+        let unread = record.legs.iter().any(|leg| leg.sip_call_id.is_none());
+        if unread && record.personal == Readable::Yes {
+            record.personal = Readable::Damaged;
+        }
         record.recordings = self.recordings_of(call).await?;
         Ok(record)
     }
@@ -186,22 +214,32 @@ impl Store {
         rows.iter().map(open_call_of).collect()
     }
 
-    async fn call_of(&self, row: &Row) -> Result<(CallRecord, Sealer)> {
+    async fn call_of(&self, row: &Row) -> Result<(CallRecord, Option<Sealer>)> {
         let (sid, account): (CallSid, AccountSid) = (row.parse("sid")?, row.parse("account")?);
         let key_id = row.text("key_id")?;
-        let sealer = self.opened_key(account, &key_id, row.bytes_or_null("wrapped")?).await?;
-        let party = |column: &str, purpose| {
-            let text = sealer.open_text(purpose, &sid.to_string(), &row.bytes(column)?)?;
-            Ok::<_, StoreError>(Personal::new(text))
+        let wrapped = row.bytes_or_null("wrapped")?;
+        let (mut personal, sealer) = match self.opened_key(account, &key_id, wrapped).await {
+            Ok(sealer) => (Readable::Yes, Some(sealer)),
+            Err(StoreError::KeyDestroyed { .. }) => (Readable::Erased, None),
+            Err(StoreError::Sealed { .. }) => (Readable::Damaged, None),
+            Err(error) => return Err(error),
         };
+        let party = |column: &str, purpose| {
+            opened_text(sealer.as_ref(), purpose, &sid.to_string(), &row.bytes(column)?)
+        };
+        let (from, to) = (party("party_from", "call.from")?, party("party_to", "call.to")?);
+        if sealer.is_some() && (from.is_none() || to.is_none()) {
+            personal = Readable::Damaged;
+        }
         let hash =
             |name: &str| row.bytes_or_null(name)?.map(|_| hash_column(row, name)).transpose();
         let record = CallRecord {
             sid,
             account,
             direction: row.parse("direction")?,
-            from: party("party_from", "call.from")?,
-            to: party("party_to", "call.to")?,
+            personal,
+            from,
+            to,
             opened_at: row.time("opened_at")?,
             ringing_at: row.time_or_null("ringing_at")?,
             answered_at: row.time_or_null("answered_at")?,
@@ -235,17 +273,35 @@ impl Store {
         key_id: &str,
         wrapped: Option<Vec<u8>>,
     ) -> Result<Sealer> {
-        let destroyed =
-            StoreError::Sealed { what: "call_key", account, problem: "it was destroyed" };
-        let of_account = self.account_sealer(account).await?;
-        self.call_sealer(account, &of_account, key_id, &wrapped.ok_or(destroyed)?)
+        let destroyed = |what| StoreError::KeyDestroyed { what, account };
+        let wrapped = wrapped.ok_or_else(|| destroyed("call_key"))?;
+        let of_account = match self.account_sealer(account).await {
+            // The records refer to their account: only its key can be missing.
+            Err(StoreError::NotFound { .. }) => return Err(destroyed("account_key")),
+            found => found?,
+        };
+        self.call_sealer(account, &of_account, key_id, &wrapped)
     }
 }
 
-fn leg_of(row: &Row, sealer: &Sealer) -> Result<LegRecord> {
+/// `None` where there is no key, or where it does not open these octets.
+fn opened_text(
+    sealer: Option<&Sealer>,
+    purpose: &'static str,
+    of: &str,
+    sealed: &[u8],
+) -> Result<Option<Personal<String>>> {
+    match sealer.map(|sealer| sealer.open_text(purpose, of, sealed)) {
+        Some(Ok(text)) => Ok(Some(Personal::new(text))),
+        Some(Err(StoreError::Sealed { .. })) | None => Ok(None),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+fn leg_of(row: &Row, sealer: Option<&Sealer>) -> Result<LegRecord> {
     let sid: LegSid = row.parse("sid")?;
     let call_id = row.bytes("sip_call_id")?;
-    let call_id = sealer.open_text("leg.sip_call_id", &sid.to_string(), &call_id)?;
+    let call_id = opened_text(sealer, "leg.sip_call_id", &sid.to_string(), &call_id)?;
     let column = |name: &str, problem: String| StoreError::Column { column: name.into(), problem };
     let media = row.text_or_null("media")?.map(|name| {
         protocol_of(&name).ok_or_else(|| column("media", format!("`{name}` is no protocol")))
@@ -262,7 +318,7 @@ fn leg_of(row: &Row, sealer: &Sealer) -> Result<LegRecord> {
         sid,
         role: row.parse("role")?,
         party,
-        sip_call_id: Personal::new(call_id),
+        sip_call_id: call_id,
         media: media.transpose()?,
         opened_at: row.time("opened_at")?,
         closed_at: row.time_or_null("closed_at")?,

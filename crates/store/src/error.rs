@@ -50,6 +50,8 @@ pub enum StoreError {
     Chain { call: CallSid, problem: String },
     #[error("{what} of account {account} cannot be opened: {problem}")]
     Sealed { what: &'static str, account: AccountSid, problem: &'static str },
+    #[error("{what} of account {account} was destroyed")]
+    KeyDestroyed { what: &'static str, account: AccountSid },
     #[error("column {column}: {problem}")]
     Column { column: String, problem: String },
     #[error("{}: {problem}", path.display())]

@@ -31,6 +31,7 @@ mod user;
 pub use account::{AccountChange, NewAccount};
 pub use call::{
     Applied, CallCounts, CallFilter, CallRecord, CallState, ChainReport, LegRecord, OpenCall,
+    Readable,
 };
 pub use error::{Result, StoreError};
 pub use keys::KeyRing;

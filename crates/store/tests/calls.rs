@@ -8,7 +8,7 @@ use landline_call::record::{
 use landline_call::tenancy::Account;
 use landline_control::{Consent, LegStats, Protocol, RelayId, StreamStats};
 use landline_region::{AccountSid, CallSid, LegSid, RecordingSid, RegionCode, UnixMillis, UserSid};
-use landline_store::{Applied, CallFilter, CallState, Store, StoreError};
+use landline_store::{Applied, CallFilter, CallState, NewAccount, Readable, Store, StoreError};
 
 fn leg(call: u128, role: LegRole) -> LegSid {
     LegSid::from_u128(call * 10 + if role == LegRole::A { 0 } else { 1 })
@@ -99,8 +99,9 @@ on_both_engines! {
         assert!(store.open_calls(None).await.unwrap().is_empty());
 
         let record = store.call_show(call).await.unwrap();
-        assert_eq!(record.from, personal("alice.murphy"));
-        assert_eq!(record.to, personal("+35312345678"));
+        assert_eq!(record.personal, Readable::Yes);
+        assert_eq!(record.from, Some(personal("alice.murphy")));
+        assert_eq!(record.to, Some(personal("+35312345678")));
         assert_eq!(record.opened_at, at(0));
         assert_eq!(record.ringing_at, Some(at(3000)));
         assert_eq!(record.answered_at, Some(at(4000)));
@@ -116,7 +117,7 @@ on_both_engines! {
         let roles: Vec<LegRole> = record.legs.iter().map(|leg| leg.role).collect();
         assert_eq!(roles, [LegRole::A, LegRole::B]);
         assert_eq!(record.legs[0].stats, Some(stats()));
-        assert_eq!(record.legs[1].sip_call_id, personal("secret-call-id@192.0.2.7"));
+        assert_eq!(record.legs[1].sip_call_id, Some(personal("secret-call-id@192.0.2.7")));
         assert_eq!(record.legs[1].media, Some(Protocol::Dtls));
         assert_eq!(record.legs[1].closed_at, Some(at(6000)));
     }
@@ -253,6 +254,46 @@ on_both_engines! {
         leg.stats.as_mut().unwrap().codec = Some("OP\0US\u{7f}\u{e9}".repeat(1000));
         region.store.apply_events(&events).await.unwrap();
         assert!(region.store.open_calls(None).await.unwrap().is_empty());
+    }
+
+    async fn a_record_is_listed_and_shown_after_its_key_was_destroyed(region: Region) {
+        let erased = region.account().await;
+        let new = NewAccount::new("Other Ltd", "other.test", region.config.region);
+        let other = region.store.account_create(&new).await.unwrap();
+        region.store.apply_events(&events(&erased, 1)).await.unwrap();
+        for call in [2, 3, 4] {
+            region.store.apply_events(&events(&other, call)).await.unwrap();
+        }
+        let tamper = async |sql: String| assert_eq!(region.tamper(&sql).await, 1, "{sql}");
+        let call = CallSid::from_u128;
+        tamper(format!("DELETE FROM account_key WHERE account = '{}'", erased.sid)).await;
+        tamper(format!("DELETE FROM call_key WHERE call = '{}'", call(2))).await;
+        tamper(format!("UPDATE call SET party_from = party_to WHERE sid = '{}'", call(3))).await;
+
+        // Another process: this one may still hold the account's key.
+        let store = Store::open(&region.config).await.unwrap();
+        let mut listed = store.call_list(&CallFilter::default()).await.unwrap();
+        listed.sort_by_key(|record| record.sid);
+        let (alice, number) = (Some(personal("alice.murphy")), Some(personal("+35312345678")));
+        let wanted = [
+            (Readable::Erased, None, None),
+            (Readable::Erased, None, None),
+            (Readable::Damaged, None, number.clone()),
+            (Readable::Yes, alice, number),
+        ];
+        for (number, (record, wanted)) in (1..).zip(listed.iter().zip(wanted)) {
+            assert_eq!(record.sid, call(number));
+            assert_eq!((record.personal, record.from.clone(), record.to.clone()), wanted);
+            // What is no personal data stays.
+            assert_eq!((record.cause, record.closed_at), (Some(Cause::CalleeHungUp), Some(at(7000))));
+        }
+        let shown = store.call_show(call(1)).await.unwrap();
+        assert_eq!(shown.personal, Readable::Erased);
+        assert_eq!(shown.legs.len(), 2);
+        assert!(shown.legs.iter().all(|leg| leg.sip_call_id.is_none()));
+        assert!(shown.legs[1].stats.is_some());
+        assert_eq!(store.call_show(call(3)).await.unwrap().personal, Readable::Damaged);
+        store.close().await;
     }
 
     async fn a_call_of_another_region_is_not_held(region: Region) {

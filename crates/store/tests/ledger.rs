@@ -83,6 +83,41 @@ on_both_engines! {
         ledger.close().await;
     }
 
+    async fn an_event_that_the_database_refuses_is_set_aside_and_the_rest_shipped(region: Region) {
+        let account = region.account().await;
+        let refused = CallSid::from_u128(2);
+        match region.config.url.starts_with("sqlite") {
+            true => region.tamper(&format!("CREATE TRIGGER refuse BEFORE INSERT ON call WHEN NEW.sid = '{refused}' BEGIN SELECT RAISE(ABORT, 'no'); END")).await,
+            false => region.tamper(&format!("ALTER TABLE call ADD CHECK (sid <> '{refused}')")).await,
+        };
+        let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        let calls = (1..=3).flat_map(|call| [opened(&account, call), closed(&account, call, 1)]);
+        ledger.append(calls.collect()).await.unwrap().unwrap();
+        ledger.flush().await.unwrap();
+        let listed = region.store.call_list(&CallFilter::default()).await.unwrap();
+        let sids: Vec<u128> = listed.iter().map(|call| call.sid.as_u128()).collect();
+        assert!(sids.len() == 2 && !sids.contains(&2), "{sids:?}");
+        let counters = ledger.counters();
+        // The end of a call that is not there is an orphan, and no refusal.
+        assert_eq!((counters.set_aside, counters.shipped, counters.pending), (1, 5, 0));
+        ledger.close().await;
+
+        // It is kept, sealed, and not sent again.
+        let aside = config(&region).dir.join("refused");
+        let found = landline_store::ledger::inspect(&aside).unwrap();
+        assert_eq!((found.records, found.damaged, found.torn_octets), (1, 0, 0));
+        for (path, octets) in common::files(&aside) {
+            for secret in ["alice.murphy", "35312345678"] {
+                assert!(!contains(&octets, secret), "{secret} in {}", path.display());
+            }
+        }
+        let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        ledger.append(vec![opened(&account, 4)]).await.unwrap().unwrap();
+        ledger.flush().await.unwrap();
+        assert_eq!((ledger.counters().set_aside, ledger.counters().shipped), (0, 1));
+        ledger.close().await;
+    }
+
     async fn calls_of_a_dead_proxy_are_closed_as_lost_at_the_last_proven_time(region: Region) {
         let account = region.account().await;
         let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();

@@ -256,6 +256,40 @@ async fn while_the_database_is_away_chunks_wait_in_the_spool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_part_of_the_spool_is_counted_and_the_rest_stored() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let away = Store::open(&region.config).await.unwrap();
+    away.close().await;
+    let recorder = Recorder::start(away, RecorderConfig::new(region.path("spool"))).unwrap();
+    let sink = recorder.sink();
+    sink.start(start(account.sid, 1)).unwrap();
+    speak(&sink, sid(1), 3);
+    sink.finish(sid(1)).await.unwrap();
+    recorder.shutdown().await;
+    let mut spool = common::files(&region.path("spool"));
+    spool.retain(|(path, _)| path.extension().is_some_and(|extension| extension == "seg"));
+    // Most of it is chunks.
+    let (path, mut octets) = spool.into_iter().max_by_key(|(_, octets)| octets.len()).unwrap();
+    let middle = octets.len() / 2;
+    octets[middle] ^= 1;
+    std::fs::write(path, octets).unwrap();
+
+    let recorder =
+        Recorder::start(region.store.clone(), RecorderConfig::new(region.path("spool"))).unwrap();
+    eventually("the spool is empty", || async {
+        let counters = recorder.counters();
+        counters.spool_octets == 0 && counters.chunks_stored > 0
+    })
+    .await;
+    assert_eq!(recorder.counters().spool_damaged, 1);
+    assert!(region.store.recording_show(sid(1)).await.unwrap().finished_at.is_some());
+    let error = region.store.recording_frames(sid(1)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Chunk { .. }), "the gap shows: {error}");
+    recorder.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_recorders_do_not_share_a_spool() {
     let region = common::Region::sqlite("ie1").await;
     let config = RecorderConfig::new(region.path("spool"));

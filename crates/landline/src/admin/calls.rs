@@ -2,7 +2,7 @@ use anyhow::{Result, anyhow};
 use landline_call::record::Party;
 use landline_control::{LegStats, Protocol, StreamStats};
 use landline_region::UnixMillis;
-use landline_store::{CallFilter, CallRecord, LegRecord};
+use landline_store::{CallFilter, CallRecord, LegRecord, Readable};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -22,7 +22,7 @@ pub async fn run(place: &Place, verb: CallsVerb, style: Style) -> Result<String>
             calls.sort_by_key(|call| std::cmp::Reverse(call.opened_at));
             calls.truncate(limit as usize);
             let rows = calls.iter().map(summary).collect();
-            let columns = [
+            let mut columns = vec![
                 "opened_at",
                 "from",
                 "to",
@@ -32,6 +32,9 @@ pub async fn run(place: &Place, verb: CallsVerb, style: Style) -> Result<String>
                 "recording",
                 "sid",
             ];
+            if calls.iter().any(|call| call.personal != Readable::Yes) {
+                columns.insert(3, "personal_data");
+            }
             Ok(Table::new(&columns, rows, "no calls").render(style))
         }
         CallsVerb::Show { call } => {
@@ -54,8 +57,10 @@ fn summary(call: &CallRecord) -> Value {
         "sid": call.sid.to_string(),
         "account": call.account.to_string(),
         "direction": call.direction.name(),
-        "from": call.from.expose(),
-        "to": call.to.expose(),
+        "from": call.from.as_ref().map(|from| from.expose()),
+        "to": call.to.as_ref().map(|to| to.expose()),
+        // Why both may be missing: a record outlives the keys of its persons.
+        "personal_data": call.personal.name(),
         "opened_at": call.opened_at.to_string(),
         "ringing_at": time(call.ringing_at),
         "answered_at": time(call.answered_at),
@@ -102,7 +107,7 @@ fn leg(leg: &LegRecord) -> Value {
         "sid": leg.sid.to_string(),
         "role": leg.role.name(),
         "party": party,
-        "sip_call_id": leg.sip_call_id.expose(),
+        "sip_call_id": leg.sip_call_id.as_ref().map(|id| id.expose()),
         "media": leg.media.map(protocol),
         "opened_at": leg.opened_at.to_string(),
         "closed_at": time(leg.closed_at),

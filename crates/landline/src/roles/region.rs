@@ -13,7 +13,7 @@ use serde_json::json;
 use super::settings;
 use crate::config::{BindAddress, Config};
 use crate::open;
-use crate::telemetry::{Health, Server};
+use crate::telemetry::{Health, Server, StoreMetrics};
 
 /// How long a database may take to answer before it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -62,6 +62,9 @@ impl Region {
             let started =
                 Recorder::start(store.clone(), spool).context("the recorder cannot start")?;
             let settings = settings::relay(config, wanted, Arc::new(started.sink()), &registry);
+            let counted = started.sink();
+            let counted = StoreMetrics::new(config.region.code, move || Some(counted.counters()));
+            registry.register(Box::new(counted?))?;
             relay = Some(Relay::start(settings).await.context("the relay cannot start")?);
             recorder = Some(started);
         }
@@ -71,6 +74,11 @@ impl Region {
             proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
         }
         let (relay, proxy) = (Arc::new(Mutex::new(relay)), Arc::new(Mutex::new(proxy)));
+        if roles.proxy {
+            let proxy = Arc::clone(&proxy);
+            let read = move || look(&proxy, ProxyHandle::ledger);
+            registry.register(Box::new(StoreMetrics::new(config.region.code, read)?))?;
+        }
         let telemetry = match telemetry_address(config, roles) {
             Some(address) => {
                 let health = health(&store, &relay, &proxy);

@@ -2,6 +2,7 @@
 //! carries personal data.
 
 mod http;
+mod store;
 
 use std::io::IsTerminal;
 
@@ -13,6 +14,7 @@ use tracing_subscriber::{Layer, fmt};
 use crate::config::{LogFormat, Telemetry};
 
 pub use http::{Health, Server};
+pub use store::StoreMetrics;
 
 /// Starts logging to standard error. `RUST_LOG` overrides the level.
 pub fn start_logging(telemetry: &Telemetry) {

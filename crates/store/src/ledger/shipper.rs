@@ -28,6 +28,8 @@ const GATHER: Duration = Duration::from_millis(200);
 const CHECKPOINT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A refusal is no outage: waiting longer only holds up the events behind it.
+const REFUSED_PAUSE: Duration = Duration::from_millis(250);
 /// How often one event alone is tried that the database answers and refuses.
 const PATIENCE: u32 = 8;
 
@@ -200,7 +202,8 @@ impl Shipper {
                 if self.stopped_within(pause).await {
                     return false;
                 }
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                let longest = if error.is_transient() { LONGEST_PAUSE } else { REFUSED_PAUSE };
+                pause = (pause * 2).min(longest);
             }
             if refusals < PATIENCE {
                 self.counts.shipped.fetch_add(1, Relaxed);

@@ -69,6 +69,8 @@ pub struct RecorderCounters {
     pub chunks_spooled: u64,
     /// Chunks that the database refused for good.
     pub chunks_refused: u64,
+    /// Records of the spool that could not be read, and ends that were cut off.
+    pub spool_damaged: u64,
     pub database_failures: u64,
     /// Octets in the spool.
     pub spool_octets: u64,
@@ -81,6 +83,7 @@ struct Counts {
     chunks_stored: AtomicU64,
     chunks_spooled: AtomicU64,
     chunks_refused: AtomicU64,
+    spool_damaged: AtomicU64,
     database_failures: AtomicU64,
     spool_octets: AtomicU64,
 }
@@ -137,16 +140,7 @@ impl Recorder {
     }
 
     pub fn counters(&self) -> RecorderCounters {
-        let counts = &self.sink.shared.counts;
-        RecorderCounters {
-            packets: counts.packets.load(Relaxed),
-            packets_dropped: counts.packets_dropped.load(Relaxed),
-            chunks_stored: counts.chunks_stored.load(Relaxed),
-            chunks_spooled: counts.chunks_spooled.load(Relaxed),
-            chunks_refused: counts.chunks_refused.load(Relaxed),
-            database_failures: counts.database_failures.load(Relaxed),
-            spool_octets: counts.spool_octets.load(Relaxed),
-        }
+        self.sink.counters()
     }
 
     /// Seals what is buffered and brings it into the database or the spool.
@@ -188,6 +182,20 @@ impl Shared {
 }
 
 impl RecordingSink {
+    pub fn counters(&self) -> RecorderCounters {
+        let counts = &self.shared.counts;
+        RecorderCounters {
+            packets: counts.packets.load(Relaxed),
+            packets_dropped: counts.packets_dropped.load(Relaxed),
+            chunks_stored: counts.chunks_stored.load(Relaxed),
+            chunks_spooled: counts.chunks_spooled.load(Relaxed),
+            chunks_refused: counts.chunks_refused.load(Relaxed),
+            spool_damaged: counts.spool_damaged.load(Relaxed),
+            database_failures: counts.database_failures.load(Relaxed),
+            spool_octets: counts.spool_octets.load(Relaxed),
+        }
+    }
+
     pub fn start(&self, start: RecordingStart) -> Result<(), Full> {
         let recording = start.sid;
         self.shared.lane(recording).control(recording, Control::Start(Box::new(start)))

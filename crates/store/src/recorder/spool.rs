@@ -42,6 +42,9 @@ impl Spool {
         let mut waiting = VecDeque::new();
         for &id in &segments {
             let scan = segment::scan(&segment::path(&dir, id)).map_err(fail)?;
+            if scan.torn > 0 {
+                damaged(&counts, id, "its end was cut off or is damaged");
+            }
             if scan.records == 0 {
                 std::fs::remove_file(segment::path(&dir, id)).map_err(fail)?;
                 continue;
@@ -119,8 +122,7 @@ impl Spool {
         if self.unconfirmed.is_empty() {
             self.unconfirmed = self.read_records(most);
         }
-        let decode = |record: &Vec<u8>| postcard::from_bytes(record).ok();
-        self.unconfirmed.iter().filter_map(decode).collect()
+        self.unconfirmed.iter().filter_map(|record| postcard::from_bytes(record).ok()).collect()
     }
 
     /// The deliveries last read are in the database.
@@ -138,7 +140,7 @@ impl Spool {
                 Ok(records) if !records.is_empty() => return records,
                 Ok(_) => self.remove_oldest(),
                 Err(error) => {
-                    tracing::error!(%error, segment = id, "a spool segment cannot be read");
+                    damaged(&self.counts, id, &error.to_string());
                     self.remove_oldest();
                 }
             }
@@ -156,8 +158,11 @@ impl Spool {
         let mut records = Vec::new();
         while records.len() < most {
             match reader.next(end)? {
-                Frame::Record(record) => records.push(record),
-                Frame::Damaged => tracing::error!(segment = id, "a spooled chunk is damaged"),
+                Frame::Record(record) => match postcard::from_bytes::<Delivery>(&record) {
+                    Ok(_) => records.push(record),
+                    Err(error) => damaged(&self.counts, id, &error.to_string()),
+                },
+                Frame::Damaged => damaged(&self.counts, id, "its checksum or seal is wrong"),
                 Frame::End => break,
             }
         }
@@ -173,5 +178,58 @@ impl Spool {
         }
         let less = |held: u64| Some(held.saturating_sub(octets));
         let _ = self.counts.spool_octets.fetch_update(Relaxed, Relaxed, less);
+    }
+}
+
+/// What cannot be read is passed over, not kept: it would hold up the rest.
+fn damaged(counts: &Counts, segment: u64, problem: &str) {
+    counts.spool_damaged.fetch_add(1, Relaxed);
+    tracing::error!(segment, problem, "part of the recorder's spool is passed over");
+}
+
+#[cfg(test)]
+mod tests {
+    use landline_control::Recorded;
+    use landline_region::{RecordingSid, UnixMillis};
+
+    use super::super::outlet::Finish;
+    use super::*;
+    use crate::{KeyRing, StoreConfig};
+
+    fn finish(recording: u128) -> Vec<u8> {
+        let sid = RecordingSid::from_u128(recording);
+        let recorded = Recorded { sid, expected_packets: 1, stored_packets: 1 };
+        let finished_at = UnixMillis(1);
+        let end = Finish { recorded, chunks: 1, duration_ms: 20, head: [0; 32], finished_at };
+        postcard::to_stdvec(&Delivery::Finish(end)).unwrap()
+    }
+
+    /// As another version may have written it: whole, sealed, and unknown.
+    #[tokio::test]
+    async fn what_cannot_be_decoded_is_counted_and_does_not_hold_up_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let (region, key_ring) = ("ie1".parse().unwrap(), dir.path().join("keys"));
+        KeyRing::create(&key_ring, region).unwrap();
+        let url = format!("sqlite:{}", dir.path().join("region.db").display());
+        let store = Store::open(&StoreConfig::new(url, region, key_ring)).await.unwrap();
+        let config = RecorderConfig::new(dir.path().join("spool"));
+        std::fs::create_dir_all(&config.spool).unwrap();
+        for (segment, records) in [
+            (1, vec![vec![9, 9, 9], vec![9]]),
+            (2, vec![vec![7], finish(1), vec![8, 8], finish(2)]),
+        ] {
+            let mut writer = SegmentWriter::create(&config.spool, segment, store.keys()).unwrap();
+            records.iter().for_each(|record| writer.push(record));
+            writer.sync().unwrap();
+        }
+        let counts = Arc::new(Counts::default());
+        let mut spool = Spool::open(&config, store, counts.clone()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(spool.read(10).len(), 2, "the same until they are confirmed");
+        }
+        spool.advance();
+        assert!(spool.read(10).is_empty() && spool.is_empty());
+        assert_eq!(counts.spool_damaged.load(Relaxed), 4);
+        assert_eq!(counts.spool_octets.load(Relaxed), 0);
     }
 }
