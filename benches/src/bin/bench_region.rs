@@ -3,9 +3,11 @@
 //!
 //! usage: bench-region DIR IP USERS
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use landline::config::{Draft, PortRange, RegionItem, Regions, Transport};
 use landline_call::directory::{AccountEntry, RegionEntry};
 use landline_call::tenancy::{DigestSecrets, EncryptionPolicy, MediaPolicy};
 use landline_region::{Personal, RegionCode, Secret};
@@ -21,12 +23,12 @@ async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: bench-region DIR IP USERS";
     let directory = PathBuf::from(arguments.next().ok_or(usage)?);
-    let ip = arguments.next().ok_or(usage)?;
+    let ip: IpAddr = arguments.next().ok_or(usage)?.parse()?;
     let users: u32 = arguments.next().ok_or(usage)?.parse()?;
 
     std::fs::create_dir_all(&directory)?;
-    std::fs::write(directory.join("regions.toml"), regions(&ip))?;
-    std::fs::write(directory.join("config.toml"), configuration(&ip))?;
+    std::fs::write(directory.join("regions.toml"), regions(ip)?)?;
+    std::fs::write(directory.join("config.toml"), configuration(ip)?)?;
     let begun = Instant::now();
     fill(&directory, users).await?;
     eprintln!("{users} users in {:.1} s", begun.elapsed().as_secs_f64());
@@ -71,60 +73,35 @@ async fn fill(directory: &std::path::Path, users: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-fn regions(ip: &str) -> String {
-    format!("[[regions]]\ncode = \"ie1\"\njurisdiction = \"IE\"\nproxies = [\"{ip}:5062\"]\n")
+fn regions(ip: IpAddr) -> Result<String, Failure> {
+    let item = RegionItem {
+        code: "ie1".parse()?,
+        jurisdiction: "IE".parse()?,
+        proxies: vec![SocketAddr::new(ip, 5062).into()],
+        public_uri: None,
+    };
+    Ok(Regions { regions: vec![item] }.to_toml()?)
 }
 
-fn configuration(ip: &str) -> String {
-    format!(
-        r#"data_dir = "data"
-key_ring = "keys.json"
-ca = "pki/ca.pem"
-
-[region]
-code = "ie1"
-jurisdiction = "IE"
-contracting_entity = "Bench"
-
-[database]
-url = "sqlite:database.sqlite"
-
-[directory]
-snapshot = "directory.json"
-regions = "regions.toml"
-
-[proxy]
-name = "ie1-proxy-1"
-
-[[proxy.listen]]
-transport = "udp"
-address = "{ip}:5060"
-
-[proxy.identity]
-certificate = "pki/ie1/proxy.pem"
-key = "pki/ie1/proxy.key"
-
-[proxy.inter_region]
-address = "{ip}:5062"
-
-[[proxy.relays]]
-name = "bench-relay"
-address = "{ip}:5065"
-
-[relay]
-name = "bench-relay"
-control = "{ip}:5065"
-ports = "10000-59999"
-
-[relay.identity]
-certificate = "pki/ie1/relay.pem"
-key = "pki/ie1/relay.key"
-
-[[relay.media]]
-address = "{ip}"
-
-[telemetry]
-address = "{ip}:9090"
-"#
-    )
+fn configuration(ip: IpAddr) -> Result<String, Failure> {
+    let at = |port| SocketAddr::new(ip, port);
+    let draft = Draft {
+        code: "ie1".parse()?,
+        jurisdiction: "IE".parse()?,
+        contracting_entity: "Bench".to_owned(),
+        database: "sqlite:database.sqlite".parse()?,
+        shared: ".".into(),
+        ca: "pki/ca.pem".into(),
+        certificates: "pki/ie1".into(),
+        listen: vec![(Transport::Udp, at(5060))],
+        inter_region: at(5062),
+        control: at(5065),
+        media: ip,
+        ports: PortRange { first: 10_000, last: 59_999 },
+        shards: 0,
+        telemetry: at(9090),
+        relay_telemetry: None,
+        log_level: "info".to_owned(),
+    };
+    Ok(draft.config().to_toml()?)
 }

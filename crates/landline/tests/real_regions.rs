@@ -6,11 +6,12 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use landline::config::{Draft, PortRange, RegionItem, Regions, Transport};
 use landline_phone::{MediaMode, Phone, PhoneConfig};
 use support::process::Process;
 use support::server::{self, PROGRAM, array, text};
@@ -329,76 +330,42 @@ fn landline(arguments: &[&str], directory: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
 fn write_regions(parent: &Path, regions: &[(&str, &str, u16)]) {
-    let listed: String = regions
-        .iter()
-        .map(|(code, jurisdiction, base)| {
-            format!("[[regions]]\ncode = \"{code}\"\njurisdiction = \"{jurisdiction}\"\nproxies = [\"127.0.0.1:{}\"]\n\n", base + 3)
-        })
-        .collect();
-    fs::write(parent.join("regions.toml"), listed).unwrap();
+    let item = |&(code, jurisdiction, base): &(&str, &str, u16)| RegionItem {
+        code: code.parse().unwrap(),
+        jurisdiction: jurisdiction.parse().unwrap(),
+        proxies: vec![local(base + 3).into()],
+        public_uri: None,
+    };
+    let regions = Regions { regions: regions.iter().map(item).collect() };
+    fs::write(parent.join("regions.toml"), regions.to_toml().unwrap()).unwrap();
 }
 
 fn configuration(code: &str, jurisdiction: &str, base: u16, database: &Database) -> String {
     let media = 40_000 + base % 400 * 50;
-    format!(
-        r#"data_dir = "data"
-key_ring = "keys.json"
-ca = "../pki/ca.pem"
-
-[region]
-code = "{code}"
-jurisdiction = "{jurisdiction}"
-contracting_entity = "Landline {jurisdiction}"
-
-[database]
-url = "{url}"
-
-[directory]
-snapshot = "../directory.json"
-regions = "../regions.toml"
-
-[proxy]
-name = "{code}-proxy-1"
-
-[[proxy.listen]]
-transport = "udp"
-address = "127.0.0.1:{base}"
-
-[proxy.identity]
-certificate = "../pki/{code}/proxy.pem"
-key = "../pki/{code}/proxy.key"
-
-[proxy.inter_region]
-address = "127.0.0.1:{inter}"
-
-[[proxy.relays]]
-name = "{code}-relay"
-address = "127.0.0.1:{control}"
-
-[relay]
-name = "{code}-relay"
-control = "127.0.0.1:{control}"
-ports = "{media}-{last}"
-
-[relay.identity]
-certificate = "../pki/{code}/relay.pem"
-key = "../pki/{code}/relay.key"
-
-[[relay.media]]
-address = "127.0.0.1"
-
-[telemetry]
-address = "127.0.0.1:{telemetry}"
-relay_address = "127.0.0.1:{relay_telemetry}"
-"#,
-        url = database.url(),
-        inter = base + 3,
-        control = base + 4,
-        telemetry = base + 5,
-        relay_telemetry = base + 6,
-        last = media + 49,
-    )
+    let draft = Draft {
+        code: code.parse().unwrap(),
+        jurisdiction: jurisdiction.parse().unwrap(),
+        contracting_entity: format!("Landline {jurisdiction}"),
+        database: database.url().parse().unwrap(),
+        shared: "..".into(),
+        ca: "../pki/ca.pem".into(),
+        certificates: format!("../pki/{code}").into(),
+        listen: vec![(Transport::Udp, local(base))],
+        inter_region: local(base + 3),
+        control: local(base + 4),
+        media: local(0).ip(),
+        ports: PortRange { first: media, last: media + 49 },
+        shards: 0,
+        telemetry: local(base + 5),
+        relay_telemetry: Some(local(base + 6)),
+        log_level: "info".to_owned(),
+    };
+    draft.config().to_toml().unwrap()
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod check;
 mod load;
 mod regions;
 mod value;
+mod write;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub use check::CheckFiles;
 pub use load::{ConfigError, Problem};
 pub use regions::{RegionItem, Regions};
 pub use value::{BindAddress, DatabaseUrl, HostPort, PortRange, Transport};
+pub use write::Draft;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,5 @@
 //! Where a demo's regions listen and keep their files.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use landline_region::RegionCode;
 
 use super::cast;
-use crate::config::Transport;
+use crate::config::{Draft, PortRange, RegionItem, Regions, Transport};
 use crate::files;
 
 /// A region's configuration within its directory.
@@ -86,21 +85,11 @@ impl Layout {
     /// Writes the list of regions and every region's configuration, for this
     /// run's address and ports.
     pub fn write_configs(&self) -> Result<()> {
-        let mut regions = String::from("# Written by `landline demo` at each start.\n");
+        let regions =
+            Regions { regions: self.sites.iter().map(Site::item).collect::<Result<_>>()? };
+        write(&self.data.join("regions.toml"), &regions.to_toml()?)?;
         for site in &self.sites {
-            // Writing into a String cannot fail.
-            let _ = write!(
-                regions,
-                "\n[[regions]]\ncode = \"{}\"\njurisdiction = \"{}\"\nproxies = [\"{}\"]\npublic_uri = \"sip:{};transport=tls\"\n",
-                site.code,
-                site.jurisdiction,
-                site.inter_region(),
-                site.sip(Transport::Tls),
-            );
-        }
-        write(&self.data.join("regions.toml"), &regions)?;
-        for site in &self.sites {
-            write(&site.config_file(), &site.config())?;
+            write(&site.config_file(), &site.draft()?.config().to_toml()?)?;
         }
         Ok(())
     }
@@ -179,83 +168,44 @@ impl Site {
         listeners.chain(others.map(|(what, address)| (what.to_owned(), false, address))).collect()
     }
 
-    fn config(&self) -> String {
-        let code = self.code;
-        let listeners: String = Transport::ALL
-            .into_iter()
-            .map(|transport| {
-                format!(
-                    "[[proxy.listen]]\ntransport = \"{transport}\"\naddress = \"{}\"\n\n",
-                    self.sip(transport)
-                )
-            })
-            .collect();
-        format!(
-            r#"# Region {code} of a demo. Written by `landline demo` at each start.
-data_dir = "."
-key_ring = "keys.json"
-ca = "../ca.pem"
+    fn item(&self) -> Result<RegionItem> {
+        Ok(RegionItem {
+            code: self.code,
+            jurisdiction: self.jurisdiction.parse()?,
+            proxies: vec![self.inter_region().into()],
+            public_uri: Some(format!("sip:{};transport=tls", self.sip(Transport::Tls))),
+        })
+    }
 
-[region]
-code = "{code}"
-jurisdiction = "{jurisdiction}"
-contracting_entity = "{entity}"
-
-[database]
-url = "sqlite:database.sqlite"
-
-[directory]
-snapshot = "../directory.json"
-regions = "../regions.toml"
-
-[proxy]
-name = "{code}-proxy-1"
-
-{listeners}[proxy.tls]
-certificate = "certs/sip.pem"
-key = "certs/sip.key"
-
-[proxy.identity]
-certificate = "certs/proxy.pem"
-key = "certs/proxy.key"
-
-[proxy.inter_region]
-address = "{inter_region}"
-
-[[proxy.relays]]
-name = "{code}-relay-1"
-address = "{control}"
-
-[relay]
-name = "{code}-relay-1"
-control = "{control}"
-ports = "{first}-{last}"
-shards = 1
-
-[relay.identity]
-certificate = "certs/relay.pem"
-key = "certs/relay.key"
-
-[[relay.media]]
-address = "{bind}"
-
-[telemetry]
-address = "{telemetry}"
-log_level = "warn"
-"#,
-            jurisdiction = self.jurisdiction,
-            entity = self.entity,
-            inter_region = self.inter_region(),
-            control = self.control(),
-            first = self.first_media_port,
-            last = self.first_media_port + MEDIA_PORTS - 1,
-            bind = self.bind,
-            telemetry = self.telemetry(),
-        )
+    fn draft(&self) -> Result<Draft> {
+        let listen = Transport::ALL.map(|transport| (transport, self.sip(transport)));
+        Ok(Draft {
+            code: self.code,
+            jurisdiction: self.jurisdiction.parse()?,
+            contracting_entity: self.entity.to_owned(),
+            database: "sqlite:database.sqlite".parse().map_err(anyhow::Error::msg)?,
+            shared: "..".into(),
+            ca: "../ca.pem".into(),
+            certificates: "certs".into(),
+            listen: listen.to_vec(),
+            inter_region: self.inter_region(),
+            control: self.control(),
+            media: self.bind,
+            ports: PortRange {
+                first: self.first_media_port,
+                last: self.first_media_port + MEDIA_PORTS - 1,
+            },
+            shards: 1,
+            telemetry: self.telemetry(),
+            relay_telemetry: None,
+            log_level: "warn".to_owned(),
+        })
     }
 }
 
+/// Says whose file it is: it is written anew at each start.
 fn write(file: &Path, text: &str) -> Result<()> {
+    let text = format!("# Written by `landline demo` at each start.\n{text}");
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
     }
