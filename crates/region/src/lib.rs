@@ -6,8 +6,10 @@
 mod code;
 mod entropy;
 mod id;
+pub mod merkle;
 mod personal;
 mod pseudonym;
+pub mod receipt;
 mod time;
 
 pub use code::{InvalidRegion, Jurisdiction, RegionCode};
@@ -15,4 +17,4 @@ pub use entropy::{Entropy, Seed};
 pub use id::{AccountSid, CallSid, InvalidSid, LegSid, RecordingSid, TrunkSid, UserSid};
 pub use personal::{DataClass, Personal, Secret};
 pub use pseudonym::{PseudonymKey, Token};
-pub use time::{Now, UnixMillis};
+pub use time::{InvalidTime, Now, UnixMillis};
