@@ -73,11 +73,7 @@ pub(crate) async fn run(store: Store, mut entries: mpsc::Receiver<Entry>, shared
 
 /// Sleeps through the gathering: to be woken for each registration would cost
 /// more than writing it. `last` is how many the batch before had.
-async fn gather(
-    entries: &mut mpsc::Receiver<Entry>,
-    batch: &mut Vec<Entry>,
-    last: usize,
-) -> usize {
+async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>, last: usize) -> usize {
     if entries.recv_many(batch, BATCH).await == 0 {
         return 0;
     }

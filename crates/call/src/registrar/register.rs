@@ -217,7 +217,7 @@ fn carry_out(cx: &mut Context, ground: &Ground<'_>, wish: Wish) -> Vec<BindingCh
             *known = fresh;
         }
         None => {
-            contacts.list.push(fresh);
+            contacts.add(fresh);
             let contacts = contacts.list.len();
             cx.registrar.count += 1;
             cx.log(Log::Registered { user, contacts });
