@@ -34,6 +34,6 @@ pub fn run(options: &Options) -> Result<()> {
         "--bins",
     ]))?;
     let peers = root().join("benches/peers");
-    execute(Command::new(peers.join("run_all.sh")).current_dir(&peers).args(&options.arguments))
+    execute(Command::new(peers.join("beside.sh")).current_dir(&peers).args(&options.arguments))
         .context("benches/peers/install.sh installs Kamailio and rtpengine")
 }

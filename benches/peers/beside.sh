@@ -1,0 +1,45 @@
+#!/bin/bash
+# Landline beside Kamailio and rtpengine, in turn, run for run; prints the
+# ratios. beside.sh [stage ...]; stages: register call media memory.
+# Environment: REPS (3), SECS (6), PATIENCE (how many seconds to wait for a
+# quiet machine, 240), TRIES (4). About 20 minutes on a quiet machine.
+set -u
+cd "$(dirname "$0")"
+REPS=${REPS:-3} SECS=${SECS:-6}
+export KAM_CHILDREN=1
+rm -f results/beside.jsonl
+both() { # both PEER SUBCOMMAND ARGUMENTS...
+	local peer=$1; shift
+	for _ in $(seq "$REPS"); do
+		for server in landline "$peer"; do
+			./bench.py "$@" --server "servers/$server" --reps 1 --secs "$SECS" \
+				--patience "${PATIENCE:-240}" --tries "${TRIES:-4}" --label beside --out beside || exit 1
+		done
+	done
+}
+for stage in ${*:-register call media memory}; do
+	case $stage in
+	register)
+		export BENCH_USERS=10000
+		both kamailio sip --profile register --rate 1500
+		both kamailio sip --profile register --rate 4000 ;;
+	call)
+		export BENCH_USERS=10000
+		both kamailio sip --profile call-media-auth --rate 100
+		both kamailio sip --profile call-media-auth --rate 200 ;;
+	media)
+		for mode in rtp sdes dtls; do
+			both rtpengine media --mode $mode --sessions 200
+		done
+		both rtpengine media --mode rtp --sessions 500
+		both rtpengine media --mode sdes --sessions 500 ;;
+	memory)
+		export BENCH_USERS=20000
+		for server in landline kamailio; do
+			./bench.py memory --server servers/$server --profile call-media-auth --users 20000 \
+				--calls 1000 --rate 80 --patience "${PATIENCE:-240}" --out beside
+		done ;;
+	*) echo "stage $stage? register, call, media or memory" >&2; exit 2 ;;
+	esac
+done
+./bench.py beside
