@@ -3,7 +3,9 @@
 //! Pure: no clock, no randomness, no socket. Identifiers are made by an
 //! [`Entropy`] that the shell seeds.
 
+pub mod catalogue;
 mod code;
+pub mod egress;
 mod entropy;
 mod id;
 pub mod merkle;

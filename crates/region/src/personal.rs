@@ -1,11 +1,13 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
+use serde::Serialize;
 use zeroize::Zeroize;
 
 /// What kind of personal data a field holds; decides redaction, sealing and
 /// what may leave the region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DataClass {
     /// Names: of users, display names, SIP user parts.
     Identity,
@@ -19,6 +21,19 @@ pub enum DataClass {
     Traffic,
     /// Passwords, keys and what is derived from them.
     Credential,
+}
+
+impl DataClass {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Number => "number",
+            Self::Address => "address",
+            Self::Content => "content",
+            Self::Traffic => "traffic",
+            Self::Credential => "credential",
+        }
+    }
 }
 
 /// A value that says something about a person.

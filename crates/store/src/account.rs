@@ -1,4 +1,5 @@
 use landline_call::tenancy::{Account, EdgePolicy, EncryptionPolicy, RecordingPolicy};
+use landline_region::catalogue::sealed::SEALED_ACCOUNT_NAME;
 use landline_region::{AccountSid, Personal, RegionCode};
 
 use crate::error::{Result, StoreError};
@@ -81,7 +82,7 @@ impl Store {
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
                 values![
                     account.sid,
-                    sealer.seal("account.name", &sid, account.name.expose().as_bytes()),
+                    sealer.seal(&SEALED_ACCOUNT_NAME, &sid, account.name.expose().as_bytes()),
                     account.domain.as_str(),
                     account.home_region,
                     account.edge_policy.name(),
@@ -159,7 +160,7 @@ impl Store {
     pub(crate) async fn account_of(&self, row: &Row) -> Result<Account> {
         let sid: AccountSid = row.parse("sid")?;
         let sealer = self.account_sealer(sid).await?;
-        let name = sealer.open_text("account.name", &sid.to_string(), &row.bytes("name")?)?;
+        let name = sealer.open_text(&SEALED_ACCOUNT_NAME, &sid.to_string(), &row.bytes("name")?)?;
         Ok(Account {
             sid,
             name: Personal::new(name),

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use landline_call::record::{CallEvent, Closed, LegClosed, LegOpened, Opened, Party, Step};
+use landline_region::catalogue::sealed::{
+    INDEX_PARTY, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID,
+};
 use landline_region::{AccountSid, CallSid, LegSid, UnixMillis};
 use sqlx::AssertSqlSafe;
 
@@ -218,7 +221,8 @@ impl Store {
         key_id: &str,
         wrapped: &[u8],
     ) -> Result<Sealer> {
-        let key = crate::store::key_bytes(account, of_account.open("call_key", key_id, wrapped)?)?;
+        let key =
+            crate::store::key_bytes(account, of_account.open(&SEALED_CALL_KEY, key_id, wrapped)?)?;
         Ok(Sealer::new(&key, self.region(), account))
     }
 
@@ -232,7 +236,7 @@ impl Store {
     ) -> (String, Sealer, Vec<Value>) {
         let key_id = format!("KY{}", hex::encode(seal::random::<16>()));
         let key = seal::random_key();
-        let wrapped = of_account.seal("call_key", &key_id, &key[..]);
+        let wrapped = of_account.seal(&SEALED_CALL_KEY, &key_id, &key[..]);
         let row = values![key_id.as_str(), call, account, wrapped, now()];
         (key_id, Sealer::new(&key, self.region(), account), row)
     }
@@ -296,10 +300,10 @@ impl Batch {
             event.call,
             event.account,
             opened.direction.name(),
-            sealer.seal("call.from", &sid, from.as_bytes()),
-            sealer.seal("call.to", &sid, to.as_bytes()),
-            store.keys().index("party", &account, from),
-            store.keys().index("party", &account, to),
+            sealer.seal(&SEALED_CALLER, &sid, from.as_bytes()),
+            sealer.seal(&SEALED_CALLEE, &sid, to.as_bytes()),
+            store.keys().index(&INDEX_PARTY, &account, from),
+            store.keys().index(&INDEX_PARTY, &account, to),
             event.at,
             opened.home_region,
             opened.signalling_region,
@@ -411,7 +415,7 @@ fn leg_row(event: &CallEvent, leg: &LegOpened, call: &Progress) -> Result<Vec<Va
         leg.role.name(),
         user,
         trunk,
-        sealer.seal("leg.sip_call_id", &leg.leg.to_string(), sip_call_id),
+        sealer.seal(&SEALED_SIP_CALL_ID, &leg.leg.to_string(), sip_call_id),
         leg.media.map(crate::call::protocol_name),
         event.at,
     ])

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use landline_call::binding::{Binding, BindingChange, Received};
+use landline_region::catalogue::sealed::{INDEX_CONTACT, SEALED_BINDING};
 use landline_region::{AccountSid, Personal, RegionCode, UserSid};
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +59,7 @@ impl Store {
                 }
                 BindingChange::Remove { user, contact_uri } => (*user, contact_uri, None),
             };
-            let index = self.keys().index("binding", &user.to_string(), contact.expose());
+            let index = self.keys().index(&INDEX_CONTACT, &user.to_string(), contact.expose());
             last.insert((user, index), binding);
         }
         let (mut put, mut removed) = (Vec::new(), Vec::new());
@@ -97,7 +98,7 @@ impl Store {
             media: binding.media.name().to_owned(),
         };
         let plain = postcard::to_stdvec(&plain).map_err(|error| broken(error.to_string()))?;
-        let sealed = sealer.seal("binding", &row_name(binding.user, &index), &plain);
+        let sealed = sealer.seal(&SEALED_BINDING, &row_name(binding.user, &index), &plain);
         let (expires, updated) = (binding.expires_at, binding.updated_at);
         Ok(values![binding.user, index, binding.account, expires, updated, sealed])
     }
@@ -107,7 +108,7 @@ impl Store {
         let account: AccountSid = row.parse("account")?;
         let name = row_name(user, &row.bytes("contact_index")?);
         let sealer = self.account_sealer(account).await?;
-        let plain = sealer.open("binding", &name, &row.bytes("sealed")?)?;
+        let plain = sealer.open(&SEALED_BINDING, &name, &row.bytes("sealed")?)?;
         let plain: SealedBinding =
             postcard::from_bytes(&plain).map_err(|error| broken(error.to_string()))?;
         Ok(Binding {

@@ -1,5 +1,7 @@
 use landline_call::record::{CallDirection, Cause, HungUpBy, LegRole, Party};
 use landline_control::{LegStats, Protocol, RelayId};
+use landline_region::catalogue::Sealed;
+use landline_region::catalogue::sealed::{SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID};
 use landline_region::{
     AccountSid, CallSid, LegSid, Personal, RecordingSid, RegionCode, UnixMillis,
 };
@@ -224,10 +226,10 @@ impl Store {
             Err(StoreError::Sealed { .. }) => (Readable::Damaged, None),
             Err(error) => return Err(error),
         };
-        let party = |column: &str, purpose| {
-            opened_text(sealer.as_ref(), purpose, &sid.to_string(), &row.bytes(column)?)
+        let party = |column: &str, what| {
+            opened_text(sealer.as_ref(), what, &sid.to_string(), &row.bytes(column)?)
         };
-        let (from, to) = (party("party_from", "call.from")?, party("party_to", "call.to")?);
+        let (from, to) = (party("party_from", &SEALED_CALLER)?, party("party_to", &SEALED_CALLEE)?);
         if sealer.is_some() && (from.is_none() || to.is_none()) {
             personal = Readable::Damaged;
         }
@@ -287,11 +289,11 @@ impl Store {
 /// `None` where there is no key, or where it does not open these octets.
 fn opened_text(
     sealer: Option<&Sealer>,
-    purpose: &'static str,
+    what: &'static Sealed,
     of: &str,
     sealed: &[u8],
 ) -> Result<Option<Personal<String>>> {
-    match sealer.map(|sealer| sealer.open_text(purpose, of, sealed)) {
+    match sealer.map(|sealer| sealer.open_text(what, of, sealed)) {
         Some(Ok(text)) => Ok(Some(Personal::new(text))),
         Some(Err(StoreError::Sealed { .. })) | None => Ok(None),
         Some(Err(error)) => Err(error),
@@ -301,7 +303,7 @@ fn opened_text(
 fn leg_of(row: &Row, sealer: Option<&Sealer>) -> Result<LegRecord> {
     let sid: LegSid = row.parse("sid")?;
     let call_id = row.bytes("sip_call_id")?;
-    let call_id = opened_text(sealer, "leg.sip_call_id", &sid.to_string(), &call_id)?;
+    let call_id = opened_text(sealer, &SEALED_SIP_CALL_ID, &sid.to_string(), &call_id)?;
     let column = |name: &str, problem: String| StoreError::Column { column: name.into(), problem };
     let media = row.text_or_null("media")?.map(|name| {
         protocol_of(&name).ok_or_else(|| column("media", format!("`{name}` is no protocol")))

@@ -3,6 +3,7 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use landline_control::{LegId, PayloadType};
 use landline_region::RecordingSid;
+use landline_region::catalogue::sealed::SEALED_CHUNK;
 
 use crate::recording::RecordedEntry;
 use crate::seal::Sealer;
@@ -34,7 +35,7 @@ impl Chunk {
     /// Seals `plain` and chains the chunk to the one before; the other fields
     /// are those given.
     pub fn seal(mut self, sealer: &Sealer, plain: &[u8], previous: &[u8; 32]) -> Self {
-        self.sealed = sealer.seal("chunk", &self.row_name(), plain);
+        self.sealed = sealer.seal(&SEALED_CHUNK, &self.row_name(), plain);
         self.hash = self.chained(previous);
         self
     }

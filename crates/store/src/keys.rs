@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use aws_lc_rs::{hkdf, hmac};
+use landline_region::catalogue::Index;
 use landline_region::{AccountSid, PseudonymKey, RegionCode};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
@@ -117,11 +118,11 @@ impl KeyRing {
         self.pseudonym.clone()
     }
 
-    /// The look-up key of a sealed value: equal for equal values of one column
+    /// The look-up key of a sealed value: equal for equal values of one kind
     /// and scope (an account's sid, or empty for the whole region).
-    pub(crate) fn index(&self, column: &'static str, scope: &str, value: &str) -> Vec<u8> {
+    pub(crate) fn index(&self, what: &'static Index, scope: &str, value: &str) -> Vec<u8> {
         let mut context = hmac::Context::with_key(&self.index);
-        for part in [column, scope] {
+        for part in [what.context(), scope] {
             context.update(part.as_bytes());
             context.update(&[0]);
         }
@@ -163,6 +164,8 @@ fn problem(path: &Path, problem: impl ToString) -> StoreError {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use landline_region::catalogue::sealed::{INDEX_NUMBER, INDEX_USER};
+
     use super::*;
 
     #[test]
@@ -174,8 +177,8 @@ mod tests {
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         let opened = KeyRing::open(&path, ie1).unwrap();
         assert_eq!(made.id(), opened.id());
-        assert_eq!(made.index("number", "", "+353"), opened.index("number", "", "+353"));
-        assert_ne!(made.index("number", "", "+353"), made.index("user", "", "+353"));
+        assert_eq!(made.index(&INDEX_NUMBER, "", "+353"), opened.index(&INDEX_NUMBER, "", "+353"));
+        assert_ne!(made.index(&INDEX_NUMBER, "", "+353"), made.index(&INDEX_USER, "", "+353"));
         assert!(KeyRing::create(&path, ie1).unwrap_err().to_string().contains("exists already"));
     }
 

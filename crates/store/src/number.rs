@@ -1,4 +1,5 @@
 use landline_call::tenancy::{Number, NumberTarget, is_e164};
+use landline_region::catalogue::sealed::{INDEX_NUMBER, SEALED_NUMBER};
 use landline_region::{AccountSid, Personal, UserSid};
 
 use crate::error::{Result, StoreError};
@@ -40,7 +41,7 @@ impl Store {
     }
 
     pub async fn number_remove(&self, account: AccountSid, e164: &str) -> Result<()> {
-        let index = self.keys().index("number", "", e164);
+        let index = self.keys().index(&INDEX_NUMBER, "", e164);
         let mut tx = self.database().begin().await?;
         let revision = bump_revision(&mut tx).await?;
         let touch = "UPDATE account_user SET revision = $2 WHERE sid = \
@@ -69,12 +70,12 @@ impl Store {
         let sealer = self
             .cached_sealer(account)
             .ok_or_else(|| crate::account::unknown(&account.to_string()))?;
-        let index = self.keys().index("number", "", e164.expose());
+        let index = self.keys().index(&INDEX_NUMBER, "", e164.expose());
         let (user, trunk) = match target {
             NumberTarget::User(user) => (Some(user), None),
             NumberTarget::Trunk(trunk) => (None, Some(trunk)),
         };
-        let sealed = sealer.seal("number", &hex::encode(&index), e164.expose().as_bytes());
+        let sealed = sealer.seal(&SEALED_NUMBER, &hex::encode(&index), e164.expose().as_bytes());
         let inserted = tx
             .execute(
                 "INSERT INTO number (number_index, number, account, target_user, target_trunk, \
@@ -108,7 +109,7 @@ impl Store {
         let account: AccountSid = row.parse("account")?;
         let sealer = self.account_sealer(account).await?;
         let index = hex::encode(row.bytes("number_index")?);
-        let e164 = sealer.open_text("number", &index, &row.bytes("number")?)?;
+        let e164 = sealer.open_text(&SEALED_NUMBER, &index, &row.bytes("number")?)?;
         let target = match row.parse_or_null("target_user")? {
             Some(user) => NumberTarget::User(user),
             None => NumberTarget::Trunk(row.parse("target_trunk")?),

@@ -1,4 +1,5 @@
 use landline_control::{Consent, LegId, PayloadType};
+use landline_region::catalogue::sealed::SEALED_CHUNK;
 use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
 use sqlx::AssertSqlSafe;
 
@@ -174,7 +175,7 @@ impl RecordingReader {
         if chunk.chained(&self.head) != chunk.hash {
             return Err(self.broken("it was changed, or does not follow the chunk before it"));
         }
-        let plain = self.sealer.open("chunk", &chunk.row_name(), &chunk.sealed);
+        let plain = self.sealer.open(&SEALED_CHUNK, &chunk.row_name(), &chunk.sealed);
         let plain = plain.map_err(|_| self.broken("it was changed or sealed with another key"))?;
         let entries = chunk::entries(&plain).map_err(|problem| self.broken(problem))?;
         self.head = chunk.hash;

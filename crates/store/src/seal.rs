@@ -2,6 +2,7 @@
 //! so that a sealed value opens only where it was put.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use landline_region::catalogue::Sealed;
 use landline_region::{AccountSid, RegionCode};
 use zeroize::Zeroizing;
 
@@ -37,27 +38,27 @@ impl Sealer {
         Self { key: aead(key), region, account }
     }
 
-    /// Nonce, ciphertext and tag. `column` and `row` say where the value belongs.
-    pub fn seal(&self, column: &'static str, row: &str, plain: &[u8]) -> Vec<u8> {
+    /// Nonce, ciphertext and tag. `what` and `row` say where the value belongs.
+    pub fn seal(&self, what: &'static Sealed, row: &str, plain: &[u8]) -> Vec<u8> {
         let nonce = random::<NONCE_LEN>();
         let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(plain);
         let tag = self.key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
-            Aad::from(self.context(column, row)),
+            Aad::from(self.context(what, row)),
             &mut sealed[NONCE_LEN..],
         );
         sealed.extend_from_slice(tag.expect("a value is shorter than 64 GiB").as_ref());
         sealed
     }
 
-    pub fn open(&self, column: &'static str, row: &str, sealed: &[u8]) -> Result<Vec<u8>> {
-        let fail = |problem| StoreError::Sealed { what: column, account: self.account, problem };
+    pub fn open(&self, what: &'static Sealed, row: &str, sealed: &[u8]) -> Result<Vec<u8>> {
+        let fail = |problem| self.failed(what, problem);
         let (nonce, rest) = sealed.split_at_checked(NONCE_LEN).ok_or(fail("it is cut short"))?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| fail("bad nonce"))?;
         let mut plain = rest.to_vec();
-        let aad = Aad::from(self.context(column, row));
+        let aad = Aad::from(self.context(what, row));
         let length = match self.key.open_in_place(nonce, aad, &mut plain) {
             Ok(opened) => opened.len(),
             Err(_) => return Err(fail("it was changed or moved, or its key is another")),
@@ -66,19 +67,25 @@ impl Sealer {
         Ok(plain)
     }
 
-    pub fn open_text(&self, column: &'static str, row: &str, sealed: &[u8]) -> Result<String> {
-        let fail =
-            StoreError::Sealed { what: column, account: self.account, problem: "it is not text" };
-        String::from_utf8(self.open(column, row, sealed)?).map_err(|_| fail)
+    pub fn open_text(&self, what: &'static Sealed, row: &str, sealed: &[u8]) -> Result<String> {
+        String::from_utf8(self.open(what, row, sealed)?)
+            .map_err(|_| self.failed(what, "it is not text"))
     }
 
-    fn context(&self, column: &str, row: &str) -> Vec<u8> {
-        [self.region.as_str(), &self.account.to_string(), column, row].join("\0").into_bytes()
+    fn failed(&self, what: &'static Sealed, problem: &'static str) -> StoreError {
+        StoreError::Sealed { what: what.context(), account: self.account, problem }
+    }
+
+    fn context(&self, what: &Sealed, row: &str) -> Vec<u8> {
+        let account = self.account.to_string();
+        [self.region.as_str(), &account, what.context(), row].join("\0").into_bytes()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use landline_region::catalogue::sealed::{SEALED_USER_DIGEST, SEALED_USER_NAME};
+
     use super::*;
 
     #[test]
@@ -86,16 +93,28 @@ mod tests {
         let (key, region) = (random_key(), "ie1".parse().unwrap());
         let account = AccountSid::from_u128(1);
         let sealer = Sealer::new(&key, region, account);
-        let mut sealed = sealer.seal("name", "US1", b"alice");
-        assert_eq!(sealer.open("name", "US1", &sealed).unwrap(), b"alice");
-        assert!(sealer.open("name", "US2", &sealed).is_err());
-        assert!(sealer.open("digest", "US1", &sealed).is_err());
+        let mut sealed = sealer.seal(&SEALED_USER_NAME, "US1", b"alice");
+        assert_eq!(sealer.open(&SEALED_USER_NAME, "US1", &sealed).unwrap(), b"alice");
+        assert!(sealer.open(&SEALED_USER_NAME, "US2", &sealed).is_err());
+        assert!(sealer.open(&SEALED_USER_DIGEST, "US1", &sealed).is_err());
         let other = Sealer::new(&key, "us1".parse().unwrap(), account);
-        assert!(other.open("name", "US1", &sealed).is_err());
+        assert!(other.open(&SEALED_USER_NAME, "US1", &sealed).is_err());
         let other = Sealer::new(&key, region, AccountSid::from_u128(2));
-        assert!(other.open("name", "US1", &sealed).is_err());
+        assert!(other.open(&SEALED_USER_NAME, "US1", &sealed).is_err());
         sealed[14] ^= 1;
-        assert!(sealer.open("name", "US1", &sealed).is_err());
-        assert!(sealer.open("name", "US1", &sealed[..5]).is_err());
+        assert!(sealer.open(&SEALED_USER_NAME, "US1", &sealed).is_err());
+        assert!(sealer.open(&SEALED_USER_NAME, "US1", &sealed[..5]).is_err());
     }
+
+    /// A database that a former version wrote must open: this value was sealed
+    /// before columns were declared in the catalogue.
+    #[test]
+    fn a_value_that_a_former_version_sealed_opens() {
+        let key = KeyBytes::new([7; 32]);
+        let sealer = Sealer::new(&key, "ie1".parse().unwrap(), AccountSid::from_u128(1));
+        let sealed = hex::decode(FORMER).unwrap();
+        assert_eq!(sealer.open_text(&SEALED_USER_NAME, "US1", &sealed).unwrap(), "alice");
+    }
+
+    const FORMER: &str = "000102030405060708090a0b79ed801378036b0d68f3c72d83a700e4d5ae7e768c";
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use landline_region::catalogue::sealed::SEALED_ACCOUNT_KEY;
 use landline_region::{AccountSid, Entropy, PseudonymKey, RegionCode, UnixMillis};
 use zeroize::Zeroizing;
 
@@ -158,7 +159,7 @@ impl Store {
         let row = self.database().row(select, values![account]).await?;
         let row = row.ok_or_else(|| crate::account::unknown(&account.to_string()))?;
         let key = self.inner.keys.wrapper(account).open(
-            "account_key",
+            &SEALED_ACCOUNT_KEY,
             &account.to_string(),
             &row.bytes("wrapped")?,
         )?;
@@ -184,8 +185,11 @@ impl Store {
     /// Makes a new account's key: what seals with it, and what the table keeps.
     pub(crate) fn new_account_key(&self, account: AccountSid) -> (Sealer, Vec<u8>) {
         let key = seal::random_key();
-        let wrapped =
-            self.inner.keys.wrapper(account).seal("account_key", &account.to_string(), &key[..]);
+        let wrapped = self.inner.keys.wrapper(account).seal(
+            &SEALED_ACCOUNT_KEY,
+            &account.to_string(),
+            &key[..],
+        );
         (Sealer::new(&key, self.inner.region, account), wrapped)
     }
 }

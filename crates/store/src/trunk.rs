@@ -1,5 +1,6 @@
 use ipnet::IpNet;
 use landline_call::tenancy::{MediaPolicy, Trunk, TrunkAddress, TrunkCredentials};
+use landline_region::catalogue::sealed::SEALED_TRUNK_CREDENTIALS;
 use landline_region::{AccountSid, Personal, Secret, TrunkSid};
 
 use crate::account::checked_label;
@@ -136,7 +137,7 @@ impl Store {
 fn sealed_credentials(sealer: &Sealer, trunk: TrunkSid, credentials: &TrunkCredentials) -> Vec<u8> {
     let (username, password) = (credentials.username.expose(), credentials.password.expose());
     let text = Secret::new(format!("{username}\0{password}"));
-    sealer.seal("trunk.credentials", &trunk.to_string(), text.expose().as_bytes())
+    sealer.seal(&SEALED_TRUNK_CREDENTIALS, &trunk.to_string(), text.expose().as_bytes())
 }
 
 fn opened_credentials(
@@ -145,7 +146,8 @@ fn opened_credentials(
     account: AccountSid,
     sealed: &[u8],
 ) -> Result<TrunkCredentials> {
-    let text = Secret::new(sealer.open_text("trunk.credentials", &trunk.to_string(), sealed)?);
+    let text =
+        Secret::new(sealer.open_text(&SEALED_TRUNK_CREDENTIALS, &trunk.to_string(), sealed)?);
     let (username, password) = text.expose().split_once('\0').ok_or(StoreError::Sealed {
         what: "trunk.credentials",
         account,

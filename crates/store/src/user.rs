@@ -1,4 +1,7 @@
 use landline_call::tenancy::{DigestSecrets, MediaPolicy, NumberTarget, RecordingPolicy, User};
+use landline_region::catalogue::sealed::{
+    INDEX_USER, SEALED_NUMBER, SEALED_USER_DIGEST, SEALED_USER_NAME,
+};
 use landline_region::{AccountSid, Personal, Secret, UserSid};
 
 use crate::error::{Result, StoreError};
@@ -76,8 +79,8 @@ impl Store {
                 values![
                     user.sid,
                     user.account,
-                    sealer.seal("user.name", &user.sid.to_string(), name.as_bytes()),
-                    self.keys().index("user", &account, name),
+                    sealer.seal(&SEALED_USER_NAME, &user.sid.to_string(), name.as_bytes()),
+                    self.keys().index(&INDEX_USER, &account, name),
                     sealed_digest(sealer, user.sid, &user.digest),
                     user.media.name(),
                     user.recording.map(RecordingPolicy::name),
@@ -147,7 +150,7 @@ impl Store {
 
     /// By sid or name within the account.
     pub async fn user_find(&self, account: AccountSid, user: &str) -> Result<User> {
-        let index = self.keys().index("user", &account.to_string(), user);
+        let index = self.keys().index(&INDEX_USER, &account.to_string(), user);
         let select = format!("{SELECT} WHERE u.account = $1 AND (u.sid = $2 OR u.name_index = $3)");
         let values = values![account, user, index];
         let row = self.database().row(sqlx::AssertSqlSafe(select), values).await?;
@@ -175,7 +178,7 @@ impl Store {
     }
 
     async fn user_sid(&self, tx: &mut Tx, account: AccountSid, user: &str) -> Result<UserSid> {
-        let index = self.keys().index("user", &account.to_string(), user);
+        let index = self.keys().index(&INDEX_USER, &account.to_string(), user);
         let select = "SELECT sid FROM account_user \
                       WHERE account = $1 AND (sid = $2 OR name_index = $3)";
         let row = tx.row(select, values![account, user, index]).await?;
@@ -189,11 +192,13 @@ impl Store {
     pub(crate) async fn user_of(&self, row: &Row) -> Result<User> {
         let (sid, account): (UserSid, AccountSid) = (row.parse("sid")?, row.parse("account")?);
         let sealer = self.account_sealer(account).await?;
-        let name = sealer.open_text("user.name", &sid.to_string(), &row.bytes("name")?)?;
+        let name = sealer.open_text(&SEALED_USER_NAME, &sid.to_string(), &row.bytes("name")?)?;
         let number = match (row.bytes_or_null("number")?, row.bytes_or_null("number_index")?) {
-            (Some(sealed), Some(index)) => {
-                Some(Personal::new(sealer.open_text("number", &hex::encode(index), &sealed)?))
-            }
+            (Some(sealed), Some(index)) => Some(Personal::new(sealer.open_text(
+                &SEALED_NUMBER,
+                &hex::encode(index),
+                &sealed,
+            )?)),
             _ => None,
         };
         Ok(User {
@@ -211,7 +216,7 @@ impl Store {
 /// Both secrets in one value, a space between them: they are hexadecimal.
 fn sealed_digest(sealer: &Sealer, user: UserSid, digest: &DigestSecrets) -> Vec<u8> {
     let text = Secret::new(format!("{} {}", digest.md5.expose(), digest.sha256.expose()));
-    sealer.seal("user.digest", &user.to_string(), text.expose().as_bytes())
+    sealer.seal(&SEALED_USER_DIGEST, &user.to_string(), text.expose().as_bytes())
 }
 
 fn opened_digest(
@@ -220,7 +225,7 @@ fn opened_digest(
     account: AccountSid,
     sealed: &[u8],
 ) -> Result<DigestSecrets> {
-    let text = Secret::new(sealer.open_text("user.digest", &user.to_string(), sealed)?);
+    let text = Secret::new(sealer.open_text(&SEALED_USER_DIGEST, &user.to_string(), sealed)?);
     let (md5, sha256) = text.expose().split_once(' ').ok_or(StoreError::Sealed {
         what: "user.digest",
         account,

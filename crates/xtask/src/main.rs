@@ -2,6 +2,7 @@
 
 mod bench;
 mod deny;
+mod personal;
 mod postgres;
 mod test;
 mod tidy;

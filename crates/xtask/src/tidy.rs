@@ -52,6 +52,8 @@ pub fn run() -> Result<()> {
     faults.extend(strangers_at_the_root(&files));
     faults.extend(impurities(&files));
     faults.extend(unfinished(&files));
+    faults.extend(crate::personal::undeclared(&files));
+    faults.extend(crate::personal::ways_out(&files));
     if !faults.is_empty() {
         bail!("house rules are broken:\n  {}", faults.join("\n  "));
     }
@@ -110,7 +112,7 @@ fn unfinished(files: &[PathBuf]) -> Vec<String> {
 }
 
 /// The code lines (tests and comments apart) of the files that `wanted` takes.
-fn lines<'a>(
+pub fn lines<'a>(
     files: &'a [PathBuf],
     wanted: impl Fn(&Path) -> bool + 'a,
 ) -> impl Iterator<Item = (&'a Path, usize, String)> + 'a {

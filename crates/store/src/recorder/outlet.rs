@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use landline_control::{Consent, Recorded};
+use landline_region::catalogue::sealed::SEALED_CALL_KEY;
 use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -188,7 +189,7 @@ impl Outlet {
         starts: &mut Vec<Vec<Value>>,
     ) -> Result<()> {
         let sealer = self.store.account_sealer(start.account).await?;
-        let wrapped = sealer.seal("call_key", &start.key_id, &start.key);
+        let wrapped = sealer.seal(&SEALED_CALL_KEY, &start.key_id, &start.key);
         let key_id = start.key_id.as_str();
         keys.push(values![key_id, start.call, start.account, wrapped, now()]);
         let region = self.store.region();

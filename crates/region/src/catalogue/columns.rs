@@ -1,0 +1,229 @@
+//! Where each field lies: every column of a region's database, and every file
+//! beside it. A test of the store holds this against the migrations.
+
+use super::Field;
+use super::fields::{
+    ACCOUNT_DOMAIN, AUDIO, CALL_KEY, CALL_OUTCOME, CALL_QUALITY, CALL_TIME, CALLEE, CALLER,
+    CONSENT, RECORDING_TIME, REGISTRATION_TIME, SID, SIP_CALL_ID, TRUNK_ADDRESS,
+};
+use super::sealed::{
+    INDEX_CONTACT, INDEX_NUMBER, INDEX_PARTY, INDEX_USER, Index, SEALED_ACCOUNT_KEY,
+    SEALED_ACCOUNT_NAME, SEALED_BINDING, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER,
+    SEALED_CHUNK, SEALED_NUMBER, SEALED_SIP_CALL_ID, SEALED_TRUNK_CREDENTIALS, SEALED_USER_DIGEST,
+    SEALED_USER_NAME, Sealed,
+};
+
+/// A column with personal data.
+#[derive(Debug)]
+pub struct Column {
+    pub table: &'static str,
+    pub name: &'static str,
+    pub form: Stored,
+    pub holds: &'static [&'static Field],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// AES-256-GCM under the account's or the call's key.
+    Sealed,
+    /// HMAC-SHA-256 under the region's key.
+    Index,
+    Plain,
+}
+
+impl Stored {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Index => "keyed index",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+/// A file of the region's processes outside the database.
+#[derive(Debug)]
+pub struct StoredFile {
+    /// Relative to `data_dir`.
+    pub path: &'static str,
+    pub form: Stored,
+    pub holds: &'static [&'static Field],
+}
+
+const fn sealed(table: &'static str, name: &'static str, what: &'static Sealed) -> Column {
+    Column { table, name, form: Stored::Sealed, holds: what.holds() }
+}
+
+const fn index(table: &'static str, name: &'static str, what: &'static Index) -> Column {
+    Column { table, name, form: Stored::Index, holds: what.holds() }
+}
+
+const fn plain(
+    table: &'static str,
+    name: &'static str,
+    holds: &'static [&'static Field],
+) -> Column {
+    Column { table, name, form: Stored::Plain, holds }
+}
+
+pub static COLUMNS: &[Column] = &[
+    plain("account", "sid", &[&SID]),
+    sealed("account", "name", &SEALED_ACCOUNT_NAME),
+    plain("account", "domain", &[&ACCOUNT_DOMAIN]),
+    plain("account_key", "account", &[&SID]),
+    sealed("account_key", "wrapped", &SEALED_ACCOUNT_KEY),
+    plain("account_user", "sid", &[&SID]),
+    plain("account_user", "account", &[&SID]),
+    sealed("account_user", "name", &SEALED_USER_NAME),
+    index("account_user", "name_index", &INDEX_USER),
+    sealed("account_user", "digest", &SEALED_USER_DIGEST),
+    plain("trunk", "sid", &[&SID]),
+    plain("trunk", "account", &[&SID]),
+    plain("trunk", "name", &[&TRUNK_ADDRESS]),
+    plain("trunk", "send_to", &[&TRUNK_ADDRESS]),
+    plain("trunk", "accept_from", &[&TRUNK_ADDRESS]),
+    sealed("trunk", "credentials", &SEALED_TRUNK_CREDENTIALS),
+    index("number", "number_index", &INDEX_NUMBER),
+    sealed("number", "number", &SEALED_NUMBER),
+    plain("number", "account", &[&SID]),
+    plain("number", "target_user", &[&SID]),
+    plain("number", "target_trunk", &[&SID]),
+    plain("binding", "user_sid", &[&SID]),
+    index("binding", "contact_index", &INDEX_CONTACT),
+    plain("binding", "account", &[&SID]),
+    plain("binding", "expires_at", &[&REGISTRATION_TIME]),
+    plain("binding", "updated_at", &[&REGISTRATION_TIME]),
+    sealed("binding", "sealed", &SEALED_BINDING),
+    plain("call_key", "call", &[&SID]),
+    plain("call_key", "account", &[&SID]),
+    sealed("call_key", "wrapped", &SEALED_CALL_KEY),
+    plain("call_key", "created_at", &[&CALL_TIME]),
+    plain("call", "sid", &[&SID]),
+    plain("call", "account", &[&SID]),
+    plain("call", "direction", &[&CALL_OUTCOME]),
+    sealed("call", "party_from", &SEALED_CALLER),
+    sealed("call", "party_to", &SEALED_CALLEE),
+    index("call", "from_index", &INDEX_PARTY),
+    index("call", "to_index", &INDEX_PARTY),
+    plain("call", "opened_at", &[&CALL_TIME]),
+    plain("call", "ringing_at", &[&CALL_TIME]),
+    plain("call", "answered_at", &[&CALL_TIME]),
+    plain("call", "answered_leg", &[&SID]),
+    plain("call", "closed_at", &[&CALL_TIME]),
+    plain("call", "last_at", &[&CALL_TIME]),
+    plain("call", "sip_status", &[&CALL_OUTCOME]),
+    plain("call", "cause", &[&CALL_OUTCOME]),
+    plain("call", "hung_up_by", &[&CALL_OUTCOME]),
+    plain("call", "recording", &[&SID]),
+    plain("call", "consent_by_policy", &[&CONSENT]),
+    plain("call", "consent_granted_at", &[&CONSENT]),
+    plain("call", "retention_until", &[&CALL_TIME]),
+    plain("call_leg", "sid", &[&SID]),
+    plain("call_leg", "call", &[&SID]),
+    plain("call_leg", "account", &[&SID]),
+    plain("call_leg", "role", &[&CALL_OUTCOME]),
+    plain("call_leg", "party_user", &[&SID, &CALL_OUTCOME]),
+    plain("call_leg", "party_trunk", &[&SID, &CALL_OUTCOME]),
+    sealed("call_leg", "sip_call_id", &SEALED_SIP_CALL_ID),
+    plain("call_leg", "media", &[&CALL_QUALITY]),
+    plain("call_leg", "opened_at", &[&CALL_TIME]),
+    plain("call_leg", "closed_at", &[&CALL_TIME]),
+    plain("call_leg", "sip_status", &[&CALL_OUTCOME]),
+    plain("call_leg", "codec", &[&CALL_QUALITY]),
+    plain("call_leg", "mos_x100", &[&CALL_QUALITY]),
+    plain("call_leg", "received_packets", &[&CALL_QUALITY]),
+    plain("call_leg", "received_lost", &[&CALL_QUALITY]),
+    plain("call_leg", "received_jitter_us", &[&CALL_QUALITY]),
+    plain("call_leg", "sent_packets", &[&CALL_QUALITY]),
+    plain("call_leg", "sent_lost", &[&CALL_QUALITY]),
+    plain("call_leg", "sent_jitter_us", &[&CALL_QUALITY]),
+    plain("call_leg", "stats", &[&CALL_QUALITY]),
+    plain("recording", "sid", &[&SID]),
+    plain("recording", "call", &[&SID]),
+    plain("recording", "account", &[&SID]),
+    plain("recording", "consent_by_policy", &[&CONSENT]),
+    plain("recording", "consent_granted_at", &[&CONSENT]),
+    plain("recording", "started_at", &[&RECORDING_TIME]),
+    plain("recording", "finished_at", &[&RECORDING_TIME]),
+    plain("recording", "expected_packets", &[&RECORDING_TIME]),
+    plain("recording", "stored_packets", &[&RECORDING_TIME]),
+    plain("recording", "duration_ms", &[&RECORDING_TIME]),
+    plain("recording_chunk", "recording", &[&SID]),
+    plain("recording_chunk", "first_ms", &[&RECORDING_TIME]),
+    plain("recording_chunk", "last_ms", &[&RECORDING_TIME]),
+    plain("recording_chunk", "packets", &[&RECORDING_TIME]),
+    plain("recording_chunk", "dropped", &[&RECORDING_TIME]),
+    sealed("recording_chunk", "sealed", &SEALED_CHUNK),
+];
+
+pub static FILES: &[StoredFile] = &[
+    StoredFile {
+        path: "ledger/",
+        form: Stored::Sealed,
+        holds: &[
+            &SID,
+            &CALLER,
+            &CALLEE,
+            &SIP_CALL_ID,
+            &CALL_TIME,
+            &CALL_OUTCOME,
+            &CALL_QUALITY,
+            &CONSENT,
+        ],
+    },
+    StoredFile {
+        path: "spool/",
+        form: Stored::Sealed,
+        holds: &[&SID, &AUDIO, &CALL_KEY, &RECORDING_TIME, &CONSENT],
+    },
+];
+
+/// Columns that say nothing of a person: table, columns, and why.
+pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
+    ("schema_version", &["version"], "which migrations ran"),
+    ("region_stamp", &["id", "region", "key_ring", "created_at"], "whose database it is"),
+    ("revision", &["id", "value"], "a counter of changes"),
+    (
+        "account",
+        &[
+            "home_region",
+            "edge_policy",
+            "recording",
+            "encryption",
+            "contracting_entity",
+            "created_at",
+            "revision",
+        ],
+        "the account's settings",
+    ),
+    ("account_key", &["created_at"], "when the account was made"),
+    ("account_user", &["media", "recording", "created_at", "revision"], "the user's settings"),
+    ("trunk", &["media", "created_at", "revision"], "the trunk's settings"),
+    ("number", &["of_user", "created_at", "revision"], "the number's settings"),
+    ("call_key", &["key_id"], "a random name of a key"),
+    (
+        "call",
+        &[
+            "next_sequence",
+            "home_region",
+            "signalling_region",
+            "media_region",
+            "storage_region",
+            "relay_id",
+            "proxy",
+            "key_id",
+            "contracting_entity",
+            "chain_position",
+            "previous_hash",
+            "hash",
+        ],
+        "which of the platform's parts took part, and the chain",
+    ),
+    ("call_chain", &["id", "position", "head"], "the chain's head"),
+    (
+        "recording",
+        &["home_region", "storage_region", "key_id", "chunks", "head"],
+        "which of the platform's parts took part, and the chain",
+    ),
+    ("recording_chunk", &["sequence", "hash"], "the chain"),
+];
