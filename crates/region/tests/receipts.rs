@@ -79,6 +79,7 @@ fn head(size: u64, root: Sha256) -> Signed<TreeHead> {
         signed_at: UnixMillis(1_763_900_000_000),
         tree_size: size,
         root,
+        previous_size: size - 1,
     };
     Signed::new(body, &key("ie1")).unwrap()
 }

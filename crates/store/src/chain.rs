@@ -24,7 +24,12 @@ enum Kind {
 }
 use Kind::{Bytes, Int, Text};
 
-/// Order and meaning are part of the hash: never changed, only versioned.
+/// How calls are hashed that close now.
+const VERSION: i64 = 2;
+
+/// Order and meaning are part of the hash: never changed, only versioned. The
+/// keyed indexes are left out, which go when a person's data is erased; they
+/// are checked against the sealed parties while those can be opened.
 const CALL_COLUMNS: &[(&str, Kind)] = &[
     ("sid", Text),
     ("account", Text),
@@ -53,6 +58,9 @@ const CALL_COLUMNS: &[(&str, Kind)] = &[
     ("retention_until", Int),
 ];
 
+/// Added by version 2, in which no column of a record is left out.
+const CALL_COLUMNS_2: &[(&str, Kind)] = &[("last_at", Int), ("next_sequence", Int)];
+
 const LEG_COLUMNS: &[(&str, Kind)] = &[
     ("sid", Text),
     ("role", Text),
@@ -66,6 +74,19 @@ const LEG_COLUMNS: &[(&str, Kind)] = &[
     ("stats", Bytes),
 ];
 
+const LEG_COLUMNS_2: &[(&str, Kind)] = &[
+    ("call", Text),
+    ("account", Text),
+    ("codec", Text),
+    ("mos_x100", Int),
+    ("received_packets", Int),
+    ("received_lost", Int),
+    ("received_jitter_us", Int),
+    ("sent_packets", Int),
+    ("sent_lost", Int),
+    ("sent_jitter_us", Int),
+];
+
 /// What the first record of a region's chain has before it.
 pub fn origin(region: RegionCode) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
@@ -73,7 +94,8 @@ pub fn origin(region: RegionCode) -> [u8; 32] {
     finish(context)
 }
 
-/// Appends the calls, which this transaction has closed, in this order.
+/// Appends the calls, which this transaction has closed, in this order, and
+/// lets them wait for their receipts.
 pub async fn extend(tx: &mut Tx, database: &Database, closed: &[CallSid]) -> Result<()> {
     // The row lock orders transactions of several proxies on one chain.
     let lock = "UPDATE call_chain SET position = position WHERE id = 1 RETURNING position, head";
@@ -91,15 +113,20 @@ pub async fn extend(tx: &mut Tx, database: &Database, closed: &[CallSid]) -> Res
     }
 
     let mut updates = Vec::with_capacity(closed.len());
+    let mut pending = Vec::with_capacity(closed.len());
     for sid in closed {
         let Some(call) = by_sid.get(sid) else { continue };
-        let hash = record_hash(&head, call, legs.get(sid).map_or(&[], Vec::as_slice))?;
+        let legs: &[Row] = legs.get(sid).map_or(&[], Vec::as_slice);
+        let hash = record_hash(VERSION, &head, call, legs)?;
         position += 1;
-        updates.push(values![*sid, position, head, hash]);
+        updates.push(values![*sid, position, head, hash, VERSION]);
+        pending.push(values![*sid, position, call.int("closed_at")?]);
         head = hash;
     }
-    let columns = ["sid", "chain_position", "previous_hash", "hash"];
+    let columns = ["sid", "chain_position", "previous_hash", "hash", "hash_version"];
     tx.update_many("call", 1, &columns, updates).await?;
+    let columns = ["call", "chain_position", "closed_at"];
+    tx.insert_many("receipt_pending", &columns, "", pending).await?;
     let update = "UPDATE call_chain SET position = $1, head = $2 WHERE id = 1";
     tx.execute(update, values![position, head]).await.map(drop)
 }
@@ -128,7 +155,8 @@ impl Store {
                 if hash_column(call, "previous_hash")? != head {
                     return Err(broken("it does not follow the record before it"));
                 }
-                head = record_hash(&head, call, legs.get(&sid).map_or(&[], Vec::as_slice))?;
+                let legs: &[Row] = legs.get(&sid).map_or(&[], Vec::as_slice);
+                head = record_hash(call.int("hash_version")?, &head, call, legs)?;
                 if hash_column(call, "hash")? != head {
                     return Err(broken("its record was changed after it was closed"));
                 }
@@ -156,7 +184,7 @@ impl Store {
     }
 }
 
-fn grouped(legs: Vec<Row>) -> Result<HashMap<CallSid, Vec<Row>>> {
+pub fn grouped(legs: Vec<Row>) -> Result<HashMap<CallSid, Vec<Row>>> {
     let mut by_call: HashMap<CallSid, Vec<Row>> = HashMap::new();
     for leg in legs {
         by_call.entry(leg.parse("call")?).or_default().push(leg);
@@ -164,14 +192,35 @@ fn grouped(legs: Vec<Row>) -> Result<HashMap<CallSid, Vec<Row>>> {
     Ok(by_call)
 }
 
-fn record_hash(previous: &[u8; 32], call: &Row, legs: &[Row]) -> Result<[u8; 32]> {
+/// The hash of a call's record that follows the one of hash `previous`. The
+/// legs come in the order of their sids.
+pub fn record_hash(
+    version: i64,
+    previous: &[u8; 32],
+    call: &Row,
+    legs: &[Row],
+) -> Result<[u8; 32]> {
     let mut context = Context::new(&SHA256);
-    context.update(b"landline call 1");
+    context.update(format!("landline call {version}").as_bytes());
     context.update(previous);
+    let whole = match version {
+        1 => false,
+        VERSION => true,
+        _ => {
+            let problem = format!("version {version} is not known");
+            return Err(StoreError::Column { column: "call.hash_version".to_owned(), problem });
+        }
+    };
     update(&mut context, call, CALL_COLUMNS)?;
+    if whole {
+        update(&mut context, call, CALL_COLUMNS_2)?;
+    }
     context.update(&(legs.len() as u64).to_be_bytes());
     for leg in legs {
         update(&mut context, leg, LEG_COLUMNS)?;
+        if whole {
+            update(&mut context, leg, LEG_COLUMNS_2)?;
+        }
     }
     Ok(finish(context))
 }

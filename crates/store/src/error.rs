@@ -48,6 +48,8 @@ pub enum StoreError {
     Chunk { recording: RecordingSid, chunk: i64, problem: String },
     #[error("call {call}: {problem}")]
     Chain { call: CallSid, problem: String },
+    #[error("the region's log of receipts: {problem}")]
+    Log { problem: String },
     #[error("{what} of account {account} cannot be opened: {problem}")]
     Sealed { what: &'static str, account: AccountSid, problem: &'static str },
     #[error("{what} of account {account} was destroyed")]

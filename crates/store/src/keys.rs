@@ -7,6 +7,7 @@ use std::path::Path;
 
 use aws_lc_rs::{hkdf, hmac};
 use landline_region::catalogue::Index;
+use landline_region::receipt::SigningKey;
 use landline_region::{AccountSid, PseudonymKey, RegionCode};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
@@ -24,6 +25,8 @@ pub struct KeyRing {
     pseudonym: PseudonymKey,
     /// Derives the ledger's and the spool's segment keys.
     journal: KeyBytes,
+    /// Signs receipts, tree heads and residency reports.
+    signing: SigningKey,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,6 +105,7 @@ impl KeyRing {
             index: hmac::Key::new(hmac::HMAC_SHA256, &key("index")[..]),
             pseudonym: PseudonymKey::new(&key("pseudonym")),
             journal: key("journal"),
+            signing: SigningKey::from_seed(region, &key("signing")),
         }
     }
 
@@ -116,6 +120,11 @@ impl KeyRing {
 
     pub fn pseudonym_key(&self) -> PseudonymKey {
         self.pseudonym.clone()
+    }
+
+    /// What the region's statements are signed with; its public half goes out.
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.signing
     }
 
     /// The look-up key of a sealed value: equal for equal values of one kind
@@ -177,6 +186,7 @@ mod tests {
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         let opened = KeyRing::open(&path, ie1).unwrap();
         assert_eq!(made.id(), opened.id());
+        assert_eq!(made.signing_key().id(), opened.signing_key().id());
         assert_eq!(made.index(&INDEX_NUMBER, "", "+353"), opened.index(&INDEX_NUMBER, "", "+353"));
         assert_ne!(made.index(&INDEX_NUMBER, "", "+353"), made.index(&INDEX_USER, "", "+353"));
         assert!(KeyRing::create(&path, ie1).unwrap_err().to_string().contains("exists already"));

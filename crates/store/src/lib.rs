@@ -16,6 +16,7 @@ mod file;
 pub mod keys;
 pub mod ledger;
 mod number;
+mod receipt;
 mod recorder;
 mod recording;
 mod schema;
@@ -37,6 +38,7 @@ pub use error::{Result, StoreError};
 pub use keys::KeyRing;
 pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};
 pub use number::NewNumber;
+pub use receipt::{Fault, Issued, Issuer, IssuerConfig, IssuerCounters, ResidencyCheck};
 pub use recorder::{
     Full, Recorder, RecorderConfig, RecorderCounters, RecordingSink, RecordingStart,
 };

@@ -8,7 +8,10 @@ use crate::sql::{Database, Tx, values};
 use crate::store::{StoreConfig, now};
 
 /// In order; a migration that was released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_region.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_region.sql"),
+    include_str!("../migrations/0002_receipts.sql"),
+];
 
 /// Held while migrating, so that processes that start together take turns.
 const ADVISORY_LOCK: i64 = 0x6c61_6e64_6c69_6e65;

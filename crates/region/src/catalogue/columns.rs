@@ -154,6 +154,12 @@ pub static COLUMNS: &[Column] = &[
     plain("recording_chunk", "packets", &[&RECORDING_TIME]),
     plain("recording_chunk", "dropped", &[&RECORDING_TIME]),
     sealed("recording_chunk", "sealed", &SEALED_CHUNK),
+    plain("receipt_pending", "call", &[&SID]),
+    plain("receipt_pending", "closed_at", &[&CALL_TIME]),
+    plain("receipt", "call", &[&SID]),
+    plain("receipt", "account", &[&SID]),
+    plain("receipt", "opened_at", &[&CALL_TIME]),
+    plain("receipt", "body", &[&SID, &CALL_TIME, &CONSENT, &RECORDING_TIME]),
 ];
 
 pub static FILES: &[StoredFile] = &[
@@ -216,6 +222,7 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
             "chain_position",
             "previous_hash",
             "hash",
+            "hash_version",
         ],
         "which of the platform's parts took part, and the chain",
     ),
@@ -226,4 +233,13 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         "which of the platform's parts took part, and the chain",
     ),
     ("recording_chunk", &["sequence", "hash"], "the chain"),
+    ("receipt_pending", &["chain_position", "refused_at"], "which receipts are to be issued"),
+    ("receipt", &["log_index", "key_id", "signature"], "the receipt's place and its signature"),
+    ("receipt_node", &["position", "hash"], "the log's tree"),
+    ("receipt_log", &["id", "size"], "the log's size"),
+    (
+        "tree_head",
+        &["tree_size", "root", "previous_size", "signed_at", "key_id", "signature"],
+        "what the log was at a time",
+    ),
 ];

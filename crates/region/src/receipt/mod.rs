@@ -222,6 +222,9 @@ pub struct TreeHead {
     pub signed_at: UnixMillis,
     pub tree_size: u64,
     pub root: Sha256,
+    /// The size of the head before this one, so that none can be left out
+    /// unseen; 0 in the first.
+    pub previous_size: u64,
 }
 
 impl TreeHead {

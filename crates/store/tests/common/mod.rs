@@ -3,6 +3,8 @@
 //! `postgres://postgres@127.0.0.1:5432`.
 #![allow(dead_code)]
 
+pub mod receipts;
+
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

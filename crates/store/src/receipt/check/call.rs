@@ -1,0 +1,163 @@
+//! One call's rows against its receipt.
+
+use landline_region::UnixMillis;
+use landline_region::catalogue::sealed::{INDEX_PARTY, SEALED_CALLEE, SEALED_CALLER};
+use landline_region::merkle::Sha256;
+use landline_region::receipt::{CallKey, Receipt, Recording, RecordingState};
+
+use super::super::facts::Facts;
+use super::Check;
+use crate::chain::record_hash;
+use crate::error::{Result, StoreError};
+use crate::seal::Sealer;
+use crate::sql::Row;
+
+impl Check<'_> {
+    pub(super) async fn call(&mut self, receipt: &Receipt, facts: &Facts) -> Result<()> {
+        let at = format!("call {}", receipt.call);
+        let Some(row) = facts.call(receipt.call) else {
+            self.found.fault(at, "its record was removed");
+            return Ok(());
+        };
+        if let Err(error) = self.record(&at, receipt, row, facts) {
+            self.found.unless_away(&at, error)?;
+        }
+        for (part, region) in receipt.touched() {
+            if region != self.region() {
+                self.found.fault(&at, format!("{part} in region {region}"));
+            }
+        }
+        if let Err(error) = self.keys(&at, receipt, row, facts).await {
+            self.found.unless_away(&at, error)?;
+        }
+        for recording in &receipt.recordings {
+            self.recording(recording).await?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, at: &str, receipt: &Receipt, row: &Row, facts: &Facts) -> Result<()> {
+        let Sha256(previous) = receipt.record.previous;
+        let hash = record_hash(row.int("hash_version")?, &previous, row, facts.legs(receipt.call))?;
+        if Sha256(hash) != receipt.record.hash {
+            self.found.fault(at, "its record or a leg was changed, added or removed");
+        }
+        for recording in facts.recordings(receipt.call) {
+            if recording.parse("account").ok() != Some(receipt.account) {
+                self.found.fault(at, "a recording of it is said to be another account's");
+            }
+        }
+        let (region, issued_at) = (self.region(), receipt.issued_at);
+        let mut now = facts.statement(row, region, issued_at, receipt.log_index)?;
+        forgive_erasure(&mut now, receipt, facts);
+        self.found.grown += forgive_growth(&mut now.recordings, &receipt.recordings);
+        for name in differences(&now, receipt) {
+            self.found.fault(at, format!("`{name}` is not what its receipt says"));
+        }
+        Ok(())
+    }
+
+    /// A key that is there opens; one that is not was destroyed.
+    async fn keys(&mut self, at: &str, receipt: &Receipt, row: &Row, facts: &Facts) -> Result<()> {
+        let recordings =
+            receipt.recordings.iter().filter_map(|recording| recording.stored.as_ref());
+        let named = recordings.map(|stored| &stored.key).chain([&receipt.key]);
+        let mut erased = false;
+        for CallKey { id, .. } in named {
+            let Some(key) = facts.key(id) else {
+                erased = true;
+                continue;
+            };
+            if key.parse("call").ok() != Some(receipt.call)
+                || key.parse("account").ok() != Some(receipt.account)
+            {
+                self.found.fault(at, format!("key {id} is another call's or account's"));
+            }
+            let wrapped = key.bytes_or_null("wrapped")?;
+            match self.store.opened_key(receipt.account, id, wrapped).await {
+                Ok(sealer) if *id == receipt.key.id => self.indexes(at, receipt, row, &sealer)?,
+                Ok(_) => {}
+                Err(StoreError::KeyDestroyed { .. }) => erased = true,
+                Err(error) => self.found.unless_away(at, error)?,
+            }
+        }
+        self.found.erased += u64::from(erased);
+        Ok(())
+    }
+
+    /// Look-up keys lead to the parties that the record names.
+    fn indexes(&mut self, at: &str, receipt: &Receipt, row: &Row, sealer: &Sealer) -> Result<()> {
+        let (sid, account) = (receipt.call.to_string(), receipt.account.to_string());
+        let columns = [
+            ("party_from", &SEALED_CALLER, "from_index"),
+            ("party_to", &SEALED_CALLEE, "to_index"),
+        ];
+        for (column, what, index) in columns {
+            let party = row.bytes(column).and_then(|sealed| sealer.open_text(what, &sid, &sealed));
+            let wanted = party.map(|party| self.store.keys().index(&INDEX_PARTY, &account, &party));
+            match wanted {
+                Ok(wanted) if row.bytes(index).is_ok_and(|index| index == wanted) => {}
+                Ok(_) => self.found.fault(at, format!("`{index}` leads to another party")),
+                Err(error) => self.found.unless_away(at, error)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// With a key goes the time of its making.
+fn forgive_erasure(now: &mut Receipt, receipt: &Receipt, facts: &Facts) {
+    let forgive = |now: &mut CallKey, created_at: Option<UnixMillis>| {
+        if facts.key(&now.id).is_none() {
+            now.created_at = created_at;
+        }
+    };
+    forgive(&mut now.key, receipt.key.created_at);
+    for (now, then) in now.recordings.iter_mut().zip(&receipt.recordings) {
+        if let (Some(now), Some(then)) = (&mut now.stored, &then.stored) {
+            forgive(&mut now.key, then.key.created_at);
+        }
+    }
+}
+
+/// A recording that had no end when the receipt was issued may have more
+/// chunks and an end by now; that they follow on what the receipt covers is
+/// checked with the chunks. Gives how many did.
+fn forgive_growth(now: &mut [Recording], receipt: &[Recording]) -> u64 {
+    let mut grown = 0;
+    for (now, then) in now.iter_mut().zip(receipt) {
+        if now == then || then.state == RecordingState::Finished || now.sid != then.sid {
+            continue;
+        }
+        match (&mut now.stored, &then.stored) {
+            (Some(stored), Some(before)) if stored.chunks >= before.chunks => {
+                stored.finished_at = before.finished_at;
+                stored.duration_ms = before.duration_ms;
+                stored.expected_packets = before.expected_packets;
+                stored.stored_packets = before.stored_packets;
+                (stored.chunks, stored.head) = (before.chunks, before.head);
+            }
+            (stored, None) => *stored = None,
+            _ => continue,
+        }
+        now.state = then.state;
+        grown += 1;
+    }
+    grown
+}
+
+/// The names of the members in which two statements differ.
+fn differences(now: &Receipt, receipt: &Receipt) -> Vec<String> {
+    if now == receipt {
+        return Vec::new();
+    }
+    let fields = |receipt| match serde_json::to_value(receipt) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let (now, then) = (fields(now), fields(receipt));
+    then.iter()
+        .filter(|(name, value)| now.get(*name) != Some(value))
+        .map(|(n, _)| n.clone())
+        .collect()
+}

@@ -1,0 +1,96 @@
+//! A recording's chunks against the hash that its receipt names.
+
+use landline_region::merkle::Sha256;
+use landline_region::receipt::{Recording, RecordingState, StoredRecording};
+
+use super::Check;
+use crate::chain::hash_column;
+use crate::chunk::{self, Chunk};
+use crate::error::{Result, StoreError};
+use crate::sql::{Row, values};
+
+/// Chunks that are read at once: about half a minute.
+const CHUNKS: i64 = 32;
+
+impl Check<'_> {
+    pub(super) async fn recording(&mut self, recording: &Recording) -> Result<()> {
+        let Some(stored) = &recording.stored else { return Ok(()) };
+        self.found.recordings += 1;
+        match self.walk(recording, stored).await {
+            Err(error) => self.found.unless_away(format!("recording {}", recording.sid), error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn walk(&mut self, recording: &Recording, stored: &StoredRecording) -> Result<()> {
+        let at = format!("recording {}", recording.sid);
+        let (mut sequence, mut head) = (0, chunk::origin(recording.sid));
+        if stored.chunks == 0 && stored.head != Sha256(head) {
+            self.found.fault(&at, "it is empty, and was not when its receipt was issued");
+        }
+        loop {
+            let select = "SELECT * FROM recording_chunk WHERE recording = $1 AND sequence >= $2 \
+                          ORDER BY sequence LIMIT $3";
+            let values = values![recording.sid, sequence, CHUNKS];
+            let rows = self.store.database().rows(select, values).await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                head = self.chunk(recording, row, sequence, &head)?;
+                sequence += 1;
+                if sequence.unsigned_abs() == stored.chunks && stored.head != Sha256(head) {
+                    self.found.fault(&at, "its chunks are not those that its receipt names");
+                }
+            }
+        }
+        let (there, wanted) = (sequence.unsigned_abs(), stored.chunks);
+        self.found.chunks += there;
+        if there < wanted || (there > wanted && recording.state == RecordingState::Finished) {
+            self.found.fault(&at, format!("it has {there} chunks, and should have {wanted}"));
+        }
+        let select =
+            "SELECT COUNT(*) AS chunks FROM recording_chunk WHERE recording = $1 AND sequence < 0";
+        let before = self.store.database().row(select, values![recording.sid]).await?;
+        if before.map_or(Ok(0), |row| row.int("chunks"))? != 0 {
+            self.found.fault(&at, "there are chunks before its first");
+        }
+        Ok(())
+    }
+
+    /// The chunk's hash as its row makes it.
+    fn chunk(
+        &mut self,
+        recording: &Recording,
+        row: &Row,
+        sequence: i64,
+        head: &[u8; 32],
+    ) -> Result<[u8; 32]> {
+        let broken = |problem: &str| StoreError::Chunk {
+            recording: recording.sid,
+            chunk: sequence,
+            problem: problem.to_owned(),
+        };
+        if row.int("sequence")? != sequence {
+            return Err(broken("it is missing"));
+        }
+        let field = |name: &str| {
+            u32::try_from(row.int(name)?).map_err(|_| broken("its header was changed"))
+        };
+        let chunk = Chunk {
+            recording: recording.sid,
+            sequence,
+            first_ms: field("first_ms")?,
+            last_ms: field("last_ms")?,
+            packets: field("packets")?,
+            dropped: field("dropped")?,
+            sealed: row.bytes("sealed")?,
+            hash: hash_column(row, "hash")?,
+        };
+        let hash = chunk.chained(head);
+        if hash != chunk.hash {
+            return Err(broken("it was changed, or does not follow the chunk before it"));
+        }
+        Ok(hash)
+    }
+}
