@@ -66,6 +66,8 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Trunk { place, verb } => (place, Task::Trunk(verb)),
         Command::Calls { place, verb } => (place, Task::Calls(verb)),
         Command::Recording { place, verb } => (place, Task::Recording(verb)),
+        Command::Receipt { place, verb } => (place, Task::Receipt(verb)),
+        Command::Residency { place, verb } => (place, Task::Residency(verb)),
         Command::Ledger { place, verb } => (place, Task::Ledger(verb)),
     };
     done(admin::run(&place, task).await)

@@ -55,6 +55,7 @@ fn every_tone_is_heard_and_every_record_lies_in_its_home_region_and_in_no_other(
     }
     a_recording_is_exported_with_a_tone_in_each_channel(&dir, &document);
     the_ledger_balances(&dir);
+    each_call_has_a_receipt_that_is_checked_without_its_region(&dir, &document);
 }
 
 #[test]
@@ -159,6 +160,65 @@ fn a_recording_is_exported_with_a_tone_in_each_channel(dir: &TempDir, document: 
         "{}",
         elsewhere.err
     );
+}
+
+fn each_call_has_a_receipt_that_is_checked_without_its_region(dir: &TempDir, document: &Value) {
+    let data = dir.path().to_str().unwrap();
+    let trust = dir.path().join("trust");
+    let trust = trust.to_str().unwrap();
+    let keys = landline(&["receipt", "keys", "--out", trust, "--data", data]);
+    assert_eq!(keys.code, 0, "{}", keys.err);
+    for (domain, home) in HOMES {
+        let call = calls(document).find(|call| call["domain"] == domain).unwrap();
+        let sid = call["record"].as_str().unwrap();
+        let receipt = &call["receipt"];
+        for part in ["home", "signalling", "media", "storage"] {
+            assert_eq!(receipt["regions"][part], home, "{receipt}");
+        }
+        assert_eq!(receipt["recordings"][0]["stored"]["storage_region"], home);
+        assert_eq!(receipt["recordings"][0]["sid"], call["recording"]);
+
+        let file = dir.path().join(format!("{home}.receipt"));
+        let file = file.to_str().unwrap();
+        let exported = landline(&["receipt", "export", sid, file, "--data", data]);
+        assert_eq!(exported.code, 0, "{}", exported.err);
+        let verify = |more: &[&str]| landline(&[&["receipt", "verify", file], more].concat());
+        let sound = verify(&["--trust", trust]);
+        assert_eq!(sound.code, 0, "{}", sound.err);
+        for wanted in ["PROVEN", "NOT PROVEN", sid, &format!("signalled in {home}")] {
+            assert!(sound.out.contains(wanted), "{}", sound.out);
+        }
+        let unknown = verify(&[]);
+        assert!(unknown.code == 1 && unknown.err.contains("--key"), "{}", unknown.err);
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(!text.contains("alice") && !text.contains("bob"), "{text}");
+        std::fs::write(file, text.replace("\"relay\": \"", "\"relay\": \"x")).unwrap();
+        let forged = verify(&["--trust", trust, "--json"]);
+        assert_eq!((forged.code, &forged.json()["ok"]), (1, &false.into()), "{}", forged.out);
+        std::fs::write(file, text).unwrap();
+
+        let report = dir.path().join(format!("{home}.report"));
+        let report = report.to_str().unwrap();
+        let proved =
+            landline(&["residency", "prove", domain, "--out", report, "--json", "--data", data]);
+        assert_eq!(proved.code, 0, "{}", proved.err);
+        let summary = proved.json();
+        assert_eq!((&summary["receipts"], &summary["closed"]), (&1.into(), &1.into()), "{summary}");
+        assert_eq!(summary["other_regions"], serde_json::json!([]));
+        let sound = landline(&["receipt", "verify", report, "--trust", trust, "--json"]);
+        assert_eq!((sound.code, &sound.json()["ok"]), (0, &true.into()), "{}", sound.out);
+        // What was handed out is still what the region holds.
+        let check = ["residency", "check", "--json", "--against", file, "--against", report];
+        let checked = landline(&[&check[..], &["--config", &config(dir, home)]].concat());
+        assert_eq!(checked.code, 0, "{}", checked.err);
+        let found = &checked.json()[0];
+        let wanted = (&1.into(), &1.into(), &0.into());
+        assert_eq!(
+            (&found["receipts"], &found["recordings"], &found["waiting"]),
+            wanted,
+            "{found}"
+        );
+    }
 }
 
 fn the_ledger_balances(dir: &TempDir) {

@@ -6,6 +6,8 @@ mod calls;
 mod ledger;
 mod number;
 mod place;
+mod prove;
+mod receipt;
 mod recording;
 mod region;
 mod secret;
@@ -15,8 +17,8 @@ mod user;
 use anyhow::Result;
 
 use crate::cli::{
-    AccountVerb, CallsVerb, LedgerVerb, NumberVerb, RecordingVerb, RegionVerb, TrunkVerb, UserVerb,
-    Where,
+    AccountVerb, CallsVerb, LedgerVerb, NumberVerb, ReceiptVerb, RecordingVerb, RegionVerb,
+    ResidencyVerb, TrunkVerb, UserVerb, Where,
 };
 use crate::output::{Style, say};
 
@@ -35,11 +37,16 @@ pub enum Task {
     Calls(CallsVerb),
     Recording(RecordingVerb),
     Ledger(LedgerVerb),
+    Receipt(ReceiptVerb),
+    Residency(ResidencyVerb),
 }
 
 /// Carries out one command and prints its answer.
 pub async fn run(place: &Where, task: Task) -> Result<()> {
     let style = Style::detect(place.json);
+    if let Task::Receipt(ReceiptVerb::Verify { file, trust }) = &task {
+        return receipt::verify(place, file, trust);
+    }
     let place = Place::open(place)?;
     let answer = match task {
         Task::Region(verb) => region::run(&place, verb, style).await,
@@ -50,6 +57,9 @@ pub async fn run(place: &Where, task: Task) -> Result<()> {
         Task::Calls(verb) => calls::run(&place, verb, style).await,
         Task::Recording(verb) => recording::run(&place, verb, style).await,
         Task::Ledger(verb) => ledger::run(&place, verb, style).await,
+        Task::Receipt(verb) => receipt::run(&place, verb, style).await,
+        Task::Residency(ResidencyVerb::Prove(args)) => prove::prove(&place, args, style).await,
+        Task::Residency(ResidencyVerb::Check(args)) => prove::check(&place, args, style).await,
     }?;
     Ok(say(&answer)?)
 }

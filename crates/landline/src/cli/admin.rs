@@ -10,6 +10,7 @@ use landline_call::tenancy::{
 };
 use landline_region::{CallSid, Jurisdiction, RecordingSid, RegionCode};
 
+use super::receipt::{CheckArgs, ProveArgs};
 use crate::config::HostPort;
 
 /// Which region's data a command works on, and how it answers.
@@ -269,6 +270,14 @@ pub enum RecordingVerb {
         #[arg(value_name = "FILE.wav")]
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ResidencyVerb {
+    /// A signed report of an account's calls over a period, with every receipt.
+    Prove(ProveArgs),
+    /// Re-hash everything against receipts and log.
+    Check(CheckArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,12 +1,15 @@
 //! The command line as typed.
 
 mod admin;
+mod receipt;
 mod run;
 
 pub use admin::{
     AccountPolicies, AccountVerb, CallsVerb, LedgerVerb, NumberTargetArg, NumberVerb,
-    RecordingVerb, RegionVerb, TrunkArgs, TrunkVerb, UserArgs, UserChanges, UserVerb, Where,
+    RecordingVerb, RegionVerb, ResidencyVerb, TrunkArgs, TrunkVerb, UserArgs, UserChanges,
+    UserVerb, Where,
 };
+pub use receipt::{CheckArgs, ProveArgs, ReceiptVerb, TrustArgs};
 pub use run::{DemoArgs, KeysVerb, PkiVerb, RunArgs};
 
 use std::path::PathBuf;
@@ -80,6 +83,20 @@ pub enum Command {
         place: Where,
         #[command(subcommand)]
         verb: RecordingVerb,
+    },
+    /// Signed statements of where a call was, and files to check them with.
+    Receipt {
+        #[command(flatten)]
+        place: Where,
+        #[command(subcommand)]
+        verb: ReceiptVerb,
+    },
+    /// What is held where, what leaves a region, and who receives it.
+    Residency {
+        #[command(flatten)]
+        place: Where,
+        #[command(subcommand)]
+        verb: ResidencyVerb,
     },
     /// The journal that no call record is lost from.
     Ledger {

@@ -70,6 +70,7 @@ impl Report<'_> {
             "record": evidence.record.map(|sid| sid.to_string()),
             "recording": evidence.recording.map(|sid| sid.to_string()),
             "recorded_hz": evidence.recorded_hz,
+            "receipt": evidence.receipt,
             "database": database,
             "elsewhere": evidence.elsewhere,
             "problems": problems,
@@ -90,7 +91,7 @@ impl Report<'_> {
         }
         let verdict = match self.is_well() {
             true => {
-                "Every tone was heard both ways; every record and recording lies in its home region and in no other."
+                "Every tone was heard both ways; every record and recording lies in its home region and in no other, and a signed receipt says so."
             }
             false => "Not everything is as it should be.",
         };
@@ -145,6 +146,18 @@ impl Report<'_> {
                 let sid = sid.unwrap_or_else(|| "none".to_owned());
                 rows.push(vec![account.name.clone(), what.to_owned(), sid, lies, elsewhere]);
             }
+            let entry = match &evidence.receipt {
+                Some(receipt) => format!("entry {} of {}'s log", receipt.log_index, receipt.region),
+                None => "none".to_owned(),
+            };
+            let lies = evidence.receipt.as_ref().map_or("-".to_owned(), |_| lies.clone());
+            rows.push(vec![
+                account.name.clone(),
+                "receipt".to_owned(),
+                entry,
+                lies,
+                "-".to_owned(),
+            ]);
         }
         let headings = ["ACCOUNT", "WHAT", "SID", "LIES IN", "ELSEWHERE"].map(str::to_owned);
         aligned(&headings, &rows, colour)

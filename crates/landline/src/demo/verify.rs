@@ -1,8 +1,10 @@
-//! Where a call's record and recording lie: at home, and nowhere else.
+//! Where a call's record and recording lie: at home, and nowhere else; and
+//! whether its receipt says so.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use landline_region::receipt::{Document, Receipt, Trust, verify};
 use landline_region::{CallSid, RecordingSid, UnixMillis};
 use landline_store::{CallFilter, CallRecord, RecordingRecord, Store, StoreError};
 
@@ -22,6 +24,8 @@ pub struct Evidence {
     pub recorded_hz: Vec<Option<f64>>,
     /// Regions other than the home that hold the record or the recording.
     pub elsewhere: Vec<String>,
+    /// What the region states of the call.
+    pub receipt: Option<Receipt>,
     /// What is missing, if anything is.
     pub problem: Option<String>,
 }
@@ -78,6 +82,7 @@ async fn look(
             evidence.elsewhere.push((*code).to_owned());
         }
     }
+    evidence.receipt = Some(receipt(home, record.sid).await?);
     let tones = recorded_tones(home, recording.sid).await.map_err(|error| format!("{error:#}"))?;
     let wanted = [call.caller.sent_hz, call.callee.sent_hz];
     let matches = tones.len() == 2
@@ -131,6 +136,30 @@ async fn written(
             }
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
         }
+    }
+}
+
+/// The call's receipt, as soon as it is issued and if it says that no other
+/// region had part in the call.
+async fn receipt(home: &Store, call: CallSid) -> Result<Receipt, String> {
+    let patience = Instant::now();
+    while home.receipt_of(call).await.map_err(shown)?.is_none() {
+        if patience.elapsed() > WRITING {
+            return Err(format!("no receipt after {} s", WRITING.as_secs()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let file = home.receipt_file(call).await.map_err(shown)?;
+    let receipt = file.evidence.receipt.body.clone();
+    // As who has the file and the region's public key, and nothing else.
+    let trust = Trust { keys: vec![home.verifying_key()] };
+    let verdict = verify(&Document::Receipt(Box::new(file)), &trust);
+    if !verdict.is_sound() {
+        return Err(format!("the receipt is not sound: {}", verdict.faults.join("; ")));
+    }
+    match receipt.touched().into_iter().find(|(_, region)| *region != home.region()) {
+        Some((part, region)) => Err(format!("the receipt names {region} for its {part}")),
+        None => Ok(receipt),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use landline_proxy::{Proxy, ProxyHandle};
 use landline_relay::{Relay, RelayHandle};
-use landline_store::{Recorder, RecorderConfig, Store};
+use landline_store::{Issuer, IssuerConfig, Recorder, RecorderConfig, Store};
 use prometheus::Registry;
 use serde_json::json;
 
@@ -34,6 +34,8 @@ pub struct Region {
     recorder: Option<Recorder>,
     relay: Shared<RelayHandle>,
     proxy: Shared<ProxyHandle>,
+    /// Beside a proxy, of closed calls.
+    receipts: Option<Issuer>,
     /// Serves until the region has stopped.
     _telemetry: Option<Server>,
 }
@@ -73,6 +75,12 @@ impl Region {
             let settings = settings::proxy(config, wanted, store.clone(), &registry);
             proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
         }
+        let receipts = roles.proxy.then(|| Issuer::start(store.clone(), IssuerConfig::default()));
+        if let Some(issuer) = &receipts {
+            let counters = issuer.counter();
+            let counters = StoreMetrics::new(config.region.code, move || Some(counters()));
+            registry.register(Box::new(counters?))?;
+        }
         let (relay, proxy) = (Arc::new(Mutex::new(relay)), Arc::new(Mutex::new(proxy)));
         if roles.proxy {
             let proxy = Arc::clone(&proxy);
@@ -86,7 +94,7 @@ impl Region {
             }
             None => None,
         };
-        Ok(Self { store, recorder, relay, proxy, _telemetry: telemetry })
+        Ok(Self { store, recorder, relay, proxy, receipts, _telemetry: telemetry })
     }
 
     pub fn store(&self) -> &Store {
@@ -110,7 +118,8 @@ impl Region {
         }
     }
 
-    /// Ends calls in order, with their records; then recordings, then the database.
+    /// Ends calls in order, with their records; then recordings, then receipts,
+    /// then the database.
     pub async fn stop(self) {
         if let Some(proxy) = take(&self.proxy) {
             proxy.shutdown().await;
@@ -120,6 +129,9 @@ impl Region {
         }
         if let Some(recorder) = self.recorder {
             recorder.shutdown().await;
+        }
+        if let Some(receipts) = self.receipts {
+            receipts.shutdown().await;
         }
         self.store.close().await;
     }

@@ -1,7 +1,7 @@
 //! What the recorder and the call ledger count, as metrics.
 
 use landline_region::RegionCode;
-use landline_store::{LedgerCounters, RecorderCounters};
+use landline_store::{IssuerCounters, LedgerCounters, RecorderCounters};
 use prometheus::core::{Collector, Desc, Describer};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, Opts};
@@ -78,6 +78,21 @@ impl Counted for LedgerCounters {
 
     fn gauge(&self) -> (&'static str, &'static str, u64) {
         ("landline_ledger_octets", "Octets of the call ledger on disk.", self.octets)
+    }
+}
+
+impl Counted for IssuerCounters {
+    fn counters(&self) -> Vec<Family> {
+        let receipts = vec![
+            ("issued", self.issued),
+            ("refused", self.refused),
+            ("database_failed", self.database_failures),
+        ];
+        vec![("landline_receipts_total", "Receipts of closed calls, by outcome.", receipts)]
+    }
+
+    fn gauge(&self) -> (&'static str, &'static str, u64) {
+        ("landline_receipts_waiting", "Closed calls without a receipt.", self.waiting)
     }
 }
 
