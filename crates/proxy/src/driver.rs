@@ -207,6 +207,7 @@ impl Driver {
             Incoming::Directory(directory) => {
                 self.core.handle_input(now, Call::Directory(directory));
             }
+            Incoming::HangUp(call) => self.core.handle_input(now, Call::HangUp(call)),
             Incoming::Shutdown => {
                 let by = now.instant + self.shared.limits.shutdown;
                 self.stop = Some(Stop { by, calls_seen: None });

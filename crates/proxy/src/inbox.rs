@@ -7,6 +7,7 @@ use bytes::Bytes;
 use landline_call::directory::Directory;
 use landline_call::{BindingsToken, JournalToken, Tenants};
 use landline_control::{FromRelay, Hello, RelayId, Request, RequestId};
+use landline_region::CallSid;
 use landline_sip::{ClientKey, Flow, FlowId, Target};
 use tokio::sync::mpsc;
 
@@ -56,6 +57,8 @@ pub(crate) enum Incoming {
     },
     Tenancy(Arc<Tenants>),
     Directory(Arc<Directory>),
+    /// By an administrator.
+    HangUp(CallSid),
     Shutdown,
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use landline_call::directory::Directory;
 use landline_call::{Core, Tenants};
 use landline_control::{Hello, VERSION};
-use landline_region::{DataClass, Entropy, PseudonymKey, Seed};
+use landline_region::{CallSid, DataClass, Entropy, PseudonymKey, Seed};
 use landline_sip::{Endpoint, EndpointConfig, Transport};
 use landline_store::{Ledger, LedgerConfig, LedgerCounters, directory};
 use tokio::sync::{Semaphore, mpsc};
@@ -153,6 +153,12 @@ impl ProxyHandle {
     /// Of the call ledger: what waits to be shipped shows in it.
     pub fn ledger(&self) -> LedgerCounters {
         self.ledger.counters()
+    }
+
+    /// Asks for the end of a call; one that is not open here stays as it is.
+    /// `false` where the driver is behind and takes nothing more.
+    pub fn hang_up(&self, call: CallSid) -> bool {
+        self.shared.answers.try_send(Incoming::HangUp(call)).is_ok()
     }
 
     /// Resolves when the proxy has ended by itself, which is a fault.
