@@ -48,7 +48,12 @@ async fn fill(directory: &std::path::Path, users: u32) -> Result<(), Failure> {
         })
         .await?;
     let snapshot = directory.join("directory.json");
-    let own = RegionEntry { jurisdiction: "IE".parse()?, proxies: Vec::new(), public_uri: None };
+    let own = RegionEntry {
+        jurisdiction: "IE".parse()?,
+        proxies: Vec::new(),
+        public_uri: None,
+        console: None,
+    };
     landline_store::directory::region_add(&snapshot, region, own)?;
     let entry =
         AccountEntry { sid: account.sid, home_region: region, edge_policy: account.edge_policy };
@@ -79,6 +84,7 @@ fn regions(ip: IpAddr) -> Result<String, Failure> {
         jurisdiction: "IE".parse()?,
         proxies: vec![SocketAddr::new(ip, 5062).into()],
         public_uri: None,
+        console: None,
     };
     Ok(Regions { regions: vec![item] }.to_toml()?)
 }
@@ -101,6 +107,7 @@ fn configuration(ip: IpAddr) -> Result<String, Failure> {
         shards: 0,
         telemetry: at(9090),
         relay_telemetry: None,
+        console: None,
         log_level: "info".to_owned(),
     };
     Ok(draft.config().to_toml()?)

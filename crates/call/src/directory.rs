@@ -25,6 +25,8 @@ pub struct RegionEntry {
     pub proxies: Vec<InterRegionAddress>,
     /// Where clients reach it: the Contact of a redirect, as `sip:host:port;transport=tls`.
     pub public_uri: Option<String>,
+    /// Where its HTTPS API is, as `https://api.ie1.example`.
+    pub console: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

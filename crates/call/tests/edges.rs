@@ -191,6 +191,7 @@ fn a_region_sends_for_accounts_of_the_other_alone() {
                 port: wrong.port(),
             }],
             public_uri: None,
+            console: None,
         },
     );
     world.input(1, landline_call::Input::Directory(directory.into()));

@@ -72,8 +72,12 @@ pub fn directory(config: &Config) -> Result<Directory> {
             .into_iter()
             .map(|proxy| InterRegionAddress { host: proxy.host, port: proxy.port })
             .collect();
-        let entry =
-            RegionEntry { jurisdiction: item.jurisdiction, proxies, public_uri: item.public_uri };
+        let entry = RegionEntry {
+            jurisdiction: item.jurisdiction,
+            proxies,
+            public_uri: item.public_uri,
+            console: item.console,
+        };
         if known.regions.get(&item.code) != Some(&entry) {
             directory::region_add(file, item.code, entry)?;
             changed = true;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::Path;
 
 use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
-use landline_call::tenancy::EdgePolicy;
+use landline_call::tenancy::{Account, EdgePolicy};
 use landline_region::{AccountSid, Jurisdiction, RegionCode};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,8 @@ struct RegionFile {
     proxies: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     public_uri: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    console: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,6 +104,16 @@ pub fn account_add(path: &Path, domain: &str, entry: AccountEntry) -> Result<()>
         directory.accounts.insert(domain, entry);
         Ok(())
     })
+}
+
+/// Enters an account of this region, or what changed of it.
+pub fn account_enter(path: &Path, account: &Account) -> Result<()> {
+    let entry = AccountEntry {
+        sid: account.sid,
+        home_region: account.home_region,
+        edge_policy: account.edge_policy,
+    };
+    account_add(path, &account.domain, entry)
 }
 
 /// Changes what other regions do with an account's requests.
@@ -183,6 +195,7 @@ fn region_file(region: &RegionEntry) -> RegionFile {
             })
             .collect(),
         public_uri: region.public_uri.clone(),
+        console: region.console.clone(),
     }
 }
 
@@ -195,6 +208,7 @@ fn region_entry(code: RegionCode, region: RegionFile) -> Result<RegionEntry, Str
         jurisdiction: region.jurisdiction,
         proxies: proxies.collect::<Result<_, _>>()?,
         public_uri: region.public_uri,
+        console: region.console,
     })
 }
 
@@ -236,6 +250,7 @@ mod tests {
                 InterRegionAddress { host: "::1".to_owned(), port },
             ],
             public_uri: Some("sip:127.0.0.1:5060".to_owned()),
+            console: Some("https://127.0.0.1:8443".to_owned()),
         }
     }
 

@@ -186,6 +186,7 @@ impl World {
                         port: address.port(),
                     }],
                     public_uri: Some(format!("sip:{};transport=tls", proxy.listeners[1].1)),
+                    console: None,
                 },
             );
         }
@@ -220,6 +221,7 @@ impl World {
                 jurisdiction: "IE".parse().unwrap(),
                 proxies: Vec::new(),
                 public_uri: Some("sip:ie1.example:5061;transport=tls".into()),
+                console: None,
             },
         );
         let directory = Arc::new(directory);

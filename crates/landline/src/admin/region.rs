@@ -16,15 +16,15 @@ pub async fn run(place: &Place, verb: RegionVerb, style: Style) -> Result<String
                 .iter()
                 .map(|(code, entry)| shown(&code.to_string(), entry))
                 .collect();
-            let columns = ["code", "jurisdiction", "proxies", "public_uri"];
+            let columns = ["code", "jurisdiction", "proxies", "public_uri", "console"];
             Ok(Table::new(&columns, rows, "no regions").render(style))
         }
-        RegionVerb::Add { code, jurisdiction, proxies, public_uri } => {
+        RegionVerb::Add { code, jurisdiction, proxies, public_uri, console } => {
             let proxies = proxies
                 .into_iter()
                 .map(|proxy| InterRegionAddress { host: proxy.host, port: proxy.port })
                 .collect();
-            let entry = RegionEntry { jurisdiction, proxies, public_uri };
+            let entry = RegionEntry { jurisdiction, proxies, public_uri, console };
             let answer = card(&shown(&code.to_string(), &entry), style);
             directory::region_add(place.directory_file(), code, entry)?;
             Ok(answer)
@@ -46,5 +46,6 @@ fn shown(code: &str, entry: &RegionEntry) -> Value {
         "jurisdiction": entry.jurisdiction.to_string(),
         "proxies": proxies,
         "public_uri": entry.public_uri,
+        "console": entry.console,
     })
 }

@@ -23,6 +23,8 @@ pub struct RegionItem {
     pub proxies: Vec<HostPort>,
     /// Where clients reach it: the Contact of a redirect.
     pub public_uri: Option<String>,
+    /// Where its HTTPS API is: what a request in the wrong region is told.
+    pub console: Option<String>,
 }
 
 impl Regions {
@@ -51,6 +53,10 @@ impl Regions {
             if item.public_uri.as_deref().is_some_and(|uri| !uri.starts_with("sip:")) {
                 let text = "wanted a SIP URI, as `sip:sip.ie1.example:5061;transport=tls`";
                 findings.push((format!("regions[{index}].public_uri"), text.to_owned()));
+            }
+            if item.console.as_deref().is_some_and(|url| !url.starts_with("https://")) {
+                let text = "wanted an https URL, as `https://api.ie1.example`";
+                findings.push((format!("regions[{index}].console"), text.to_owned()));
             }
         }
         findings

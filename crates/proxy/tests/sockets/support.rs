@@ -123,7 +123,7 @@ impl World {
 
     fn enter(&self, code: RegionCode, proxies: Vec<InterRegionAddress>) {
         let jurisdiction = "IE".parse().unwrap();
-        let entry = RegionEntry { jurisdiction, proxies, public_uri: None };
+        let entry = RegionEntry { jurisdiction, proxies, public_uri: None, console: None };
         directory::update(&self.directory(), |directory| {
             directory.regions.insert(code, entry);
             Ok(())
