@@ -56,6 +56,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Up(args) => return done(roles::up(&args.config).await),
         Command::Proxy(args) => return done(roles::proxy(&args.config).await),
         Command::Relay(args) => return done(roles::relay(&args.config).await),
+        Command::Console(args) => return done(roles::console(&args.config).await),
         Command::Config { verb } => return done(check(verb)),
         Command::Pki { verb } => return done(make_certificates(verb)),
         Command::Keys { verb } => return done(make_keys(verb)),
@@ -68,6 +69,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Recording { place, verb } => (place, Task::Recording(verb)),
         Command::Receipt { place, verb } => (place, Task::Receipt(verb)),
         Command::Residency { place, verb } => (place, Task::Residency(verb)),
+        Command::Key { place, verb } => (place, Task::Key(verb)),
         Command::Ledger { place, verb } => (place, Task::Ledger(verb)),
     };
     done(admin::run(&place, task).await)
@@ -87,11 +89,14 @@ fn check(verb: ConfigVerb) -> Result<()> {
     let style = Style::detect(json);
     match checked {
         Ok(config) => {
-            let roles: Vec<&str> =
-                [("proxy", config.proxy.is_some()), ("relay", config.relay.is_some())]
-                    .into_iter()
-                    .filter_map(|(role, there)| there.then_some(role))
-                    .collect();
+            let roles: Vec<&str> = [
+                ("proxy", config.proxy.is_some()),
+                ("relay", config.relay.is_some()),
+                ("console", config.console.is_some()),
+            ]
+            .into_iter()
+            .filter_map(|(role, there)| there.then_some(role))
+            .collect();
             let answer = json!({
                 "ok": true,
                 "file": file.display().to_string(),
@@ -134,11 +139,12 @@ fn make_certificates(verb: PkiVerb) -> Result<()> {
     pki::provide_region(&authority, &own, region, &proxies, &names, now)?;
     let file = |stem: &str| own.join(stem).display().to_string();
     say(&format!(
-        "ca                          {}\nproxy.tls.certificate       {}.pem\nproxy.identity.certificate  {}.pem\nrelay.identity.certificate  {}.pem\nKeys lie beside them as .key.",
+        "ca                          {}\nproxy.tls.certificate       {}.pem\nproxy.identity.certificate  {}.pem\nrelay.identity.certificate  {}.pem\nconsole.tls.certificate     {}.pem\nKeys lie beside them as .key.",
         authority.file().display(),
         file(pki::PROXY_TLS),
         file(pki::PROXY_IDENTITY),
         file(pki::RELAY_IDENTITY),
+        file(pki::CONSOLE_TLS),
     ))
     .map_err(|error| anyhow!(error))
 }

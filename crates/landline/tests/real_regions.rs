@@ -340,6 +340,7 @@ fn write_regions(parent: &Path, regions: &[(&str, &str, u16)]) {
         jurisdiction: jurisdiction.parse().unwrap(),
         proxies: vec![local(base + 3).into()],
         public_uri: None,
+        console: None,
     };
     let regions = Regions { regions: regions.iter().map(item).collect() };
     fs::write(parent.join("regions.toml"), regions.to_toml().unwrap()).unwrap();
@@ -363,6 +364,7 @@ fn configuration(code: &str, jurisdiction: &str, base: u16, database: &Database)
         shards: 0,
         telemetry: local(base + 5),
         relay_telemetry: Some(local(base + 6)),
+        console: None,
         log_level: "info".to_owned(),
     };
     draft.config().to_toml().unwrap()

@@ -3,6 +3,7 @@
 //! Pure: no clock, no randomness, no socket. Identifiers are made by an
 //! [`Entropy`] that the shell seeds.
 
+mod api_key;
 pub mod catalogue;
 mod code;
 pub mod egress;
@@ -14,6 +15,7 @@ mod pseudonym;
 pub mod receipt;
 mod time;
 
+pub use api_key::{ApiKeySid, InvalidApiKeySid};
 pub use code::{InvalidRegion, Jurisdiction, RegionCode};
 pub use entropy::{Entropy, Seed};
 pub use id::{AccountSid, CallSid, InvalidSid, LegSid, RecordingSid, TrunkSid, UserSid};

@@ -216,7 +216,7 @@ impl Store {
         rows.iter().map(open_call_of).collect()
     }
 
-    async fn call_of(&self, row: &Row) -> Result<(CallRecord, Option<Sealer>)> {
+    pub(crate) async fn call_of(&self, row: &Row) -> Result<(CallRecord, Option<Sealer>)> {
         let (sid, account): (CallSid, AccountSid) = (row.parse("sid")?, row.parse("account")?);
         let key_id = row.text("key_id")?;
         let wrapped = row.bytes_or_null("wrapped")?;

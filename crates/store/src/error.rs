@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode};
+use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -42,6 +42,8 @@ pub enum StoreError {
     Conflict { what: String, next: String },
     #[error("no {what}: {next}")]
     NotFound { what: String, next: String },
+    #[error("{what} was deleted at {at}")]
+    Deleted { what: String, at: UnixMillis },
     #[error("{what} is in use: {next}")]
     InUse { what: String, next: String },
     #[error("recording {recording}, chunk {chunk}: {problem}")]

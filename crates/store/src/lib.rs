@@ -4,7 +4,10 @@
 //! region's master key wraps a key per account, which wraps a key per call.
 
 mod account;
+mod answer;
+mod api_key;
 mod apply;
+mod audit;
 mod binding;
 mod call;
 mod chain;
@@ -16,6 +19,8 @@ mod file;
 pub mod keys;
 pub mod ledger;
 mod number;
+mod page;
+pub mod password;
 mod receipt;
 mod recorder;
 mod recording;
@@ -27,9 +32,13 @@ mod sql;
 mod store;
 mod tenancy;
 mod trunk;
+mod usage;
 mod user;
 
 pub use account::{AccountChange, NewAccount};
+pub use answer::{Claim, RequestName};
+pub use api_key::{ApiKey, ApiRole};
+pub use audit::{AuditFilter, AuditRecord, NewAudit};
 pub use call::{
     Applied, CallCounts, CallFilter, CallRecord, CallState, ChainReport, LegRecord, OpenCall,
     Readable,
@@ -38,6 +47,7 @@ pub use error::{Result, StoreError};
 pub use keys::KeyRing;
 pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};
 pub use number::NewNumber;
+pub use page::{CallQuery, CallStanding, RecordingQuery};
 pub use receipt::{Fault, Issued, Issuer, IssuerConfig, IssuerCounters, ResidencyCheck};
 pub use recorder::{
     Full, Recorder, RecorderConfig, RecorderCounters, RecordingSink, RecordingStart,
@@ -45,4 +55,5 @@ pub use recorder::{
 pub use recording::{RecordedEntry, RecordingFilter, RecordingReader, RecordingRecord};
 pub use store::{Store, StoreConfig, StoreCounters};
 pub use trunk::NewTrunk;
+pub use usage::UsageDay;
 pub use user::{NewUser, UserChange};

@@ -29,6 +29,13 @@ impl Store {
         Ok(Number { e164: new.e164.clone(), account, target: new.target })
     }
 
+    /// Stands for a number where the number itself must not be seen, as in an
+    /// address: `PN` and half of its keyed index.
+    pub fn number_token(&self, e164: &Personal<String>) -> String {
+        let index = self.keys().index(&INDEX_NUMBER, "", e164.expose());
+        format!("PN{}", hex::encode(index.get(..16).unwrap_or_default()))
+    }
+
     pub async fn number_list(&self, account: AccountSid) -> Result<Vec<Number>> {
         let select = format!("{SELECT} WHERE account = $1");
         let rows = self.database().rows(sqlx::AssertSqlSafe(select), values![account]).await?;

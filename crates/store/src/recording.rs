@@ -9,7 +9,7 @@ use crate::chunk::{self, Chunk};
 use crate::error::{Result, StoreError};
 use crate::seal::Sealer;
 use crate::sql::{Row, values};
-use crate::store::Store;
+use crate::store::{Store, now};
 
 /// Chunks that are read at once: about half a minute.
 const PAGE: i64 = 32;
@@ -38,6 +38,8 @@ pub struct RecordingRecord {
     pub chunks: u64,
     pub duration_ms: u64,
     pub key_id: String,
+    /// Its audio is gone since then; that it was is still known.
+    pub deleted_at: Option<UnixMillis>,
 }
 
 /// One thing that was recorded, in the order of its arrival.
@@ -51,7 +53,7 @@ pub enum RecordedEntry {
     Dropped { at_ms: u32, packets: u32 },
 }
 
-const SELECT: &str = "SELECT r.*, k.wrapped, \
+pub(crate) const SELECT: &str = "SELECT r.*, k.wrapped, \
     (SELECT COUNT(*) FROM recording_chunk c WHERE c.recording = r.sid) AS chunks_now, \
     (SELECT CAST(COALESCE(SUM(c.packets), 0) AS BIGINT) FROM recording_chunk c WHERE c.recording = r.sid) \
     AS packets_now \
@@ -100,6 +102,9 @@ impl Store {
 
     pub async fn recording_reader(&self, recording: RecordingSid) -> Result<RecordingReader> {
         let row = self.recording_row(recording).await?;
+        if let Some(at) = row.time_or_null("deleted_at")? {
+            return Err(StoreError::Deleted { what: format!("recording {recording}"), at });
+        }
         let account = row.parse("account")?;
         let wrapped = row.bytes_or_null("wrapped")?;
         let finished = row.int_or_null("finished_at")?.is_some();
@@ -117,13 +122,45 @@ impl Store {
         })
     }
 
+    /// Removes the audio and keeps the row, as proof that there was one. A
+    /// recording that still runs is refused.
+    pub async fn recording_delete(
+        &self,
+        account: AccountSid,
+        recording: RecordingSid,
+    ) -> Result<RecordingRecord> {
+        let found = self.recording_show(recording).await?;
+        if found.account != account {
+            return Err(unknown(recording));
+        }
+        let mut tx = self.database().begin().await?;
+        // A call that is over will not be recorded any more, finished or not.
+        let update = "UPDATE recording SET deleted_at = COALESCE(deleted_at, $2) WHERE sid = $1 \
+                      AND (finished_at IS NOT NULL OR EXISTS (SELECT 1 FROM call c \
+                      WHERE c.sid = recording.call AND c.closed_at IS NOT NULL))";
+        if tx.execute(update, values![recording, now()]).await? == 0 {
+            return Err(StoreError::InUse {
+                what: format!("recording {recording}"),
+                next: format!("call {} is still recorded; hang up first", found.call),
+            });
+        }
+        let delete = "DELETE FROM recording_chunk WHERE recording = $1";
+        tx.execute(delete, values![recording]).await?;
+        tx.commit().await?;
+        self.recording_show(recording).await
+    }
+
     async fn recording_row(&self, recording: RecordingSid) -> Result<Row> {
         let select = format!("{SELECT} WHERE r.sid = $1");
         let row = self.database().row(AssertSqlSafe(select), values![recording]).await?;
-        row.ok_or_else(|| StoreError::NotFound {
-            what: format!("recording {recording} in this region"),
-            next: "`recording list` shows this region's; others are in their home regions".into(),
-        })
+        row.ok_or_else(|| unknown(recording))
+    }
+}
+
+fn unknown(recording: RecordingSid) -> StoreError {
+    StoreError::NotFound {
+        what: format!("recording {recording} in this region"),
+        next: "`recording list` shows this region's; others are in their home regions".to_owned(),
     }
 }
 
@@ -203,7 +240,7 @@ impl RecordingReader {
 }
 
 /// Of a recording that was not finished, what is there counts.
-fn recording_of_row(row: &Row) -> Result<RecordingRecord> {
+pub(crate) fn recording_of_row(row: &Row) -> Result<RecordingRecord> {
     let finished_at = row.time_or_null("finished_at")?;
     let (stored, chunks) = match finished_at {
         Some(_) => (row.unsigned("stored_packets")?, row.unsigned("chunks")?),
@@ -224,5 +261,6 @@ fn recording_of_row(row: &Row) -> Result<RecordingRecord> {
         chunks,
         duration_ms: row.unsigned("duration_ms")?,
         key_id: row.text("key_id")?,
+        deleted_at: row.time_or_null("deleted_at")?,
     })
 }

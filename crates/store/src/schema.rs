@@ -11,6 +11,7 @@ use crate::store::{StoreConfig, now};
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_region.sql"),
     include_str!("../migrations/0002_receipts.sql"),
+    include_str!("../migrations/0003_api.sql"),
 ];
 
 /// Held while migrating, so that processes that start together take turns.

@@ -1,7 +1,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use landline_call::directory::AccountEntry;
 use landline_call::tenancy::Account;
 use landline_region::RegionCode;
 use landline_store::{AccountChange, NewAccount, Store, StoreError, directory};
@@ -70,12 +69,7 @@ async fn create(place: &Place, store: &Store, new: &NewAccount) -> Result<Accoun
 
 /// The directory's entry follows the account.
 pub fn enter(snapshot: &Path, account: &Account) -> Result<()> {
-    let entry = AccountEntry {
-        sid: account.sid,
-        home_region: account.home_region,
-        edge_policy: account.edge_policy,
-    };
-    directory::account_add(snapshot, &account.domain, entry).with_context(|| {
+    directory::account_enter(snapshot, account).with_context(|| {
         format!(
             "account {} is in its home region's database, but not in the directory",
             account.sid

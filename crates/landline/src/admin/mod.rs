@@ -3,6 +3,7 @@
 
 mod account;
 mod calls;
+mod key;
 mod ledger;
 mod number;
 mod place;
@@ -10,22 +11,20 @@ mod prove;
 mod receipt;
 mod recording;
 mod region;
-mod secret;
 mod trunk;
 mod user;
 
 use anyhow::Result;
 
 use crate::cli::{
-    AccountVerb, CallsVerb, LedgerVerb, NumberVerb, ReceiptVerb, RecordingVerb, RegionVerb,
-    ResidencyVerb, TrunkVerb, UserVerb, Where,
+    AccountVerb, CallsVerb, KeyVerb, LedgerVerb, NumberVerb, ReceiptVerb, RecordingVerb,
+    RegionVerb, ResidencyVerb, TrunkVerb, UserVerb, Where,
 };
 use crate::output::{Style, say};
 
 pub use account::enter as enter_in_directory;
 pub use place::{Nowhere, Place};
 pub use recording::recorded_tones;
-pub use secret::{digest_secrets, generate as generate_password};
 
 /// What a command wants done.
 pub enum Task {
@@ -36,6 +35,7 @@ pub enum Task {
     Trunk(TrunkVerb),
     Calls(CallsVerb),
     Recording(RecordingVerb),
+    Key(KeyVerb),
     Ledger(LedgerVerb),
     Receipt(ReceiptVerb),
     Residency(ResidencyVerb),
@@ -56,6 +56,7 @@ pub async fn run(place: &Where, task: Task) -> Result<()> {
         Task::Trunk(verb) => trunk::run(&place, verb, style).await,
         Task::Calls(verb) => calls::run(&place, verb, style).await,
         Task::Recording(verb) => recording::run(&place, verb, style).await,
+        Task::Key(verb) => key::run(&place, verb, style).await,
         Task::Ledger(verb) => ledger::run(&place, verb, style).await,
         Task::Receipt(verb) => receipt::run(&place, verb, style).await,
         Task::Residency(ResidencyVerb::Prove(args)) => prove::prove(&place, args, style).await,

@@ -1,12 +1,10 @@
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use landline_control::{LegId, PayloadType};
-use landline_media::RtpInfo;
-use landline_media::audio::{Rendered, Renderer, best_rate, strongest_tone};
+use landline_console::audio;
+use landline_media::audio::{Rendered, strongest_tone};
 use landline_region::RecordingSid;
-use landline_store::{RecordedEntry, RecordingFilter, RecordingRecord, Store, StoreError};
+use landline_store::{RecordingFilter, RecordingRecord, Store, StoreError};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -73,7 +71,7 @@ async fn export(place: &Place, sid: RecordingSid, file: &Path) -> Result<Value> 
             Err(StoreError::NotFound { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
-        let audio = rendered(&store, sid).await?;
+        let audio = audio::rendered(&store, sid).await?;
         write_wav(file, &audio).with_context(|| format!("{}", file.display()))?;
         let mut answer = shown(&recording);
         answer["region"] = Value::String(region.to_string());
@@ -90,7 +88,7 @@ async fn export(place: &Place, sid: RecordingSid, file: &Path) -> Result<Value> 
 
 /// What a recording's two channels hold, in Hz: the strongest tone of each.
 pub async fn recorded_tones(store: &Store, sid: RecordingSid) -> Result<Vec<Option<f64>>> {
-    let audio = rendered(store, sid).await?;
+    let audio = audio::rendered(store, sid).await?;
     let tone = |channel: usize| {
         let samples: Vec<i16> = audio.samples.iter().map(|pair| pair[channel]).collect();
         // The middle: the ends may be silent.
@@ -98,50 +96,6 @@ pub async fn recorded_tones(store: &Store, sid: RecordingSid) -> Result<Vec<Opti
         strongest_tone(middle, audio.rate).map(|(hz, _)| hz)
     };
     Ok(vec![tone(0), tone(1)])
-}
-
-/// Opens and checks every chunk. Leg 0 is the caller's channel; the callee's
-/// is whichever leg it was joined to.
-async fn rendered(store: &Store, sid: RecordingSid) -> Result<Rendered> {
-    let entries = store.recording_frames(sid).await?;
-    let rate = best_rate(used_encodings(&entries));
-    let mut renderer = Renderer::new(rate);
-    let mut samples = Vec::new();
-    for entry in &entries {
-        match entry {
-            RecordedEntry::PayloadTypes { leg, types } => {
-                renderer.payload_types(channel(*leg), types)
-            }
-            RecordedEntry::Packet { leg, at_ms, packet } => {
-                renderer.push(u64::from(*at_ms), channel(*leg), packet, &mut samples);
-            }
-            RecordedEntry::Dropped { .. } => {}
-        }
-    }
-    renderer.finish(&mut samples);
-    Ok(Rendered { rate, samples })
-}
-
-const fn channel(leg: LegId) -> usize {
-    if leg.0 == 0 { 0 } else { 1 }
-}
-
-/// The encodings that packets really have: much is negotiated that nobody sends.
-fn used_encodings(entries: &[RecordedEntry]) -> BTreeSet<&str> {
-    let mut known: [&[PayloadType]; 2] = [&[], &[]];
-    let mut used = BTreeSet::new();
-    for entry in entries {
-        match entry {
-            RecordedEntry::PayloadTypes { leg, types } => known[channel(*leg)] = types,
-            RecordedEntry::Packet { leg, packet, .. } => {
-                let number = RtpInfo::parse(packet).map(|info| info.payload_type).ok();
-                let kind = known[channel(*leg)].iter().find(|kind| Some(kind.number) == number);
-                used.extend(kind.map(|kind| kind.encoding.as_str()));
-            }
-            RecordedEntry::Dropped { .. } => {}
-        }
-    }
-    used
 }
 
 fn write_wav(file: &Path, audio: &Rendered) -> Result<()> {

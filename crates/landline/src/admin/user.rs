@@ -1,11 +1,10 @@
 use anyhow::Result;
 use landline_call::tenancy::User;
 use landline_region::Personal;
-use landline_store::{NewUser, UserChange};
+use landline_store::{NewUser, UserChange, password as passwords};
 use serde_json::{Value, json};
 
 use super::place::{Home, Place};
-use super::secret;
 use crate::cli::{UserArgs, UserChanges, UserVerb};
 use crate::output::{Style, Table, card};
 
@@ -43,10 +42,10 @@ async fn add(home: &Home, name: String, args: UserArgs, style: Style) -> Result<
             }
             (password, false)
         }
-        None => (secret::generate()?, true),
+        None => (passwords::generate(), true),
     };
     let new = NewUser {
-        digest: secret::digest_secrets(&name, &home.domain, &password),
+        digest: passwords::digest_secrets(&name, &home.domain, &password),
         name: Personal::new(name),
         number: args.number.map(Personal::new),
         media: args.media,
@@ -57,13 +56,13 @@ async fn add(home: &Home, name: String, args: UserArgs, style: Style) -> Result<
 }
 
 async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Result<String> {
-    let made = changes.new_password.then(secret::generate).transpose()?;
+    let made = changes.new_password.then(passwords::generate);
     // The digest is over the name as it was given, not as it is typed here.
     let known = home.store.user_find(home.account, user).await?;
     let password = changes.password.as_ref().or(made.as_ref());
     let change = UserChange {
         digest: password
-            .map(|password| secret::digest_secrets(known.name.expose(), &home.domain, password)),
+            .map(|password| passwords::digest_secrets(known.name.expose(), &home.domain, password)),
         number: changes.number.map(|change| change.0.map(Personal::new)),
         media: changes.media,
         recording: changes.recording.map(|change| change.0),

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use landline_call::tenancy::{
     EdgePolicy, EncryptionPolicy, MediaPolicy, RecordingPolicy, TrunkAddress, is_e164,
 };
-use landline_region::{CallSid, Jurisdiction, RecordingSid, RegionCode};
+use landline_region::{ApiKeySid, CallSid, Jurisdiction, RecordingSid, RegionCode};
+use landline_store::ApiRole;
 
 use super::receipt::{CheckArgs, ProveArgs};
 use crate::config::HostPort;
@@ -42,6 +43,9 @@ pub enum RegionVerb {
         /// Where its clients connect, as sip:sip.ie1.example:5061;transport=tls.
         #[arg(long, value_name = "URI")]
         public_uri: Option<String>,
+        /// Where its HTTPS API is, as https://api.ie1.example.
+        #[arg(long, value_name = "URL")]
+        console: Option<String>,
     },
 }
 
@@ -278,6 +282,32 @@ pub enum ResidencyVerb {
     Prove(ProveArgs),
     /// Re-hash everything against receipts and log.
     Check(CheckArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// Make a key; its secret is printed once and not kept.
+    Create {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        /// What it may do: admin, operator, auditor or read.
+        #[arg(long)]
+        role: ApiRole,
+        /// What people are to call it.
+        #[arg(long)]
+        name: String,
+    },
+    /// The oldest first, revoked ones included.
+    List {
+        #[arg(help = ACCOUNT)]
+        account: String,
+    },
+    /// From now on the key opens nothing.
+    Revoke {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        key: ApiKeySid,
+    },
 }
 
 #[derive(Debug, Subcommand)]

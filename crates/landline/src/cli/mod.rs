@@ -5,7 +5,7 @@ mod receipt;
 mod run;
 
 pub use admin::{
-    AccountPolicies, AccountVerb, CallsVerb, LedgerVerb, NumberTargetArg, NumberVerb,
+    AccountPolicies, AccountVerb, CallsVerb, KeyVerb, LedgerVerb, NumberTargetArg, NumberVerb,
     RecordingVerb, RegionVerb, ResidencyVerb, TrunkArgs, TrunkVerb, UserArgs, UserChanges,
     UserVerb, Where,
 };
@@ -35,6 +35,8 @@ pub enum Command {
     Proxy(RunArgs),
     /// Run a region's relay: media and recordings.
     Relay(RunArgs),
+    /// Run a region's HTTPS API apart from its proxy.
+    Console(RunArgs),
     /// The regions that the directory knows.
     Region {
         #[command(flatten)]
@@ -97,6 +99,13 @@ pub enum Command {
         place: Where,
         #[command(subcommand)]
         verb: ResidencyVerb,
+    },
+    /// Keys of the HTTPS API, each for one account and one role.
+    Key {
+        #[command(flatten)]
+        place: Where,
+        #[command(subcommand)]
+        verb: KeyVerb,
     },
     /// The journal that no call record is lost from.
     Ledger {

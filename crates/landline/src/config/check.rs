@@ -42,14 +42,24 @@ pub(super) fn config(config: &Config) -> Vec<Finding> {
         findings.add("region.contracting_entity", "wanted a name, as `Landline Ireland Ltd`");
     }
     at_least_one("database.retention_days", config.database.retention_days, &mut findings);
-    if config.proxy.is_none() && config.relay.is_none() {
-        findings.add("region", "neither [proxy] nor [relay] follows: there is nothing to run");
+    if config.proxy.is_none() && config.relay.is_none() && config.console.is_none() {
+        findings.add(
+            "region",
+            "none of [proxy], [relay] and [console] follows: there is nothing to run",
+        );
     }
     if let Some(proxy) = &config.proxy {
         check_proxy(proxy, &mut findings);
     }
     if let Some(relay) = &config.relay {
         check_relay(relay, &mut findings);
+    }
+    if let Some(console) = &config.console {
+        let limits = &console.limits;
+        at_least_one("console.limits.max_connections", limits.max_connections, &mut findings);
+        let rate = limits.requests_per_second;
+        at_least_one("console.limits.requests_per_second", rate, &mut findings);
+        at_least_one("console.limits.burst", limits.burst, &mut findings);
     }
     check_sockets(config, &mut findings);
     if config.telemetry.log_level.parse::<tracing_subscriber::filter::Targets>().is_err() {
@@ -232,6 +242,9 @@ fn check_sockets(config: &Config, findings: &mut Findings) {
     }
     if let Some(relay) = &config.relay {
         take("relay.control".to_owned(), false, relay.control.0);
+    }
+    if let Some(console) = &config.console {
+        take("console.address".to_owned(), false, console.address.0);
     }
     let telemetry = [
         ("telemetry.address", config.telemetry.address),

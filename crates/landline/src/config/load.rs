@@ -89,6 +89,10 @@ impl Config {
             paths.push(("relay.identity.certificate", &mut relay.identity.certificate));
             paths.push(("relay.identity.key", &mut relay.identity.key));
         }
+        if let Some(console) = &mut self.console {
+            paths.push(("console.tls.certificate", &mut console.tls.certificate));
+            paths.push(("console.tls.key", &mut console.tls.key));
+        }
         paths
     }
 }

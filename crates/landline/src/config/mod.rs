@@ -33,6 +33,8 @@ pub struct Config {
     pub ca: PathBuf,
     pub proxy: Option<Proxy>,
     pub relay: Option<Relay>,
+    /// The HTTPS API.
+    pub console: Option<Console>,
     #[serde(default)]
     pub telemetry: Telemetry,
 }
@@ -212,6 +214,33 @@ pub struct RelayTimeouts {
 impl Default for RelayTimeouts {
     fn default() -> Self {
         Self { media_seconds: 60, port_quarantine_seconds: 5 }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Console {
+    /// Where it listens. TLS only.
+    pub address: BindAddress,
+    /// What customers' programs are shown.
+    pub tls: KeyPair,
+    #[serde(default)]
+    pub limits: ConsoleLimits,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsoleLimits {
+    pub max_connections: u32,
+    /// Of one key, in the long run; more gets 429.
+    pub requests_per_second: u32,
+    /// Of one key, at once after a pause.
+    pub burst: u32,
+}
+
+impl Default for ConsoleLimits {
+    fn default() -> Self {
+        Self { max_connections: 1000, requests_per_second: 20, burst: 60 }
     }
 }
 

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use landline_region::{Jurisdiction, RegionCode};
 
 use super::{
-    BindAddress, Config, Database, DatabaseUrl, Directory, InterRegion, KeyPair, Listen, Media,
-    PortRange, Proxy, ProxyLimits, Region, Regions, Registrar, Relay, RelayLimits, RelayLink,
-    RelayTimeouts, Telemetry, Transport, ninety,
+    BindAddress, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, InterRegion,
+    KeyPair, Listen, Media, PortRange, Proxy, ProxyLimits, Region, Regions, Registrar, Relay,
+    RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, ninety,
 };
 use crate::pki;
 
@@ -33,6 +33,7 @@ pub struct Draft {
     pub ports: PortRange,
     pub shards: u16,
     pub telemetry: SocketAddr,
+    pub console: Option<SocketAddr>,
     pub relay_telemetry: Option<SocketAddr>,
     pub log_level: String,
 }
@@ -61,6 +62,11 @@ impl Draft {
             ca: self.ca.clone(),
             proxy: Some(self.proxy()),
             relay: Some(self.relay()),
+            console: self.console.map(|address| Console {
+                address: BindAddress(address),
+                tls: self.pair(pki::CONSOLE_TLS),
+                limits: ConsoleLimits::default(),
+            }),
             telemetry: Telemetry {
                 address: Some(BindAddress(self.telemetry)),
                 relay_address: self.relay_telemetry.map(BindAddress),
@@ -161,6 +167,7 @@ mod tests {
             shards: 2,
             telemetry: address(9090),
             relay_telemetry: Some(address(9091)),
+            console: Some(address(8443)),
             log_level: "warn".to_owned(),
         };
         let item = RegionItem {
@@ -168,6 +175,7 @@ mod tests {
             jurisdiction: draft.jurisdiction,
             proxies: vec![draft.inter_region.into()],
             public_uri: Some("sip:127.0.0.1:5062;transport=tls".to_owned()),
+            console: Some("https://127.0.0.1:8443".to_owned()),
         };
         let regions = Regions { regions: vec![item] };
         std::fs::write(dir.path().join("regions.toml"), regions.to_toml().unwrap()).unwrap();

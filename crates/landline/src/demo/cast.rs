@@ -7,11 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use landline_call::tenancy::{MediaPolicy, RecordingPolicy};
 use landline_region::{AccountSid, Personal};
-use landline_store::{NewAccount, NewUser, Store, StoreError};
+use landline_store::{NewAccount, NewUser, Store, StoreError, password as passwords};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
-use crate::admin::{digest_secrets, generate_password};
 use crate::files;
 
 pub struct DemoRegion {
@@ -152,7 +151,7 @@ async fn provide_user(
     number: &str,
     media: MediaPolicy,
 ) -> Result<()> {
-    let digest = digest_secrets(name, domain, password);
+    let digest = passwords::digest_secrets(name, domain, password);
     match store.user_find(account, name).await {
         Ok(user) => {
             // The password file may be newer than the database.
@@ -205,7 +204,7 @@ impl Passwords {
         if let Some(password) = self.passwords.get(&key) {
             return Ok(password.clone());
         }
-        let password = generate_password()?;
+        let password = passwords::generate();
         self.passwords.insert(key, password.clone());
         // Before it is used: a password that is lost locks the demo's phones out.
         let text = serde_json::to_vec_pretty(self)?;

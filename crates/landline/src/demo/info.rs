@@ -26,7 +26,12 @@ fn region(site: &Site) -> Value {
             (transport.name().to_owned(), json!(shown(transport, site.sip(transport))))
         })
         .collect();
-    json!({ "sip": sip, "database": site.database(), "media_ip": site.bind })
+    json!({
+        "sip": sip,
+        "console": format!("https://{}", site.console()),
+        "database": site.database(),
+        "media_ip": site.bind,
+    })
 }
 
 /// WebSocket listeners are known by their URL, others by their address.

@@ -152,6 +152,11 @@ impl Site {
         self.at(6)
     }
 
+    /// The HTTPS API.
+    pub fn console(&self) -> SocketAddr {
+        self.at(7)
+    }
+
     fn at(&self, offset: u16) -> SocketAddr {
         SocketAddr::new(self.bind, self.first_port + offset)
     }
@@ -164,6 +169,7 @@ impl Site {
             ("inter-region listener", self.inter_region()),
             ("relay control", self.control()),
             ("metrics", self.telemetry()),
+            ("console", self.console()),
         ];
         listeners.chain(others.map(|(what, address)| (what.to_owned(), false, address))).collect()
     }
@@ -174,6 +180,7 @@ impl Site {
             jurisdiction: self.jurisdiction.parse()?,
             proxies: vec![self.inter_region().into()],
             public_uri: Some(format!("sip:{};transport=tls", self.sip(Transport::Tls))),
+            console: Some(format!("https://{}", self.console())),
         })
     }
 
@@ -198,6 +205,7 @@ impl Site {
             shards: 1,
             telemetry: self.telemetry(),
             relay_telemetry: None,
+            console: Some(self.console()),
             log_level: "warn".to_owned(),
         })
     }

@@ -13,6 +13,7 @@ pub use authority::{Authority, PkiError};
 pub const PROXY_TLS: &str = "sip";
 pub const PROXY_IDENTITY: &str = "proxy";
 pub const RELAY_IDENTITY: &str = "relay";
+pub const CONSOLE_TLS: &str = "console";
 
 /// The name in a proxy's mutual-TLS certificate, by which peers know its region.
 pub fn proxy_name(region: RegionCode) -> String {
@@ -48,6 +49,7 @@ pub fn provide_region(
     names.extend(client_names.iter().map(|name| shown_name(name)));
     names.dedup();
     authority.provide(&dir.join(PROXY_TLS), &names, now)?;
+    authority.provide(&dir.join(CONSOLE_TLS), &names, now)?;
     let mut hosts = vec![proxy_name(region)];
     hosts.extend(proxies.iter().map(|name| proxy_host(region, name)));
     authority.provide(&dir.join(PROXY_IDENTITY), &hosts, now)?;

@@ -18,15 +18,19 @@ pub use region::{Region, Roles};
 pub use signals::until_asked_to_stop;
 
 pub async fn up(file: &Path) -> Result<()> {
-    run(file, Roles { proxy: true, relay: true }).await
+    run(file, |config| Roles { proxy: true, relay: true, console: config.console.is_some() }).await
 }
 
 pub async fn proxy(file: &Path) -> Result<()> {
-    run(file, Roles { proxy: true, relay: false }).await
+    run(file, |_| Roles { proxy: true, relay: false, console: false }).await
 }
 
 pub async fn relay(file: &Path) -> Result<()> {
-    run(file, Roles { proxy: false, relay: true }).await
+    run(file, |_| Roles { proxy: false, relay: true, console: false }).await
+}
+
+pub async fn console(file: &Path) -> Result<()> {
+    run(file, |_| Roles { proxy: false, relay: false, console: true }).await
 }
 
 /// Milliseconds since 1970, read at the shell's edge.
@@ -35,11 +39,13 @@ pub fn wall_clock() -> UnixMillis {
     UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-async fn run(file: &Path, roles: Roles) -> Result<()> {
+async fn run(file: &Path, roles: impl FnOnce(&Config) -> Roles) -> Result<()> {
     let config = Config::load(file)?;
+    let roles = roles(&config);
     for (wanted, there, name) in [
         (roles.proxy, config.proxy.is_some(), "proxy"),
         (roles.relay, config.relay.is_some(), "relay"),
+        (roles.console, config.console.is_some(), "console"),
     ] {
         if wanted && !there {
             bail!(
@@ -55,10 +61,10 @@ async fn run(file: &Path, roles: Roles) -> Result<()> {
     }
     start_logging(&config.telemetry);
     let region = Region::start(&config, roles).await?;
-    tracing::info!(region = %config.region.code, proxy = roles.proxy, relay = roles.relay, "running");
+    tracing::info!(region = %config.region.code, proxy = roles.proxy, relay = roles.relay, console = roles.console, "running");
     tokio::select! {
         stopped = until_asked_to_stop() => stopped?,
-        () = region.failed() => bail!("region {}'s proxy has ended by itself", config.region.code),
+        role = region.failed() => bail!("region {}'s {role} has ended by itself", config.region.code),
     }
     tracing::info!(region = %config.region.code, "stopping");
     region.stop().await;

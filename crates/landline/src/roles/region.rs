@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use landline_console::{CallControl, Console, ConsoleHandle};
 use landline_proxy::{Proxy, ProxyHandle};
+use landline_region::CallSid;
 use landline_relay::{Relay, RelayHandle};
 use landline_store::{Issuer, IssuerConfig, Recorder, RecorderConfig, Store};
 use prometheus::Registry;
@@ -26,6 +28,7 @@ const BACKLOG: u64 = 10_000;
 pub struct Roles {
     pub proxy: bool,
     pub relay: bool,
+    pub console: bool,
 }
 
 /// A running region: all or some of its roles in this process.
@@ -36,6 +39,7 @@ pub struct Region {
     proxy: Shared<ProxyHandle>,
     /// Beside a proxy, of closed calls.
     receipts: Option<Issuer>,
+    console: Option<ConsoleHandle>,
     /// Serves until the region has stopped.
     _telemetry: Option<Server>,
 }
@@ -46,13 +50,22 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// A handle that health checks look at while it is there.
 type Shared<T> = Arc<Mutex<Option<T>>>;
 
+/// The calls of the proxy in this process, as the console may touch them.
+struct Calls(Shared<ProxyHandle>);
+
+impl CallControl for Calls {
+    fn hang_up(&self, call: CallSid) -> bool {
+        look(&self.0, |proxy| proxy.hang_up(call)).unwrap_or(false)
+    }
+}
+
 impl Region {
     /// Opens the database, then starts relay and proxy. Every error names what
     /// is at fault; what was started before it is dropped, and so stopped.
     pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
         let registry = Registry::new();
         let store = open::store(config).await?;
-        if roles.proxy {
+        if roles.proxy || roles.console {
             open::directory(config)?;
         }
         let data = &config.data_dir;
@@ -87,6 +100,15 @@ impl Region {
             let read = move || look(&proxy, ProxyHandle::ledger);
             registry.register(Box::new(StoreMetrics::new(config.region.code, read)?))?;
         }
+        let mut console = None;
+        if let Some(wanted) = config.console.as_ref().filter(|_| roles.console) {
+            let calls: Option<Arc<dyn CallControl>> = match roles.proxy {
+                true => Some(Arc::new(Calls(Arc::clone(&proxy)))),
+                false => None,
+            };
+            let settings = settings::console(config, wanted, store.clone(), calls, &registry);
+            console = Some(Console::start(settings).await.context("the console cannot start")?);
+        }
         let telemetry = match telemetry_address(config, roles) {
             Some(address) => {
                 let health = health(&store, &relay, &proxy);
@@ -94,7 +116,7 @@ impl Region {
             }
             None => None,
         };
-        Ok(Self { store, recorder, relay, proxy, receipts, _telemetry: telemetry })
+        Ok(Self { store, recorder, relay, proxy, console, receipts, _telemetry: telemetry })
     }
 
     pub fn store(&self) -> &Store {
@@ -110,10 +132,17 @@ impl Region {
         .unwrap_or(true)
     }
 
-    /// Resolves when the proxy has ended by itself, which is a fault: the process
-    /// is of no use then, and whoever supervises it should start another.
-    pub async fn failed(&self) {
-        while look(&self.proxy, |proxy| proxy.status().running).unwrap_or(true) {
+    /// Resolves, with its name, when the proxy or the console has ended by
+    /// itself, which is a fault: the process is of no use then, and whoever
+    /// supervises it should start another.
+    pub async fn failed(&self) -> &'static str {
+        loop {
+            if !look(&self.proxy, |proxy| proxy.status().running).unwrap_or(true) {
+                return "proxy";
+            }
+            if self.console.as_ref().is_some_and(|console| !console.is_running()) {
+                return "console";
+            }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -121,6 +150,7 @@ impl Region {
     /// Ends calls in order, with their records; then recordings, then receipts,
     /// then the database.
     pub async fn stop(self) {
+        drop(self.console);
         if let Some(proxy) = take(&self.proxy) {
             proxy.shutdown().await;
         }
@@ -137,11 +167,13 @@ impl Region {
     }
 }
 
-/// Proxy and relay of one machine share a file, and not a port.
+/// Proxy and relay of one machine share a file, and not a port. A console
+/// apart from them has nothing to serve by plain HTTP.
 fn telemetry_address(config: &Config, roles: Roles) -> Option<BindAddress> {
-    match roles.proxy {
-        true => config.telemetry.address,
-        false => config.telemetry.relay_address,
+    match (roles.proxy, roles.relay) {
+        (true, _) => config.telemetry.address,
+        (false, true) => config.telemetry.relay_address,
+        (false, false) => None,
     }
 }
 

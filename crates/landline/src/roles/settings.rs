@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use landline_console::{CallControl, ConsoleConfig};
 use landline_control::RelayId;
 use landline_proxy::{
     DnsConfig, InterRegionListener, ListenerConfig, ProxyConfig, RegionIdentity, RelayAddress,
@@ -11,7 +12,7 @@ use landline_relay::{MediaAddress, RecordingSink, RelayConfig};
 use landline_store::Store;
 use prometheus::Registry;
 
-use crate::config::{Config, HostPort, KeyPair, Proxy, Relay, Transport};
+use crate::config::{Config, Console, HostPort, KeyPair, Proxy, Relay, Transport};
 
 pub fn relay(
     config: &Config,
@@ -88,6 +89,37 @@ pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) 
         },
         trunk_authorities: proxy.trunk_ca.clone(),
         limits: limits(proxy),
+        registry: registry.clone(),
+    }
+}
+
+pub fn console(
+    config: &Config,
+    console: &Console,
+    store: Store,
+    calls: Option<Arc<dyn CallControl>>,
+    registry: &Registry,
+) -> ConsoleConfig {
+    let limits = &console.limits;
+    ConsoleConfig {
+        region: landline_console::RegionInfo {
+            code: config.region.code,
+            jurisdiction: config.region.jurisdiction,
+            contracting_entity: config.region.contracting_entity.clone(),
+        },
+        listen: console.address.0,
+        tls: landline_console::TlsFiles {
+            certificate: console.tls.certificate.clone(),
+            key: console.tls.key.clone(),
+        },
+        store,
+        directory: config.directory.snapshot.clone(),
+        calls,
+        limits: landline_console::Limits {
+            connections: limits.max_connections as usize,
+            requests_per_second: limits.requests_per_second,
+            burst: limits.burst,
+        },
         registry: registry.clone(),
     }
 }

@@ -3,12 +3,13 @@
 
 use super::Field;
 use super::fields::{
-    ACCOUNT_DOMAIN, AUDIO, CALL_KEY, CALL_OUTCOME, CALL_QUALITY, CALL_TIME, CALLEE, CALLER,
-    CONSENT, RECORDING_TIME, REGISTRATION_TIME, SID, SIP_CALL_ID, TRUNK_ADDRESS,
+    ACCOUNT_DOMAIN, AUDIO, AUDIT_ACT, CALL_KEY, CALL_OUTCOME, CALL_QUALITY, CALL_TIME, CALLEE,
+    CALLER, CONSENT, RECORDING_TIME, REGISTRATION_TIME, SID, SIP_CALL_ID, TRUNK_ADDRESS,
 };
 use super::sealed::{
-    INDEX_CONTACT, INDEX_NUMBER, INDEX_PARTY, INDEX_USER, Index, SEALED_ACCOUNT_KEY,
-    SEALED_ACCOUNT_NAME, SEALED_BINDING, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER,
+    INDEX_API_ANSWER, INDEX_API_KEY, INDEX_CONTACT, INDEX_NUMBER, INDEX_PARTY, INDEX_USER, Index,
+    SEALED_ACCOUNT_KEY, SEALED_ACCOUNT_NAME, SEALED_API_ANSWER, SEALED_API_KEY_NAME,
+    SEALED_AUDIT_SOURCE, SEALED_BINDING, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER,
     SEALED_CHUNK, SEALED_NUMBER, SEALED_SIP_CALL_ID, SEALED_TRUNK_CREDENTIALS, SEALED_USER_DIGEST,
     SEALED_USER_NAME, Sealed,
 };
@@ -160,6 +161,22 @@ pub static COLUMNS: &[Column] = &[
     plain("receipt", "account", &[&SID]),
     plain("receipt", "opened_at", &[&CALL_TIME]),
     plain("receipt", "body", &[&SID, &CALL_TIME, &CONSENT, &RECORDING_TIME]),
+    plain("recording", "deleted_at", &[&RECORDING_TIME]),
+    plain("api_key", "sid", &[&SID]),
+    plain("api_key", "account", &[&SID]),
+    sealed("api_key", "name", &SEALED_API_KEY_NAME),
+    index("api_key", "digest", &INDEX_API_KEY),
+    plain("api_key", "last_used_at", &[&AUDIT_ACT]),
+    plain("audit", "account", &[&SID]),
+    plain("audit", "at", &[&AUDIT_ACT]),
+    plain("audit", "actor", &[&SID, &AUDIT_ACT]),
+    plain("audit", "operation", &[&AUDIT_ACT]),
+    plain("audit", "subject", &[&SID, &AUDIT_ACT]),
+    sealed("audit", "source", &SEALED_AUDIT_SOURCE),
+    plain("audit", "status", &[&AUDIT_ACT]),
+    plain("api_answer", "api_key", &[&SID]),
+    index("api_answer", "request_index", &INDEX_API_ANSWER),
+    sealed("api_answer", "answer", &SEALED_API_ANSWER),
 ];
 
 pub static FILES: &[StoredFile] = &[
@@ -242,4 +259,7 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         &["tree_size", "root", "previous_size", "signed_at", "key_id", "signature"],
         "what the log was at a time",
     ),
+    ("api_key", &["role", "created_at", "revoked_at"], "the key's settings"),
+    ("audit", &["sid", "role"], "a random name, and the key's role"),
+    ("api_answer", &["fingerprint", "created_at", "status"], "which request was answered"),
 ];

@@ -38,6 +38,11 @@ pub static FIELDS: &[&Field] = &[
     &CONSENT,
     &AUDIO,
     &RECORDING_TIME,
+    &API_KEY_NAME,
+    &API_KEY_SECRET,
+    &API_ANSWER,
+    &AUDIT_ACT,
+    &AUDIT_SOURCE,
 ];
 
 pub static ACCOUNT_NAME: Field = Field {
@@ -287,7 +292,7 @@ pub static CALLER: Field = Field {
     purpose: Purpose::Records,
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::Contract),
-    held: &["Opened.from", "CallRecord.from"],
+    held: &["Opened.from", "CallRecord.from", "CallQuery.from"],
     carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Webhook, Form::Pseudonym)],
 };
 
@@ -298,7 +303,7 @@ pub static CALLEE: Field = Field {
     purpose: Purpose::Records,
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::Contract),
-    held: &["Opened.to", "CallRecord.to", "Identity.callee", "Route.to_user"],
+    held: &["Opened.to", "CallRecord.to", "Identity.callee", "Route.to_user", "CallQuery.to"],
     carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Webhook, Form::Pseudonym)],
 };
 
@@ -376,5 +381,60 @@ pub static RECORDING_TIME: Field = Field {
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::Consent),
     held: &["RecordingRecord.started_at"],
+    carried: NOWHERE,
+};
+
+pub static API_KEY_NAME: Field = Field {
+    name: "api_key.name",
+    class: DataClass::Identity,
+    what: "What a key of the API is called: often a person or a machine",
+    purpose: Purpose::Security,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::Contract),
+    held: &["ApiKey.name"],
+    carried: NOWHERE,
+};
+
+pub static API_KEY_SECRET: Field = Field {
+    name: "api_key.secret",
+    class: DataClass::Credential,
+    what: "What proves a key of the API, as an HMAC",
+    purpose: Purpose::Security,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::Contract),
+    held: &["Credentials.secret"],
+    carried: NOWHERE,
+};
+
+pub static API_ANSWER: Field = Field {
+    name: "api.answer",
+    class: DataClass::Identity,
+    what: "What the API answered under an idempotency key, to answer it again",
+    purpose: Purpose::Administration,
+    retention: Retention::OneDay,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
+    carried: NOWHERE,
+};
+
+pub static AUDIT_ACT: Field = Field {
+    name: "audit.act",
+    class: DataClass::Traffic,
+    what: "Which key did what with the account by the API, and when",
+    purpose: Purpose::Security,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::LegalObligation),
+    held: &[],
+    carried: NOWHERE,
+};
+
+pub static AUDIT_SOURCE: Field = Field {
+    name: "audit.source",
+    class: DataClass::Address,
+    what: "From which address it was done",
+    purpose: Purpose::Security,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::LegalObligation),
+    held: &["NewAudit.source", "AuditRecord.source"],
     carried: NOWHERE,
 };

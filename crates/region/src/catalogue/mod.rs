@@ -122,6 +122,8 @@ pub enum Retention {
     UntilExpired,
     /// `database.retention_days` after the call's end.
     AsConfigured,
+    /// So long that a request may be repeated.
+    OneDay,
     /// In memory while it is used, and nowhere else.
     InTransit,
 }
@@ -132,6 +134,7 @@ impl Retention {
             Self::UntilRemoved => "until what it belongs to is removed",
             Self::UntilExpired => "until the registration expires",
             Self::AsConfigured => "`database.retention_days` after the call's end",
+            Self::OneDay => "24 hours",
             Self::InTransit => "not kept",
         }
     }

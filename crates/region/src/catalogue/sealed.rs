@@ -4,9 +4,9 @@
 
 use super::Field;
 use super::fields::{
-    ACCOUNT_KEY, ACCOUNT_NAME, AUDIO, CALL_KEY, CALLEE, CALLER, CONTACT_PATH, CONTACT_URI,
-    DEVICE_ADDRESS, DEVICE_INSTANCE, NUMBER, REGISTRATION_CALL_ID, SIP_CALL_ID, TRUNK_CREDENTIALS,
-    USER_AGENT, USER_DIGEST, USER_NAME,
+    ACCOUNT_KEY, ACCOUNT_NAME, API_ANSWER, API_KEY_NAME, API_KEY_SECRET, AUDIO, AUDIT_SOURCE,
+    CALL_KEY, CALLEE, CALLER, CONTACT_PATH, CONTACT_URI, DEVICE_ADDRESS, DEVICE_INSTANCE, NUMBER,
+    REGISTRATION_CALL_ID, SIP_CALL_ID, TRUNK_CREDENTIALS, USER_AGENT, USER_DIGEST, USER_NAME,
 };
 
 /// Values that are encrypted with a key of their account or call.
@@ -78,8 +78,13 @@ pub static SEALED_CALLER: Sealed = Sealed::new("call.from", &[&CALLER]);
 pub static SEALED_CALLEE: Sealed = Sealed::new("call.to", &[&CALLEE]);
 pub static SEALED_SIP_CALL_ID: Sealed = Sealed::new("leg.sip_call_id", &[&SIP_CALL_ID]);
 pub static SEALED_CHUNK: Sealed = Sealed::new("chunk", &[&AUDIO]);
+pub static SEALED_API_KEY_NAME: Sealed = Sealed::new("api_key.name", &[&API_KEY_NAME]);
+pub static SEALED_API_ANSWER: Sealed = Sealed::new("api_answer", &[&API_ANSWER]);
+pub static SEALED_AUDIT_SOURCE: Sealed = Sealed::new("audit.source", &[&AUDIT_SOURCE]);
 
 pub static INDEX_USER: Index = Index::new("user", &[&USER_NAME]);
 pub static INDEX_NUMBER: Index = Index::new("number", &[&NUMBER]);
 pub static INDEX_CONTACT: Index = Index::new("binding", &[&CONTACT_URI]);
 pub static INDEX_PARTY: Index = Index::new("party", &[&CALLER, &CALLEE]);
+pub static INDEX_API_KEY: Index = Index::new("api_key", &[&API_KEY_SECRET]);
+pub static INDEX_API_ANSWER: Index = Index::new("api_answer", &[&API_ANSWER]);

@@ -16,6 +16,15 @@ impl Check<'_> {
     pub(super) async fn recording(&mut self, recording: &Recording) -> Result<()> {
         let Some(stored) = &recording.stored else { return Ok(()) };
         self.found.recordings += 1;
+        let select = "SELECT deleted_at FROM recording WHERE sid = $1";
+        let row = self.store.database().row(select, values![recording.sid]).await?;
+        let deleted = row.map(|row| row.time_or_null("deleted_at")).transpose()?.flatten();
+        if let Some(when) = deleted {
+            // Nothing is left that could be proven, whoever said so.
+            let problem = format!("it was deleted at {when}: the audit says by which key");
+            self.found.fault(&format!("recording {}", recording.sid), problem);
+            return Ok(());
+        }
         match self.walk(recording, stored).await {
             Err(error) => self.found.unless_away(format!("recording {}", recording.sid), error),
             Ok(()) => Ok(()),

@@ -1,20 +1,19 @@
-//! Passwords: made here, kept only as what digest authentication needs.
+//! Passwords of users: made here, kept only as what digest authentication needs.
 
-use anyhow::{Result, anyhow};
 use landline_call::tenancy::DigestSecrets;
 use landline_region::Secret;
 use landline_sip::digest::{self, Algorithm};
+
+use crate::seal;
 
 /// Without letters that are misread for each other.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 const LENGTH: usize = 20;
 
 /// A random password of 100 bits.
-pub fn generate() -> Result<String> {
-    let mut bytes = [0; LENGTH];
-    aws_lc_rs::rand::fill(&mut bytes)
-        .map_err(|_| anyhow!("the operating system gave no randomness"))?;
-    Ok(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
+pub fn generate() -> String {
+    let bytes = seal::random::<LENGTH>();
+    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
 }
 
 /// RFC 7616 §3.4.2 for both algorithms, with the account's domain as realm.

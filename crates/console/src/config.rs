@@ -1,0 +1,60 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use landline_region::{CallSid, Jurisdiction, RegionCode};
+use landline_store::Store;
+use prometheus::Registry;
+
+/// What a console needs to serve one region.
+pub struct ConsoleConfig {
+    pub region: RegionInfo,
+    pub listen: SocketAddr,
+    pub tls: TlsFiles,
+    pub store: Store,
+    /// The directory's snapshot: which region is home to which account.
+    pub directory: PathBuf,
+    /// The region's calls, where the proxy that carries them is at hand.
+    pub calls: Option<Arc<dyn CallControl>>,
+    pub limits: Limits,
+    pub registry: Registry,
+}
+
+/// What the region says of itself.
+#[derive(Debug, Clone)]
+pub struct RegionInfo {
+    pub code: RegionCode,
+    pub jurisdiction: Jurisdiction,
+    pub contracting_entity: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// PEM, the leaf first.
+    pub certificate: PathBuf,
+    /// PEM, PKCS#8.
+    pub key: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at one time; one more is closed at once.
+    pub connections: usize,
+    /// Requests a second that a key may make in the long run.
+    pub requests_per_second: u32,
+    /// And at once after a pause.
+    pub burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1000, requests_per_second: 20, burst: 60 }
+    }
+}
+
+/// What the API does to calls that are under way.
+pub trait CallControl: Send + Sync {
+    /// Asks for the call's end; `false` where nobody takes the request. The
+    /// record shows when it is over.
+    fn hang_up(&self, call: CallSid) -> bool;
+}

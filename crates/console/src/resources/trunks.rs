@@ -1,0 +1,144 @@
+use std::sync::Arc;
+
+use axum::http::header;
+use ipnet::IpNet;
+use landline_call::tenancy::{MediaPolicy, Trunk, TrunkCredentials};
+use landline_region::{Personal, Secret};
+use landline_store::NewTrunk;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{account_uri, named};
+use crate::app::App;
+use crate::input::Input;
+use crate::problem::Problem;
+use crate::reply::{Reply, check_unchanged};
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TrunkList {
+    pub trunks: Vec<TrunkView>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TrunkView {
+    pub sid: String,
+    pub account_sid: String,
+    pub friendly_name: String,
+    /// Where calls go, as `udp:carrier.example:5060`.
+    pub send_to: String,
+    /// Networks that may send calls in.
+    pub accept_from: Vec<String>,
+    /// How its media is protected.
+    pub media: &'static str,
+    /// For the carrier's digest challenge; its password is never shown.
+    pub username: Option<String>,
+    pub uri: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrunkNew {
+    #[schemars(length(min = 1, max = 128))]
+    pub friendly_name: String,
+    pub send_to: String,
+    #[serde(default)]
+    pub accept_from: OneOrMany,
+    #[schemars(extend("enum" = MediaPolicy::NAMES))]
+    pub media: Option<String>,
+    /// Both or neither.
+    pub username: Option<String>,
+    pub password: Option<String>,
+}
+
+/// A form's field that is given once is no list.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl OneOrMany {
+    fn networks(self) -> Result<Vec<IpNet>, Problem> {
+        let texts = match self {
+            Self::One(text) => vec![text],
+            Self::Many(texts) => texts,
+        };
+        let network = |text: String| {
+            let parsed = text.parse::<IpNet>().or_else(|error| match text.parse() {
+                Ok(address) => Ok(IpNet::from(std::net::IpAddr::to_canonical(&address))),
+                Err(_) => Err(error),
+            });
+            parsed.map_err(|error| {
+                Problem::invalid("accept_from", format!("{error}, as 192.0.2.0/24"))
+            })
+        };
+        texts.into_iter().map(network).collect()
+    }
+}
+
+impl TrunkView {
+    fn new(trunk: &Trunk) -> Self {
+        let credentials = trunk.credentials.as_ref();
+        Self {
+            sid: trunk.sid.to_string(),
+            account_sid: trunk.account.to_string(),
+            friendly_name: trunk.name.clone(),
+            send_to: trunk.send_to.to_string(),
+            accept_from: trunk.accept_from.iter().map(IpNet::to_string).collect(),
+            media: trunk.media.name(),
+            username: credentials.map(|credentials| credentials.username.expose().clone()),
+            uri: format!("{}/Trunks/{}.json", account_uri(trunk.account), trunk.sid),
+        }
+    }
+}
+
+pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let trunks = app.store.trunk_list(input.account()?).await?;
+    Reply::json(&TrunkList { trunks: trunks.iter().map(TrunkView::new).collect() })
+}
+
+/// By sid or by name.
+pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let trunk = app.store.trunk_find(input.account()?, input.part("trunk")).await?;
+    Reply::json(&TrunkView::new(&trunk))
+}
+
+pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let new: TrunkNew = input.fields()?;
+    let credentials = match (new.username, new.password) {
+        (None, None) => None,
+        (Some(username), Some(password)) => Some(TrunkCredentials {
+            username: Personal::new(username),
+            password: Secret::new(password),
+        }),
+        _ => return Err(Problem::invalid("password", "wanted with `username`, or neither")),
+    };
+    let invalid = |error: landline_call::tenancy::InvalidTrunkAddress| {
+        Problem::invalid("send_to", error.to_string())
+    };
+    let trunk = NewTrunk {
+        name: new.friendly_name,
+        send_to: new.send_to.parse().map_err(invalid)?,
+        accept_from: new.accept_from.networks()?,
+        media: named("media", new.media.as_deref())?.unwrap_or_default(),
+        credentials,
+    };
+    let trunk = app.store.trunk_add(input.account()?, &trunk).await?;
+    let view = TrunkView::new(&trunk);
+    Reply::created(&view, &view.uri)
+}
+
+pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let account = input.account()?;
+    let known = app.store.trunk_find(account, input.part("trunk")).await?;
+    check_unchanged(input.header(&header::IF_MATCH), &TrunkView::new(&known))?;
+    app.store.trunk_remove(account, &known.sid.to_string()).await?;
+    Ok(Reply::nothing())
+}

@@ -1,0 +1,167 @@
+use std::sync::Arc;
+
+use axum::http::header;
+use landline_call::tenancy::{MediaPolicy, RecordingPolicy, User};
+use landline_region::Personal;
+use landline_store::{NewUser, UserChange, password};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{account_uri, named};
+use crate::app::App;
+use crate::input::Input;
+use crate::problem::Problem;
+use crate::reply::{Reply, check_unchanged};
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UserList {
+    pub users: Vec<UserView>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct UserView {
+    pub sid: String,
+    pub account_sid: String,
+    /// The user part of its SIP address.
+    pub user: String,
+    pub sip_uri: String,
+    /// E.164.
+    pub number: Option<String>,
+    /// How its media is protected.
+    pub media: &'static str,
+    /// `null`: as the account says.
+    pub recording: Option<&'static str>,
+    /// A password that was made here; shown once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    pub uri: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserNew {
+    pub user: String,
+    /// Made and shown once when left out.
+    #[schemars(length(min = 8, max = 128))]
+    pub password: Option<String>,
+    /// E.164.
+    pub number: Option<String>,
+    #[schemars(extend("enum" = MediaPolicy::NAMES))]
+    pub media: Option<String>,
+    #[schemars(extend("enum" = RecordingPolicy::NAMES))]
+    pub recording: Option<String>,
+}
+
+/// What is left out stays as it is.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserUpdate {
+    #[schemars(length(min = 8, max = 128))]
+    pub password: Option<String>,
+    /// E.164; empty takes it away.
+    pub number: Option<String>,
+    #[schemars(extend("enum" = MediaPolicy::NAMES))]
+    pub media: Option<String>,
+    /// Empty: as the account says.
+    #[schemars(extend("enum" = ["off", "all", ""]))]
+    pub recording: Option<String>,
+}
+
+impl UserView {
+    fn new(user: &User, domain: &str) -> Self {
+        let name = user.name.expose();
+        Self {
+            sid: user.sid.to_string(),
+            account_sid: user.account.to_string(),
+            user: name.clone(),
+            sip_uri: format!("sip:{name}@{domain}"),
+            number: user.number.as_ref().map(|number| number.expose().clone()),
+            media: user.media.name(),
+            recording: user.recording.map(|policy| policy.name()),
+            password: None,
+            uri: format!("{}/Users/{}.json", account_uri(user.account), user.sid),
+        }
+    }
+}
+
+pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let account = input.account()?;
+    let domain = domain(&app, &input).await?;
+    let users = app.store.user_list(account).await?;
+    Reply::json(&UserList { users: users.iter().map(|it| UserView::new(it, &domain)).collect() })
+}
+
+/// By sid or by name.
+pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let user = app.store.user_find(input.account()?, input.part("user")).await?;
+    Reply::json(&UserView::new(&user, &domain(&app, &input).await?))
+}
+
+pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let new: UserNew = input.fields()?;
+    let account = input.account()?;
+    let domain = domain(&app, &input).await?;
+    let (given, made) = match new.password {
+        Some(given) => (checked_password(given)?, None),
+        None => {
+            let made = password::generate();
+            (made.clone(), Some(made))
+        }
+    };
+    let user = NewUser {
+        digest: password::digest_secrets(&new.user, &domain, &given),
+        name: Personal::new(new.user),
+        number: new.number.map(Personal::new),
+        media: named("media", new.media.as_deref())?.unwrap_or_default(),
+        recording: named("recording", new.recording.as_deref())?,
+    };
+    let user = app.store.user_add(account, &user).await?;
+    let view = UserView { password: made, ..UserView::new(&user, &domain) };
+    Reply::created(&view, &view.uri)
+}
+
+pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let update: UserUpdate = input.fields()?;
+    let account = input.account()?;
+    let domain = domain(&app, &input).await?;
+    let known = app.store.user_find(account, input.part("user")).await?;
+    check_unchanged(input.header(&header::IF_MATCH), &UserView::new(&known, &domain))?;
+    let password = update.password.map(checked_password).transpose()?;
+    let recording = match update.recording.as_deref() {
+        Some("") => Some(None),
+        other => named("recording", other)?.map(Some),
+    };
+    let change = UserChange {
+        // The digest is over the name as it was given, not as it stands in the path.
+        digest: password
+            .map(|password| password::digest_secrets(known.name.expose(), &domain, &password)),
+        number: update.number.map(|text| Some(text).filter(|it| !it.is_empty()).map(Personal::new)),
+        media: named("media", update.media.as_deref())?,
+        recording,
+    };
+    let user = app.store.user_set(account, &known.sid.to_string(), &change).await?;
+    Reply::json(&UserView::new(&user, &domain))
+}
+
+pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let account = input.account()?;
+    let known = app.store.user_find(account, input.part("user")).await?;
+    let domain = domain(&app, &input).await?;
+    check_unchanged(input.header(&header::IF_MATCH), &UserView::new(&known, &domain))?;
+    app.store.user_remove(account, &known.sid.to_string()).await?;
+    Ok(Reply::nothing())
+}
+
+async fn domain(app: &App, input: &Input) -> Result<String, Problem> {
+    Ok(app.store.account_find(&input.account()?.to_string()).await?.domain)
+}
+
+fn checked_password(password: String) -> Result<String, Problem> {
+    let length = password.chars().count();
+    match (8..=128).contains(&length) && !password.chars().any(char::is_control) {
+        true => Ok(password),
+        false => {
+            Err(Problem::invalid("password", "wanted 8 to 128 characters, none of them control"))
+        }
+    }
+}

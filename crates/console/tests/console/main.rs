@@ -1,0 +1,8 @@
+//! The HTTPS API over real TLS, with an HTTP client that checks certificates,
+//! on SQLite always and on PostgreSQL where there is one.
+
+mod administration;
+mod calls;
+mod doors;
+mod recordings;
+mod support;
