@@ -54,10 +54,10 @@ async fn fill(directory: &std::path::Path, users: u32) -> Result<(), Failure> {
         public_uri: None,
         console: None,
     };
-    landline_store::directory::region_add(&snapshot, region, own)?;
+    landline_store::directory::region_add(store.gate(), &snapshot, region, own)?;
     let entry =
         AccountEntry { sid: account.sid, home_region: region, edge_policy: account.edge_policy };
-    landline_store::directory::account_add(&snapshot, DOMAIN, entry)?;
+    landline_store::directory::account_add(store.gate(), &snapshot, DOMAIN, entry)?;
     for number in 0..users {
         let name = format!("u{number:06}");
         let password = format!("pw{name}");

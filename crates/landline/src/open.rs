@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use landline_call::directory::{Directory, InterRegionAddress, RegionEntry};
+use landline_region::egress::{Declared, Gate, Registry};
 use landline_store::{KeyRing, Store, StoreConfig, directory};
 
-use crate::config::{Config, Regions};
+use crate::config::{Config, Regions, subprocessors as registry};
 
 /// Opens the region's database. A SQLite database that does not exist yet is
 /// made, and its key ring with it.
@@ -35,9 +36,31 @@ pub async fn store(config: &Config) -> Result<Store> {
     let retention = Duration::from_secs(u64::from(config.database.retention_days) * 86_400);
     let settings = StoreConfig {
         retention,
+        egress: declared(config)?,
         ..StoreConfig::new(config.database_url(), config.region.code, &config.key_ring)
     };
     Store::open(&settings).await.with_context(|| format!("region {}", config.region.code))
+}
+
+/// A gate for what is done without the region's database.
+pub fn gate(config: &Config) -> Result<Gate> {
+    Ok(Gate::new(config.region.code, declared(config)?))
+}
+
+/// The registry of sub-processors; empty where none is configured.
+pub fn subprocessors(config: &Config) -> Result<Registry> {
+    let file = config.egress.subprocessors.as_deref();
+    Ok(file.map(registry::load).transpose()?.unwrap_or_default())
+}
+
+/// Whom the configuration lets anything leave the region for.
+fn declared(config: &Config) -> Result<Declared> {
+    let regions = Regions::load(&config.directory.regions)?.regions;
+    Ok(Declared {
+        regions: regions.iter().map(|item| item.code).collect(),
+        subprocessors: subprocessors(config)?,
+        minimum_group: config.egress.minimum_group,
+    })
 }
 
 fn lock(database: &Path) -> Result<File> {
@@ -58,7 +81,7 @@ pub fn create_key_ring(config: &Config) -> Result<()> {
 }
 
 /// Reads the directory's snapshot, with the list of regions entered into it.
-pub fn directory(config: &Config) -> Result<Directory> {
+pub fn directory(config: &Config, gate: &Gate) -> Result<Directory> {
     let file = &config.directory.snapshot;
     make_parent(file)?;
     let known = match file.exists() {
@@ -79,7 +102,7 @@ pub fn directory(config: &Config) -> Result<Directory> {
             console: item.console,
         };
         if known.regions.get(&item.code) != Some(&entry) {
-            directory::region_add(file, item.code, entry)?;
+            directory::region_add(gate, file, item.code, entry)?;
             changed = true;
         }
     }

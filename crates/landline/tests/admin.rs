@@ -44,6 +44,37 @@ fn a_command_for_an_account_of_another_region_says_where_to_go() {
 }
 
 #[test]
+fn the_register_shows_what_really_left() {
+    let regions = Regions::new();
+    regions.json(&["account", "create", "Acme", "--domain", "acme.test", "--region", "ie1"]);
+    let flows = |code: &str| {
+        let register = regions.in_region(code, &["residency", "register"]).json();
+        assert_eq!(register[0]["head"]["region"], code);
+        register[0]["flows"].clone()
+    };
+    let written = flows("ie1");
+    let entry = |it: &&Value| it["flow"] == "directory" && it["verdict"] == "passed";
+    let line = written.as_array().unwrap().iter().find(entry).expect("the account's entry");
+    assert_eq!(line["destination"], "directory");
+    assert!(line["count"].as_u64().unwrap() >= 1, "{line}");
+    assert!(!written.to_string().contains("Acme"), "{written}");
+    assert_eq!(regions.in_region("ie1", &["residency", "subprocessors"]).json(), json!([]));
+}
+
+#[test]
+fn the_data_map_needs_no_region() {
+    let answer = landline(&["residency", "map"]);
+    assert_eq!((answer.code, answer.err.as_str()), (0, ""));
+    assert!(answer.out.starts_with("# Data map"), "{}", answer.out);
+    let fields = landline(&["residency", "map", "--json"]).json();
+    let number = fields["fields"].as_array().unwrap().iter().find(|it| it["name"] == "number");
+    let leaves = &number.unwrap()["leaves"];
+    assert!(
+        leaves.as_array().unwrap().contains(&json!({"flow": "directory", "form": "pseudonym"}))
+    );
+}
+
+#[test]
 fn users_numbers_and_trunks_come_and_go() {
     let regions = Regions::new();
     regions.json(&["account", "create", "acme", "--domain", "acme.test", "--region", "ie1"]);

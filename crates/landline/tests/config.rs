@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use landline::config::{Config, ConfigError, Regions};
+use landline::config::{Config, ConfigError, Regions, subprocessors};
+use landline_region::egress::Registry;
 use serde_json::Value;
 
 #[test]
@@ -14,6 +15,7 @@ fn every_shipped_file_loads() {
     for file in shipped() {
         let loaded = match file.file_name().unwrap().to_str().unwrap() {
             "regions.toml" => Regions::load(&file).map(drop),
+            "subprocessors.toml" => subprocessors::load(&file).map(drop),
             _ => Config::load(&file).map(drop),
         };
         loaded.unwrap_or_else(|error| panic!("{error}"));
@@ -44,6 +46,7 @@ fn the_reference_names_every_key_with_its_default_and_no_other() {
     let regions = Regions::load(&root().join("sipconf/regions.toml")).unwrap();
     let mut known: BTreeMap<String, Value> = everything;
     known.extend(keys(&regions));
+    known.extend(keys(&listed()));
 
     let missing: Vec<_> = known.keys().filter(|key| !documented.contains_key(*key)).collect();
     assert!(missing.is_empty(), "docs/configuration.md does not name {missing:?}");
@@ -167,6 +170,13 @@ fn documented() -> BTreeMap<String, String> {
             Some((key.to_owned(), cells.get(cells.len() - 2)?.to_string()))
         })
         .collect()
+}
+
+/// A registry of sub-processors with every key.
+fn listed() -> Registry {
+    let text = "version = 1\n[[subprocessors]]\nname = \"x\"\nhosts = [\"x\"]\nflows = [\"mail\"]\n\
+                regions = [\"ie1\"]\npurpose = \"x\"\njurisdiction = \"IE\"\nsince = \"2026-11-22\"";
+    toml::from_str(text).unwrap()
 }
 
 fn shipped() -> Vec<PathBuf> {

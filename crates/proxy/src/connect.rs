@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use landline_region::RegionCode;
 use landline_sip::{Flow, Transport};
+use landline_store::Store;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -31,6 +32,8 @@ pub(crate) enum Peer {
 /// What it takes to connect.
 pub(crate) struct Connector {
     pub(crate) shared: Arc<Shared>,
+    /// Has the gate that decides what goes to other regions.
+    pub(crate) store: Store,
     pub(crate) dns: Arc<Dns>,
     pub(crate) carriers: Arc<ClientConfig>,
     pub(crate) regions: Arc<Reloading<ClientConfig>>,

@@ -70,6 +70,7 @@ causes! {
         JournalFull = "journal_full",
         BindingQueueFull = "binding_queue_full",
         OutgoingLimit = "outgoing_limit",
+        KeptInRegion = "kept_in_region",
     }
 }
 

@@ -315,6 +315,7 @@ impl Parts {
     ) -> Wire {
         let connector = Connector {
             shared: Arc::clone(&self.shared),
+            store: self.config.store.clone(),
             dns: Arc::clone(&self.dns),
             carriers: Arc::clone(&self.certificates.carriers),
             regions: Arc::clone(&self.certificates.region_client),

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use landline_region::{RegionCode, egress};
 use landline_sip::{ClientKey, Flow, FlowId, SendTo, Transport};
 use rustc_hash::FxHashMap;
 
@@ -104,6 +105,10 @@ impl Wire {
         bytes: Bytes,
         key: Option<ClientKey>,
     ) -> Result<(), Failed> {
+        if let Err(cause) = self.may_leave(&to) {
+            self.shared.metrics.drop(cause);
+            return Err(Failed { key, to });
+        }
         self.shared.metrics.sent(&bytes);
         let sent = match &to {
             SendTo::Flow(flow) if flow.transport == Transport::Udp => {
@@ -131,6 +136,21 @@ impl Wire {
             self.shared.metrics.drop(cause);
             Failed { key, to }
         })
+    }
+
+    /// What goes to another region, over a connection of ours or of theirs,
+    /// passes the egress gate.
+    fn may_leave(&self, to: &SendTo) -> Result<(), Cause> {
+        let region = match to {
+            SendTo::Flow(Flow { peer: Some(region), .. }) | SendTo::Region { region, .. } => region,
+            SendTo::Flow(_) | SendTo::Address { .. } => return Ok(()),
+        };
+        let region: RegionCode = region.parse().map_err(|_| Cause::KeptInRegion)?;
+        let destination = egress::Destination::Region(region);
+        let gate = self.connector.store.gate();
+        gate.decide(egress::Flow::InterRegionSip, &destination, egress::SIGNALLING)
+            .map(drop)
+            .map_err(|_| Cause::KeptInRegion)
     }
 
     /// By the flow's own listener; for a flow of a former process, by the one

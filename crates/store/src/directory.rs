@@ -8,6 +8,8 @@ use std::path::Path;
 
 use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
 use landline_call::tenancy::{Account, EdgePolicy};
+use landline_region::catalogue::fields::{ACCOUNT_DOMAIN, SID};
+use landline_region::egress::{Carried, Destination, Flow, Form, Gate};
 use landline_region::{AccountSid, Jurisdiction, RegionCode};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,9 @@ use crate::file::replace;
 
 /// Beyond this a file is no directory of ours.
 const MAX_OCTETS: u64 = 64 << 20;
+
+/// What an account's entry holds of it.
+const ACCOUNT: &[Carried] = &[(&ACCOUNT_DOMAIN, Form::Bare), (&SID, Form::Bare)];
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,8 +58,15 @@ pub fn read(path: &Path) -> Result<Directory> {
 }
 
 /// Reads, changes and replaces the file under a lock; the version rises by one
-/// where anything changed. A missing file is an empty directory.
-pub fn update<T>(path: &Path, change: impl FnOnce(&mut Directory) -> Result<T>) -> Result<T> {
+/// where anything changed. A missing file is an empty directory. Every region
+/// reads it, so the gate decides whether what the change adds (`carried`) may
+/// be there.
+pub fn update<T>(
+    gate: &Gate,
+    path: &Path,
+    carried: &[Carried],
+    change: impl FnOnce(&mut Directory) -> Result<T>,
+) -> Result<T> {
     let fail = |error: std::io::Error| StoreError::file(path, error);
     let mut lock_name = path.file_name().unwrap_or_default().to_owned();
     lock_name.push(".lock");
@@ -67,6 +79,7 @@ pub fn update<T>(path: &Path, change: impl FnOnce(&mut Directory) -> Result<T>) 
     let mut after = before.clone();
     let value = change(&mut after)?;
     if after != before || before.version == 0 {
+        gate.decide(Flow::Directory, &Destination::Directory, carried)?;
         after.version = before.version + 1;
         replace(path, print(&after)?.as_bytes()).map_err(fail)?;
     }
@@ -74,17 +87,17 @@ pub fn update<T>(path: &Path, change: impl FnOnce(&mut Directory) -> Result<T>) 
 }
 
 /// Adds a region or replaces what is known of it.
-pub fn region_add(path: &Path, code: RegionCode, entry: RegionEntry) -> Result<()> {
-    update(path, |directory| {
+pub fn region_add(gate: &Gate, path: &Path, code: RegionCode, entry: RegionEntry) -> Result<()> {
+    update(gate, path, &[], |directory| {
         directory.regions.insert(code, entry);
         Ok(())
     })
 }
 
 /// Adds an account. Domains are unique across all regions.
-pub fn account_add(path: &Path, domain: &str, entry: AccountEntry) -> Result<()> {
+pub fn account_add(gate: &Gate, path: &Path, domain: &str, entry: AccountEntry) -> Result<()> {
     let domain = domain.to_ascii_lowercase();
-    update(path, |directory| {
+    update(gate, path, ACCOUNT, |directory| {
         if !directory.regions.contains_key(&entry.home_region) {
             return Err(StoreError::NotFound {
                 what: format!("region {} in the directory", entry.home_region),
@@ -107,18 +120,23 @@ pub fn account_add(path: &Path, domain: &str, entry: AccountEntry) -> Result<()>
 }
 
 /// Enters an account of this region, or what changed of it.
-pub fn account_enter(path: &Path, account: &Account) -> Result<()> {
+pub fn account_enter(gate: &Gate, path: &Path, account: &Account) -> Result<()> {
     let entry = AccountEntry {
         sid: account.sid,
         home_region: account.home_region,
         edge_policy: account.edge_policy,
     };
-    account_add(path, &account.domain, entry)
+    account_add(gate, path, &account.domain, entry)
 }
 
 /// Changes what other regions do with an account's requests.
-pub fn account_set_edge_policy(path: &Path, account: AccountSid, policy: EdgePolicy) -> Result<()> {
-    update(path, |directory| {
+pub fn account_set_edge_policy(
+    gate: &Gate,
+    path: &Path,
+    account: AccountSid,
+    policy: EdgePolicy,
+) -> Result<()> {
+    update(gate, path, ACCOUNT, |directory| {
         match directory.accounts.values_mut().find(|entry| entry.sid == account) {
             Some(entry) => {
                 entry.edge_policy = policy;
@@ -254,6 +272,10 @@ mod tests {
         }
     }
 
+    fn gate() -> Gate {
+        Gate::new("ie1".parse().unwrap(), Default::default())
+    }
+
     fn account(number: u128) -> AccountEntry {
         AccountEntry {
             sid: AccountSid::from_u128(number),
@@ -267,15 +289,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("directory.json");
         assert!(read(&path).unwrap_err().to_string().contains("directory.json"));
-        region_add(&path, "ie1".parse().unwrap(), region(7060)).unwrap();
-        account_add(&path, "Acme.Test", account(1)).unwrap();
+        region_add(&gate(), &path, "ie1".parse().unwrap(), region(7060)).unwrap();
+        account_add(&gate(), &path, "Acme.Test", account(1)).unwrap();
         let directory = read(&path).unwrap();
         assert_eq!(directory.version, 2);
         assert_eq!(directory.account("ACME.test"), Some(&account(1)));
         assert_eq!(directory.regions[&"ie1".parse().unwrap()], region(7060));
-        account_add(&path, "acme.test", account(1)).unwrap();
+        account_add(&gate(), &path, "acme.test", account(1)).unwrap();
         assert_eq!(read(&path).unwrap().version, 2, "nothing changed");
-        account_set_edge_policy(&path, account(1).sid, EdgePolicy::Refuse).unwrap();
+        account_set_edge_policy(&gate(), &path, account(1).sid, EdgePolicy::Refuse).unwrap();
         assert_eq!(read(&path).unwrap().accounts["acme.test"].edge_policy, EdgePolicy::Refuse);
     }
 
@@ -283,11 +305,11 @@ mod tests {
     fn a_domain_belongs_to_one_account_and_its_region_must_be_known() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("directory.json");
-        let error = account_add(&path, "acme.test", account(1)).unwrap_err().to_string();
+        let error = account_add(&gate(), &path, "acme.test", account(1)).unwrap_err().to_string();
         assert!(error.contains("region ie1"), "{error}");
-        region_add(&path, "ie1".parse().unwrap(), region(7060)).unwrap();
-        account_add(&path, "acme.test", account(1)).unwrap();
-        let error = account_add(&path, "ACME.test", account(2)).unwrap_err().to_string();
+        region_add(&gate(), &path, "ie1".parse().unwrap(), region(7060)).unwrap();
+        account_add(&gate(), &path, "acme.test", account(1)).unwrap();
+        let error = account_add(&gate(), &path, "ACME.test", account(2)).unwrap_err().to_string();
         assert!(error.contains(&account(1).sid.to_string()), "{error}");
     }
 
@@ -295,12 +317,13 @@ mod tests {
     fn administrators_who_write_at_once_lose_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("directory.json");
-        region_add(&path, "ie1".parse().unwrap(), region(7060)).unwrap();
+        region_add(&gate(), &path, "ie1".parse().unwrap(), region(7060)).unwrap();
         std::thread::scope(|scope| {
             for number in 0..8 {
                 let path = &path;
                 scope.spawn(move || {
-                    account_add(path, &format!("a{number}.test"), account(number)).unwrap();
+                    account_add(&gate(), path, &format!("a{number}.test"), account(number))
+                        .unwrap();
                 });
             }
         });

@@ -60,6 +60,8 @@ pub enum StoreError {
     Column { column: String, problem: String },
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
+    #[error("kept in the region: {0}")]
+    Egress(#[from] landline_region::egress::Refused),
     #[error("the database cannot be reached or did not answer: {0}")]
     Unavailable(#[source] sqlx::Error),
     #[error("the database refused a statement: {0}")]

@@ -13,6 +13,7 @@ mod call;
 mod chain;
 mod chunk;
 pub mod directory;
+mod egress;
 mod error;
 mod event;
 mod file;

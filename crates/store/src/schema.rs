@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_region.sql"),
     include_str!("../migrations/0002_receipts.sql"),
     include_str!("../migrations/0003_api.sql"),
+    include_str!("../migrations/0004_egress.sql"),
 ];
 
 /// Held while migrating, so that processes that start together take turns.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use landline_region::catalogue::sealed::SEALED_ACCOUNT_KEY;
+use landline_region::egress::{Declared, Gate};
 use landline_region::{AccountSid, Entropy, PseudonymKey, RegionCode, UnixMillis};
 use zeroize::Zeroizing;
 
@@ -26,16 +27,19 @@ pub struct StoreConfig {
     pub key_ring: PathBuf,
     /// How long a closed call is kept.
     pub retention: Duration,
+    /// Whom anything may leave the region for.
+    pub egress: Declared,
 }
 
 impl StoreConfig {
-    /// With the default retention of 90 days.
+    /// With the default retention of 90 days, and nobody outside declared.
     pub fn new(url: impl Into<String>, region: RegionCode, key_ring: impl Into<PathBuf>) -> Self {
         Self {
             url: url.into(),
             region,
             key_ring: key_ring.into(),
             retention: Duration::from_secs(90 * 86_400),
+            egress: Declared::default(),
         }
     }
 }
@@ -52,6 +56,7 @@ pub(crate) struct Inner {
     pub keys: KeyRing,
     pub retention: Duration,
     pub counts: Counts,
+    pub gate: Gate,
     pub tenancy: tokio::sync::Mutex<TenancyCache>,
     account_keys: Mutex<HashMap<AccountSid, Arc<Sealer>>>,
 }
@@ -96,6 +101,7 @@ impl Store {
             keys,
             retention: config.retention,
             counts: Counts::default(),
+            gate: Gate::new(config.region, config.egress.clone()),
             tenancy: tokio::sync::Mutex::default(),
             account_keys: Mutex::default(),
         };

@@ -4,6 +4,7 @@ mod bench;
 mod deny;
 mod personal;
 mod postgres;
+mod residency_page;
 mod test;
 mod tidy;
 mod tools;

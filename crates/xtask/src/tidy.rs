@@ -54,6 +54,7 @@ pub fn run() -> Result<()> {
     faults.extend(unfinished(&files));
     faults.extend(crate::personal::undeclared(&files));
     faults.extend(crate::personal::ways_out(&files));
+    faults.extend(crate::residency_page::faults(&files));
     if !faults.is_empty() {
         bail!("house rules are broken:\n  {}", faults.join("\n  "));
     }

@@ -105,6 +105,6 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         encryption: named("encryption", update.encryption.as_deref())?,
     };
     let changed = app.store.account_set(account, &change).await?;
-    directory::account_enter(app.homes.path(), &changed)?;
+    directory::account_enter(app.store.gate(), app.homes.path(), &changed)?;
     Reply::json(&AccountView::new(&changed))
 }

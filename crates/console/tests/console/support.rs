@@ -112,15 +112,17 @@ impl World {
         let authority = Authority::new(dir.path());
         let snapshot = dir.path().join("directory.json");
         for (code, law) in [("ie1", "IE"), ("us1", "US")] {
-            directory::region_add(&snapshot, code.parse().unwrap(), entry(law, None)).unwrap();
+            let code = code.parse().unwrap();
+            let gate = landline_region::egress::Gate::new(code, Default::default());
+            directory::region_add(&gate, &snapshot, code, entry(law, None)).unwrap();
         }
         let ie1 = Region::start("ie1", "IE", engine, dir.path(), &authority, &limits).await?;
         let us1 = Region::start("us1", "US", engine, dir.path(), &authority, &limits).await?;
         let acme = ie1.account(&snapshot, "Acme Ltd", "acme.test").await;
         let globex = us1.account(&snapshot, "Globex", "globex.test").await;
         for (region, law) in [(&ie1, "IE"), (&us1, "US")] {
-            directory::region_add(&snapshot, region.code, entry(law, Some(region.base_url())))
-                .unwrap();
+            let own = entry(law, Some(region.base_url()));
+            directory::region_add(region.store.gate(), &snapshot, region.code, own).unwrap();
         }
         let world = Self { ie1, us1, acme, globex, dir };
         world.directory_is_known().await;
@@ -234,7 +236,7 @@ impl Region {
             home_region: self.code,
             edge_policy: EdgePolicy::default(),
         };
-        directory::account_add(snapshot, domain, entry).unwrap();
+        directory::account_add(self.store.gate(), snapshot, domain, entry).unwrap();
         account
     }
 

@@ -46,7 +46,7 @@ pub async fn run(place: &Place, verb: AccountVerb, style: Style) -> Result<Strin
                 encryption: policies.encryption,
             };
             let account = home.store.account_set(home.account, &change).await?;
-            enter(place.directory_file(), &account)?;
+            enter(&home.store, place.directory_file(), &account).await?;
             Ok(card(&shown(&account), style))
         }
     }
@@ -63,18 +63,19 @@ async fn create(place: &Place, store: &Store, new: &NewAccount) -> Result<Accoun
         .into());
     }
     let account = store.account_create(new).await?;
-    enter(place.directory_file(), &account)?;
+    enter(store, place.directory_file(), &account).await?;
     Ok(account)
 }
 
 /// The directory's entry follows the account.
-pub fn enter(snapshot: &Path, account: &Account) -> Result<()> {
-    directory::account_enter(snapshot, account).with_context(|| {
+pub async fn enter(store: &Store, snapshot: &Path, account: &Account) -> Result<()> {
+    directory::account_enter(store.gate(), snapshot, account).with_context(|| {
         format!(
             "account {} is in its home region's database, but not in the directory",
             account.sid
         )
-    })
+    })?;
+    Ok(store.write_egress().await?)
 }
 
 fn with(policies: AccountPolicies, name: String, domain: String, region: RegionCode) -> NewAccount {

@@ -11,6 +11,7 @@ mod prove;
 mod receipt;
 mod recording;
 mod region;
+mod residency;
 mod trunk;
 mod user;
 
@@ -47,6 +48,9 @@ pub async fn run(place: &Where, task: Task) -> Result<()> {
     if let Task::Receipt(ReceiptVerb::Verify { file, trust }) = &task {
         return receipt::verify(place, file, trust);
     }
+    if let Task::Residency(ResidencyVerb::Map) = task {
+        return Ok(say(&residency::map(style)?)?);
+    }
     let place = Place::open(place)?;
     let answer = match task {
         Task::Region(verb) => region::run(&place, verb, style).await,
@@ -59,8 +63,8 @@ pub async fn run(place: &Where, task: Task) -> Result<()> {
         Task::Key(verb) => key::run(&place, verb, style).await,
         Task::Ledger(verb) => ledger::run(&place, verb, style).await,
         Task::Receipt(verb) => receipt::run(&place, verb, style).await,
-        Task::Residency(ResidencyVerb::Prove(args)) => prove::prove(&place, args, style).await,
-        Task::Residency(ResidencyVerb::Check(args)) => prove::check(&place, args, style).await,
+        Task::Residency(verb) => residency::run(&place, verb, style).await,
     }?;
+    place.write_egress().await?;
     Ok(say(&answer)?)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use landline_call::directory::{AccountEntry, Directory};
+use landline_region::egress::Gate;
 use landline_region::{AccountSid, RegionCode};
 use landline_store::Store;
 
@@ -14,6 +15,8 @@ use crate::open;
 /// The regions whose configuration is at hand: one, or all of a demo.
 pub struct Place {
     configs: Vec<Config>,
+    /// For what is entered into the directory without a region's database.
+    gate: Gate,
 }
 
 /// An account with the store of its home region.
@@ -30,7 +33,8 @@ impl Place {
             (None, Some(dir)) => demo_configs(dir)?,
             (None, None) => bail!(Nowhere),
         };
-        Ok(Self { configs })
+        let gate = open::gate(&configs[0])?;
+        Ok(Self { configs, gate })
     }
 
     pub fn configs(&self) -> &[Config] {
@@ -43,7 +47,20 @@ impl Place {
     }
 
     pub fn directory(&self) -> Result<Directory> {
-        open::directory(&self.configs[0])
+        open::directory(&self.configs[0], &self.gate)
+    }
+
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Writes down what this command sent out of a region.
+    pub async fn write_egress(&self) -> Result<()> {
+        if self.gate.counted().is_empty() {
+            return Ok(());
+        }
+        let store = open::store(&self.configs[0]).await?;
+        Ok(store.write_egress_of(&self.gate).await?)
     }
 
     /// The configuration of `region`, or an error that says where to go.

@@ -26,7 +26,7 @@ pub async fn run(place: &Place, verb: RegionVerb, style: Style) -> Result<String
                 .collect();
             let entry = RegionEntry { jurisdiction, proxies, public_uri, console };
             let answer = card(&shown(&code.to_string(), &entry), style);
-            directory::region_add(place.directory_file(), code, entry)?;
+            directory::region_add(place.gate(), place.directory_file(), code, entry)?;
             Ok(answer)
         }
     }

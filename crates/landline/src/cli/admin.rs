@@ -282,6 +282,13 @@ pub enum ResidencyVerb {
     Prove(ProveArgs),
     /// Re-hash everything against receipts and log.
     Check(CheckArgs),
+    /// Every kind of personal data: class, purpose, retention, legal basis,
+    /// where it lies, what may carry it out. Needs no region.
+    Map,
+    /// The record of processing activities (GDPR Art. 30), with what really left.
+    Register,
+    /// Who else processes data for the region.
+    Subprocessors,
 }
 
 #[derive(Debug, Subcommand)]

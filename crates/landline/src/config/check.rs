@@ -42,6 +42,9 @@ pub(super) fn config(config: &Config) -> Vec<Finding> {
         findings.add("region.contracting_entity", "wanted a name, as `Landline Ireland Ltd`");
     }
     at_least_one("database.retention_days", config.database.retention_days, &mut findings);
+    if config.egress.minimum_group < 2 {
+        findings.add("egress.minimum_group", "wanted 2 or more: a group of one is a person");
+    }
     if config.proxy.is_none() && config.relay.is_none() && config.console.is_none() {
         findings.add(
             "region",

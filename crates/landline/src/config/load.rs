@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, DatabaseUrl, Regions, check};
+use super::{Config, DatabaseUrl, Regions, check, subprocessors};
 
 /// What is wrong with one file. Prints one problem a line, as
 /// `FILE:LINE: KEY: what is wrong, and what would be right`.
@@ -55,7 +55,12 @@ impl Config {
         problems.extend(check::config(&config));
         match Regions::load(&config.directory.regions) {
             Ok(regions) => problems.extend(check::against_regions(&config, &regions)),
-            Err(error) => return Err(source.with_listed(problems, error)),
+            Err(error) => return Err(source.with_listed("directory.regions", problems, error)),
+        }
+        if let Some(file) = &config.egress.subprocessors
+            && let Err(error) = subprocessors::load(file)
+        {
+            return Err(source.with_listed("egress.subprocessors", problems, error));
         }
         source.verdict(problems).map(|()| config)
     }
@@ -74,6 +79,9 @@ impl Config {
             ("directory.regions", &mut self.directory.regions),
             ("ca", &mut self.ca),
         ];
+        if let Some(registry) = &mut self.egress.subprocessors {
+            paths.push(("egress.subprocessors", registry));
+        }
         if let Some(proxy) = &mut self.proxy {
             paths.push(("proxy.identity.certificate", &mut proxy.identity.certificate));
             paths.push(("proxy.identity.key", &mut proxy.identity.key));
@@ -168,9 +176,14 @@ impl<'a> Source<'a> {
         Err(ConfigError { file: self.file.to_owned(), problems })
     }
 
-    /// The findings here, and behind the key `directory.regions` those of the file it names.
-    fn with_listed(&self, mut findings: Vec<Finding>, error: ConfigError) -> ConfigError {
-        findings.push(("directory.regions".to_owned(), error.to_string()));
+    /// The findings here, and behind `key` those of the file it names.
+    fn with_listed(
+        &self,
+        key: &str,
+        mut findings: Vec<Finding>,
+        error: ConfigError,
+    ) -> ConfigError {
+        findings.push((key.to_owned(), error.to_string()));
         match self.verdict(findings) {
             Err(error) => error,
             Ok(()) => error,

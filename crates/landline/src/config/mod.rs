@@ -5,6 +5,7 @@
 mod check;
 mod load;
 mod regions;
+pub mod subprocessors;
 mod value;
 mod write;
 
@@ -36,6 +37,8 @@ pub struct Config {
     /// The HTTPS API.
     pub console: Option<Console>,
     #[serde(default)]
+    pub egress: Egress,
+    #[serde(default)]
     pub telemetry: Telemetry,
 }
 
@@ -46,6 +49,8 @@ pub struct Region {
     pub jurisdiction: Jurisdiction,
     /// Who contracts with this region's customers unless the account says otherwise.
     pub contracting_entity: String,
+    /// How the region's data-protection officer is reached.
+    pub data_protection_officer: Option<String>,
 }
 
 /// `url`, or `url_env` naming the variable that holds it.
@@ -72,6 +77,22 @@ pub struct Directory {
     pub snapshot: PathBuf,
     /// The list of all regions, entered into the snapshot at start.
     pub regions: PathBuf,
+}
+
+/// What may leave the region, and for whom.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Egress {
+    /// The registry of sub-processors; without one there are none.
+    pub subprocessors: Option<PathBuf>,
+    /// Aggregates over fewer accounts stay in the region.
+    pub minimum_group: u64,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self { subprocessors: None, minimum_group: landline_region::egress::MINIMUM_GROUP }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -252,6 +273,8 @@ pub struct Telemetry {
     pub address: Option<BindAddress>,
     /// The same for `landline relay`, which may run beside the proxy.
     pub relay_address: Option<BindAddress>,
+    /// Who reads the metrics.
+    pub scope: Scope,
     /// As `info`, or by module as `info,landline_proxy=debug`.
     pub log_level: String,
     pub log_format: LogFormat,
@@ -262,10 +285,20 @@ impl Default for Telemetry {
         Self {
             address: None,
             relay_address: None,
+            scope: Scope::Region,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Somebody within the region: everything that is counted.
+    Region,
+    /// Somebody outside: aggregates over enough accounts, in coarse steps.
+    Outside,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use landline_region::{Jurisdiction, RegionCode};
 
 use super::{
-    BindAddress, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, InterRegion,
+    BindAddress, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress, InterRegion,
     KeyPair, Listen, Media, PortRange, Proxy, ProxyLimits, Region, Regions, Registrar, Relay,
     RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, ninety,
 };
@@ -46,6 +46,7 @@ impl Draft {
                 code: self.code,
                 jurisdiction: self.jurisdiction,
                 contracting_entity: self.contracting_entity.clone(),
+                data_protection_officer: None,
             },
             data_dir: ".".into(),
             database: Database {
@@ -67,6 +68,7 @@ impl Draft {
                 tls: self.pair(pki::CONSOLE_TLS),
                 limits: ConsoleLimits::default(),
             }),
+            egress: Egress::default(),
             telemetry: Telemetry {
                 address: Some(BindAddress(self.telemetry)),
                 relay_address: self.relay_telemetry.map(BindAddress),

@@ -138,7 +138,7 @@ async fn provide_account(
         }
         Err(error) => return Err(error.into()),
     };
-    crate::admin::enter_in_directory(&layout.directory_file(), &account)?;
+    crate::admin::enter_in_directory(store, &layout.directory_file(), &account).await?;
     Ok(account.sid)
 }
 

@@ -11,11 +11,12 @@ use landline_relay::{Relay, RelayHandle};
 use landline_store::{Issuer, IssuerConfig, Recorder, RecorderConfig, Store};
 use prometheus::Registry;
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 use super::settings;
-use crate::config::{BindAddress, Config};
+use crate::config::{BindAddress, Config, Scope};
 use crate::open;
-use crate::telemetry::{Health, Server, StoreMetrics};
+use crate::telemetry::{EgressMetrics, Health, Readers, Server, StoreMetrics};
 
 /// How long a database may take to answer before it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,7 +43,11 @@ pub struct Region {
     console: Option<ConsoleHandle>,
     /// Serves until the region has stopped.
     _telemetry: Option<Server>,
+    egress: JoinHandle<()>,
 }
+
+/// How often what left the region is written into its database.
+const AUDIT: Duration = Duration::from_secs(5);
 
 /// How often a running proxy is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -66,7 +71,7 @@ impl Region {
         let registry = Registry::new();
         let store = open::store(config).await?;
         if roles.proxy || roles.console {
-            open::directory(config)?;
+            open::directory(config, store.gate())?;
         }
         let data = &config.data_dir;
         std::fs::create_dir_all(data).with_context(|| format!("{}", data.display()))?;
@@ -109,14 +114,22 @@ impl Region {
             let settings = settings::console(config, wanted, store.clone(), calls, &registry);
             console = Some(Console::start(settings).await.context("the console cannot start")?);
         }
+        let counted = store.clone();
+        let read = move || counted.gate().counted();
+        registry.register(Box::new(EgressMetrics::new(config.region.code, read)?))?;
         let telemetry = match telemetry_address(config, roles) {
             Some(address) => {
                 let health = health(&store, &relay, &proxy);
-                Some(Server::start(address.0, registry, health).await?)
+                let readers = match config.telemetry.scope {
+                    Scope::Region => Readers::Region,
+                    Scope::Outside => Readers::Outside(store.clone()),
+                };
+                Some(Server::start(address.0, registry, health, readers).await?)
             }
             None => None,
         };
-        Ok(Self { store, recorder, relay, proxy, console, receipts, _telemetry: telemetry })
+        let egress = tokio::spawn(write_egress(store.clone()));
+        Ok(Self { store, recorder, relay, proxy, console, receipts, _telemetry: telemetry, egress })
     }
 
     pub fn store(&self) -> &Store {
@@ -163,7 +176,22 @@ impl Region {
         if let Some(receipts) = self.receipts {
             receipts.shutdown().await;
         }
+        self.egress.abort();
+        if let Err(error) = self.store.write_egress().await {
+            tracing::error!(%error, "what left the region at last is not written down");
+        }
         self.store.close().await;
+    }
+}
+
+/// Writes the egress gate's audit lines while the region runs.
+async fn write_egress(store: Store) {
+    loop {
+        tokio::time::sleep(AUDIT).await;
+        // Kept by the gate, and written with the next.
+        if let Err(error) = store.write_egress().await {
+            tracing::warn!(%error, "what left the region is not written down yet");
+        }
     }
 }
 

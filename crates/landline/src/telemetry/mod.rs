@@ -1,6 +1,7 @@
 //! What a process tells its operators: logs, metrics, health. None of it
 //! carries personal data.
 
+mod egress;
 mod http;
 mod store;
 
@@ -13,7 +14,8 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{LogFormat, Telemetry};
 
-pub use http::{Health, Server};
+pub use egress::EgressMetrics;
+pub use http::{Health, Readers, Server};
 pub use store::StoreMetrics;
 
 /// Starts logging to standard error. `RUST_LOG` overrides the level.

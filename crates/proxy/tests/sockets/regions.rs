@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landline_proxy::{Proxy, ProxyHandle, TlsFiles, Transport};
+use landline_region::egress::{Counted, Flow, Verdict};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,6 +61,11 @@ async fn a_phone_registers_at_home_through_another_regions_proxy() {
     assert_eq!(pair.regions[0].store.load_bindings().await.unwrap().len(), 3);
     let connections = metric(&pair.home_metrics, "sip_connections", &[("transport", "tls")]);
     assert_eq!(connections, 1.0, "one inter-region connection carries them all");
+    for (region, peer) in [(0, "us1"), (1, "ie1")] {
+        let counted = pair.regions[region].store.gate().counted();
+        let passed = |it: &Counted| it.destination == peer && it.verdict == Verdict::Passed;
+        assert!(counted.iter().any(passed), "the gate counts what goes to {peer}: {counted:?}");
+    }
     pair.edge.shutdown().await;
     pair.home.shutdown().await;
 }
@@ -129,6 +135,32 @@ async fn a_directory_that_leads_to_another_region_gets_nothing() {
     assert!(metric(&pair.edge_metrics, "sip_drops_total", &[("cause", "connect_failed")]) >= 1.0);
     let received = metric(&other_metrics, "sip_requests_received_total", &[]);
     assert_eq!(received, 0.0, "nothing of the account reached the other region");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_to_a_region_that_is_not_declared_stays_and_is_counted() {
+    let world = World::new();
+    // us1 declares ie1 and itself; the directory leads to au1 all the same.
+    let regions =
+        [world.region("au1", "southern.test").await, world.region("us1", "globex.test").await];
+    let (au1, us1) = (regions[0].config(), regions[1].config());
+    let (home_metrics, edge_metrics) = (au1.registry.clone(), us1.registry.clone());
+    let home = Proxy::start(au1).await.unwrap();
+    world.announce(&regions[0], &home);
+    let edge = Proxy::start(us1).await.unwrap();
+    let udp = edge.address(Transport::Udp).unwrap();
+    let mut phone = Client::connect(Transport::Udp, udp, &world.client_tls()).await;
+    let response = phone.request("REGISTER", "alice", "southern.test", "").await;
+    assert!(response.starts_with("SIP/2.0 5"), "{response}");
+    assert!(metric(&edge_metrics, "sip_drops_total", &[("cause", "kept_in_region")]) >= 1.0);
+    assert_eq!(metric(&home_metrics, "sip_connections_total", &[("transport", "tls")]), 0.0);
+    assert_eq!(metric(&home_metrics, "sip_requests_received_total", &[]), 0.0);
+    let counted = regions[1].store.gate().counted();
+    let refused = |it: &&Counted| it.verdict == Verdict::Refused("unknown_region");
+    let line = counted.iter().find(refused).unwrap();
+    assert_eq!((line.flow, line.destination.as_str()), (Flow::InterRegionSip, "undeclared"));
+    edge.shutdown().await;
+    home.shutdown().await;
 }
 
 /// Whether a keep-alive is answered to a holder of this certificate.

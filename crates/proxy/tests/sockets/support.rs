@@ -12,6 +12,7 @@ use landline_proxy::{
     InterRegionListener, Limits, ListenerConfig, Proxy, ProxyConfig, ProxyHandle, RegionIdentity,
     TlsFiles, Transport,
 };
+use landline_region::egress::{Declared, Gate};
 use landline_region::{Personal, RegionCode, Secret};
 use landline_sip::Method;
 use landline_sip::digest::{self, Algorithm};
@@ -87,7 +88,10 @@ impl World {
         let key_ring = home.join("keys");
         KeyRing::create(&key_ring, code).unwrap();
         let url = format!("sqlite:{}", home.join("region.db").display());
-        let store = Store::open(&StoreConfig::new(url, code, key_ring)).await.unwrap();
+        let regions = ["ie1", "us1"].map(|code| code.parse().unwrap()).into();
+        let egress = Declared { regions, ..Declared::default() };
+        let config = StoreConfig { egress, ..StoreConfig::new(url, code, key_ring) };
+        let store = Store::open(&config).await.unwrap();
         let region = Region {
             code,
             home,
@@ -124,7 +128,8 @@ impl World {
     fn enter(&self, code: RegionCode, proxies: Vec<InterRegionAddress>) {
         let jurisdiction = "IE".parse().unwrap();
         let entry = RegionEntry { jurisdiction, proxies, public_uri: None, console: None };
-        directory::update(&self.directory(), |directory| {
+        let gate = Gate::new(code, Declared::default());
+        directory::update(&gate, &self.directory(), &[], |directory| {
             directory.regions.insert(code, entry);
             Ok(())
         })
@@ -192,7 +197,7 @@ impl Region {
             home_region: self.code,
             edge_policy: EdgePolicy::Forward,
         };
-        directory::update(&self.directory, |directory| {
+        directory::update(self.store.gate(), &self.directory, &[], |directory| {
             directory.accounts.insert(domain.to_owned(), entry);
             Ok(())
         })

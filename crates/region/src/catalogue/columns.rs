@@ -262,4 +262,9 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("api_key", &["role", "created_at", "revoked_at"], "the key's settings"),
     ("audit", &["sid", "role"], "a random name, and the key's role"),
     ("api_answer", &["fingerprint", "created_at", "status"], "which request was answered"),
+    (
+        "egress",
+        &["flow", "destination", "verdict", "hour", "count", "first_at", "last_at"],
+        "what the egress gate decided; an account's own address is not named",
+    ),
 ];

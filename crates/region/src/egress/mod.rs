@@ -10,6 +10,7 @@
 mod aggregate;
 mod count;
 mod flow;
+mod signalling;
 mod subprocessor;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use crate::catalogue::Field;
 pub use aggregate::Step;
 pub use count::{Counted, Verdict};
 pub use flow::{Destination, Flow, Form};
+pub use signalling::SIGNALLING;
 pub use subprocessor::{InvalidRegistry, Registry, Subprocessor};
 
 /// A field and the form in which it is about to leave.
