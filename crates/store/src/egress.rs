@@ -25,16 +25,13 @@ impl Store {
 
     /// As [`Self::write_egress`], of a gate that had no store.
     pub async fn write_egress_of(&self, gate: &Gate) -> Result<()> {
-        let lines = gate.take_unwritten();
-        if lines.is_empty() {
+        let mut taken = Taken { gate, lines: gate.take_unwritten() };
+        if taken.lines.is_empty() {
             return Ok(());
         }
-        let written = self.egress_add(&lines).await;
-        match written {
-            Ok(()) => lines.iter().for_each(announce),
-            Err(_) => gate.restore(lines),
-        }
-        written
+        self.egress_add(&taken.lines).await?;
+        taken.lines.drain(..).for_each(|line| announce(&line));
+        Ok(())
     }
 
     /// What left the region and what was refused since `from`, by flow,
@@ -69,6 +66,19 @@ impl Store {
             tx.execute(upsert, values).await?;
         }
         tx.commit().await
+    }
+}
+
+/// Lines that go back to their gate unless they were written, even when the
+/// writing is cancelled: rather counted twice than not at all.
+struct Taken<'a> {
+    gate: &'a Gate,
+    lines: Vec<Counted>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.gate.restore(std::mem::take(&mut self.lines));
     }
 }
 

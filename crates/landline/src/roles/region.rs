@@ -177,6 +177,7 @@ impl Region {
             receipts.shutdown().await;
         }
         self.egress.abort();
+        let _aborted = self.egress.await;
         if let Err(error) = self.store.write_egress().await {
             tracing::error!(%error, "what left the region at last is not written down");
         }
