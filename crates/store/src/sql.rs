@@ -95,15 +95,17 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(ACQUIRE_TIMEOUT)
             .foreign_keys(true);
-        let pool = async |connections| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .connect_with(options.clone())
-                .await
-                .map_err(|source| StoreError::Connect { database: shown(url), source })
+        let pool = |connections| {
+            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
         };
-        Ok(Self::Sqlite { writer: pool(1).await?, readers: pool(SQLITE_READERS).await? })
+        let writer = pool(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(|source| StoreError::Connect { database: shown(url), source })?;
+        // Readers connect when they are needed, which is after the migrations:
+        // one that knew the schema from before would take a new column for
+        // none, and sqlx panics at a row that has more columns than prepared.
+        Ok(Self::Sqlite { writer, readers: pool(SQLITE_READERS).connect_lazy_with(options) })
     }
 
     /// A transaction that may write.

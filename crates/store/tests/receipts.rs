@@ -209,16 +209,14 @@ on_both_engines! {
         assert!(found.faults.iter().any(|fault| fault.problem.contains("makes no receipt")), "{found:?}");
     }
 
-    async fn calls_of_the_former_version_get_receipts_and_keep_their_hashes(region: Region) {
+    async fn how_a_record_was_hashed_is_part_of_its_hash(region: Region) {
         let account = region.account().await;
-        // As 0001 left them: hashed by version 1, waiting for nothing.
         closed(&region, &account, 1..=1).await;
         let whole = region.store.call_chain_verify().await.unwrap();
-        region.tamper("UPDATE call SET hash_version = 1").await;
-        let error = region.store.call_chain_verify().await.unwrap_err().to_string();
-        assert!(error.contains("changed"), "a version is part of the hash: {error}");
-        region.tamper("UPDATE call SET hash_version = 3").await;
-        assert!(region.store.call_chain_verify().await.is_err());
+        for version in [1, 3] {
+            region.tamper(&format!("UPDATE call SET hash_version = {version}")).await;
+            assert!(region.store.call_chain_verify().await.is_err(), "{version}");
+        }
         region.tamper("UPDATE call SET hash_version = 2").await;
         assert_eq!(region.store.call_chain_verify().await.unwrap(), whole);
     }
