@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use landline_region::{Jurisdiction, RegionCode};
 
 use super::{
-    BindAddress, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress, InterRegion,
-    KeyPair, Listen, Media, PortRange, Proxy, ProxyLimits, Region, Regions, Registrar, Relay,
-    RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, ninety,
+    BindAddress, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress,
+    InterRegion, KeyPair, Listen, Media, PortRange, Proxy, ProxyLimits, Region, Regions, Registrar,
+    Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, ninety,
 };
 use crate::pki;
 

@@ -22,7 +22,7 @@ impl Check<'_> {
         if let Some(when) = deleted {
             // Nothing is left that could be proven, whoever said so.
             let problem = format!("it was deleted at {when}: the audit says by which key");
-            self.found.fault(&format!("recording {}", recording.sid), problem);
+            self.found.fault(format!("recording {}", recording.sid), problem);
             return Ok(());
         }
         match self.walk(recording, stored).await {
