@@ -482,11 +482,11 @@ pub static ROUTES: &[Route] = &[
     },
 ];
 
+/// What stands in a path's places, by their names.
+type PathParameters = Vec<(&'static str, String)>;
+
 /// The route of a request, and what stands for the braces in its path.
-pub fn find(
-    method: &Method,
-    path: &str,
-) -> Result<(&'static Route, Vec<(&'static str, String)>), Problem> {
+pub fn find(method: &Method, path: &str) -> Result<(&'static Route, PathParameters), Problem> {
     // RFC 9110 §9.3.2: HEAD is GET without the answer's body.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let mut allowed = Vec::new();

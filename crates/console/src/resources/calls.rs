@@ -199,11 +199,7 @@ impl LegView {
 }
 
 fn stream(stats: &StreamStats) -> StreamView {
-    StreamView {
-        packets: stats.packets.into(),
-        lost: stats.lost.into(),
-        jitter_us: stats.jitter_us.into(),
-    }
+    StreamView { packets: stats.packets, lost: stats.lost, jitter_us: stats.jitter_us.into() }
 }
 
 const fn direction(direction: CallDirection) -> &'static str {
