@@ -95,7 +95,7 @@ fn a_call_that_is_not_answered_says_why() {
 fn a_callee_that_only_rings_is_cancelled_when_its_time_is_over() {
     let bench = Bench::of(|directory| {
         let mut demo = Demo::start(directory);
-        demo.only("ie1", "[proxy.limits]\nring_timeout_seconds = 2\n");
+        demo.only("ie1", ("ring_timeout_seconds", "2"));
         demo
     });
     let Some(bench) = bench else { return };

@@ -76,7 +76,9 @@ fn tests(files: &[PathBuf]) -> BTreeSet<String> {
             if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
                 marked = true;
             } else if let Some((_, rest)) = line.split_once("fn ") {
-                if marked || (by_macro && line.contains("(region: Region)")) {
+                let is_of_macro =
+                    line.contains("(region: Region)") || line.contains("(world: World)");
+                if marked || (by_macro && is_of_macro) {
                     let end = rest.find(['(', '<']).unwrap_or(rest.len());
                     names.extend(rest.get(..end).map(str::to_owned));
                 }

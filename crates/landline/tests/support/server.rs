@@ -42,15 +42,21 @@ impl Demo {
         Self { process, info, data }
     }
 
-    /// Ends the demo and brings one of its regions up by itself, with more in
-    /// its configuration. The others stay down.
+    /// Ends the demo and brings one of its regions up by itself, with a setting
+    /// changed: its key, and what is to stand behind it. The others stay down.
     #[track_caller]
-    pub fn only(&mut self, region: &str, more: &str) {
+    pub fn only(&mut self, region: &str, (key, value): (&str, &str)) {
         self.process.end();
         let directory = self.data.join(region);
         let config = directory.join("config.toml");
         let text = std::fs::read_to_string(&config).unwrap();
-        std::fs::write(&config, format!("{text}\n{more}")).unwrap();
+        let is_set = |line: &&str| line.split(" = ").next() == Some(key);
+        let lines = text.lines().map(|line| match is_set(&line) {
+            true => format!("{key} = {value}\n"),
+            false => format!("{line}\n"),
+        });
+        assert_eq!(text.lines().filter(is_set).count(), 1, "{key}");
+        std::fs::write(&config, lines.collect::<String>()).unwrap();
         self.process = Process::start(
             Command::new(PROGRAM).args(["up", "--config"]).arg(&config),
             &directory.join("up.log"),
