@@ -51,11 +51,12 @@ impl Profile {
 /// the next one after a 488.
 ///
 /// Browsers (WebSocket) take DTLS-SRTP with ICE and in no other way, so `dtls`
-/// means that there, as `auto` does. `auto` offers others DTLS-SRTP before SDES where encryption is required: a phone without it
-/// refuses the offer cleanly, while some phones answer an SDES offer they
-/// cannot serve, and SDES lays its keys into the signalling. Where encryption
-/// is optional plain RTP stands first for the same reason. What the contact is
-/// known to speak goes before all of them.
+/// means that there, as `auto` does. Others are offered DTLS-SRTP before SDES
+/// by `auto` where encryption is required: a phone without it refuses the offer
+/// cleanly, while some phones answer an SDES offer they cannot serve, and SDES
+/// lays its keys into the signalling. Where encryption is optional plain RTP
+/// stands first for the same reason. What the contact is known to speak goes
+/// before all of them.
 pub(crate) fn user_profiles(
     policy: MediaPolicy,
     transport: Transport,

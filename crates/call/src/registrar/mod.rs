@@ -68,8 +68,9 @@ impl Contact {
             || self.uri().is_some_and(|known| known.matches(uri))
     }
 
-    fn reaches(&self, target: &Uri) -> bool {
-        self.uri().is_some_and(|uri| uri.user == target.user && uri.host == target.host)
+    /// Its URI, where that names the same user at the same host as `target`.
+    fn uri_towards(&self, target: &Uri) -> Option<Uri> {
+        self.uri().filter(|uri| uri.user == target.user && uri.host == target.host)
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -161,7 +162,7 @@ impl Registrar {
     pub(crate) fn learn(&mut self, user: UserSid, target: &Uri, media: MediaPolicy) {
         let Some(contacts) = self.users.get_mut(&user) else { return };
         for contact in &mut contacts.list {
-            if contact.reaches(target) && contact.uri().is_some_and(|it| it.port == target.port) {
+            if contact.uri_towards(target).is_some_and(|uri| uri.port == target.port) {
                 contact.binding.media = media;
             }
         }
@@ -170,7 +171,7 @@ impl Registrar {
     /// A flow that reaches the user at this target, other than `but`.
     pub(crate) fn other_flow(&self, user: UserSid, target: &Uri, but: &Flow) -> Option<Flow> {
         let contacts = self.users.get(&user)?;
-        let flows = contacts.list.iter().filter(|contact| contact.reaches(target));
+        let flows = contacts.list.iter().filter(|contact| contact.uri_towards(target).is_some());
         flows.filter_map(|contact| contact.flow.clone()).find(|flow| flow != but)
     }
 
