@@ -10,6 +10,8 @@ use rustls::pki_types::CertificateDer;
 pub struct PhoneConfig {
     pub user: String,
     pub domain: String,
+    /// Shown to whoever is called.
+    pub display_name: Option<String>,
     pub password: String,
     /// Where everything is sent: the proxy, or for direct calls the other phone.
     pub server: SocketAddr,
@@ -57,6 +59,7 @@ impl PhoneConfig {
         Self {
             user: user.to_owned(),
             domain: domain.to_owned(),
+            display_name: None,
             password: password.to_owned(),
             server,
             transport: Transport::Udp,

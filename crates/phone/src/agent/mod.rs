@@ -298,7 +298,10 @@ impl Agent {
         cseq: u32,
     ) -> Request {
         let tag = token(&mut self.random);
-        let from = NameAddr::new(self.own_uri()).with_param("tag", Some(&tag));
+        let mut from = NameAddr::new(self.own_uri()).with_param("tag", Some(&tag));
+        if let Some(name) = &self.config.display_name {
+            from = from.with_display(name.clone());
+        }
         Request::new(method.clone(), uri)
             .with_header(HeaderName::MaxForwards, "70")
             .with_header(HeaderName::From, from)
