@@ -12,6 +12,7 @@ mod pki;
 mod roles;
 mod telemetry;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -19,7 +20,7 @@ use clap::{CommandFactory, Parser};
 use serde_json::json;
 
 use admin::Task;
-use cli::{Cli, Command, ConfigVerb, KeysVerb, PkiVerb};
+use cli::{Cli, Command, ConfigVerb, KeysVerb, PkiVerb, RunArgs};
 use config::{CheckFiles, Config, ConfigError};
 use output::{Style, card, say};
 
@@ -53,10 +54,10 @@ pub fn run() -> ExitCode {
 async fn carry_out(command: Command) -> Result<ExitCode> {
     let (place, task) = match command {
         Command::Demo(args) => return demo::run(args).await,
-        Command::Up(args) => return done(roles::up(&args.config).await),
-        Command::Proxy(args) => return done(roles::proxy(&args.config).await),
-        Command::Relay(args) => return done(roles::relay(&args.config).await),
-        Command::Console(args) => return done(roles::console(&args.config).await),
+        Command::Up(args) => return done(roles::up(&begin(args)?).await),
+        Command::Proxy(args) => return done(roles::proxy(&begin(args)?).await),
+        Command::Relay(args) => return done(roles::relay(&begin(args)?).await),
+        Command::Console(args) => return done(roles::console(&begin(args)?).await),
         Command::Config { verb } => return done(check(verb)),
         Command::Pki { verb } => return done(make_certificates(verb)),
         Command::Keys { verb } => return done(make_keys(verb)),
@@ -73,6 +74,20 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Ledger { place, verb } => (place, Task::Ledger(verb)),
     };
     done(admin::run(&place, task).await)
+}
+
+/// What holds for every role, before it reads its configuration.
+fn begin(args: RunArgs) -> Result<PathBuf> {
+    if args.reveal_tls_secrets {
+        let file = std::env::var_os("SSLKEYLOGFILE");
+        let file = file.context("--reveal-tls-secrets: SSLKEYLOGFILE names no file")?;
+        eprintln!(
+            "landline: WARNING: whoever reads {} can read every TLS session of this process",
+            PathBuf::from(file).display()
+        );
+        landline_proxy::reveal_session_secrets();
+    }
+    Ok(args.config)
 }
 
 fn done(result: Result<()>) -> Result<ExitCode> {

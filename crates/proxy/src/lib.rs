@@ -37,3 +37,4 @@ pub use config::{
 pub use error::StartError;
 pub use landline_sip::Transport;
 pub use proxy::{Proxy, ProxyHandle, ProxyStatus};
+pub use tls::reveal_session_secrets;

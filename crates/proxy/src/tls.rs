@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -11,7 +12,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, KeyLogFile, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::{RegionIdentity, StartError, TlsFiles};
@@ -34,6 +35,31 @@ impl Role {
             Self::Relay => format!("relay.{region}.landline.internal"),
         }
     }
+}
+
+/// Set once, before any proxy starts.
+static SECRETS_ARE_REVEALED: AtomicBool = AtomicBool::new(false);
+
+/// Writes the secrets of every TLS session of this process's proxies, also
+/// those between regions, into the file that `SSLKEYLOGFILE` names, so that a
+/// capture can be read. The variable alone does nothing. For conformance runs:
+/// whoever has that file reads what mTLS protects.
+pub fn reveal_session_secrets() {
+    SECRETS_ARE_REVEALED.store(true, Ordering::Relaxed);
+}
+
+fn server(mut config: ServerConfig) -> ServerConfig {
+    if SECRETS_ARE_REVEALED.load(Ordering::Relaxed) {
+        config.key_log = Arc::new(KeyLogFile::new());
+    }
+    config
+}
+
+fn client(mut config: ClientConfig) -> ClientConfig {
+    if SECRETS_ARE_REVEALED.load(Ordering::Relaxed) {
+        config.key_log = Arc::new(KeyLogFile::new());
+    }
+    config
 }
 
 /// A configuration made from files, made again when they change: a renewed
@@ -89,6 +115,7 @@ pub(crate) fn for_clients(files: &TlsFiles) -> Result<Arc<Reloading<ServerConfig
         server_builder(&files.certificate)?
             .with_no_client_auth()
             .with_single_cert(chain, key)
+            .map(server)
             .map_err(|error| pair_error(&files, &error))
     })
 }
@@ -108,6 +135,7 @@ pub(crate) fn for_regions(
         server_builder(&identity.files.certificate)?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
+            .map(server)
             .map_err(|error| pair_error(&identity.files, &error))
     })
 }
@@ -123,6 +151,7 @@ pub(crate) fn as_region(
         client_builder(&identity.authorities)?
             .with_root_certificates(read_authorities(&identity.authorities)?)
             .with_client_auth_cert(chain, key)
+            .map(client)
             .map_err(|error| pair_error(&identity.files, &error))
     })
 }

@@ -13,6 +13,11 @@ pub struct RunArgs {
     /// The region's configuration; see docs/configuration.md.
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
+    /// Write the secrets of all TLS sessions, also of those between regions,
+    /// into the file that SSLKEYLOGFILE names: for conformance runs alone, as
+    /// whoever has them reads everything. Without it the variable does nothing.
+    #[arg(long, hide_short_help = true)]
+    pub reveal_tls_secrets: bool,
 }
 
 #[derive(Debug, Clone, Args)]
