@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{PlaceKind, Search};
+use crate::Search;
 
 /// `sqlite:PATH`, or a PostgreSQL URL.
 pub fn scan_database(search: &mut Search<'_>, held_by: &str, url: &str) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn scan_database(search: &mut Search<'_>, held_by: &str, url: &str) -> Resul
         .spawn()
         .with_context(|| format!("{program} cannot be started"))?;
     if let Some(output) = child.stdout.take() {
-        search.reader(held_by, PlaceKind::Database, &name, output)?;
+        search.dump(held_by, &name, output)?;
     }
     let status = child.wait()?;
     if !status.success() {

@@ -25,7 +25,7 @@ pub use decrypt::{Stream, decrypted_streams};
 pub use encoding::Encoding;
 pub use files::kind_of;
 pub use plant::{Planted, audio_leaks, text_leaks};
-pub use report::Report;
+pub use report::{Declared, Fact, FlowLine, Place, Report};
 pub use scanner::{Scan, Scanner, Sighting};
 pub use search::{Hit, PlaceKind, Search, Searched};
 pub use tone::AudioForm;

@@ -147,6 +147,29 @@ pub struct Scan<'a> {
 
 impl Scan<'_> {
     pub fn push(&mut self, chunk: &[u8]) {
+        let mut rest = chunk;
+        while !rest.is_empty() {
+            let void = void(rest);
+            if void > PAGE {
+                // Dumps and sparse files are holes for the most part. One page of
+                // zeros says all: no needle holds so many.
+                self.take(&rest[..PAGE]);
+                self.skip(void - PAGE);
+                rest = &rest[void..];
+            } else {
+                let full = next_void(rest);
+                self.take(&rest[..full]);
+                rest = &rest[full..];
+            }
+        }
+    }
+
+    fn skip(&mut self, octets: usize) {
+        self.listener.skip(octets as u64);
+        self.octets += octets as u64;
+    }
+
+    fn take(&mut self, chunk: &[u8]) {
         let Self { scanner, plain, squeezed, squeezer, listener, found, octets } = self;
         let mut note = |meaning: (usize, Encoding), folded: bool, at: u64| {
             let entry = found.entry((meaning.0, meaning.1, folded)).or_insert((0, at));
@@ -173,10 +196,12 @@ impl Scan<'_> {
             .found
             .iter()
             // What stands unfolded is found a second time with separators gone.
-            .filter(|((word, encoding, folded), _)| {
-                !(*folded && self.found.contains_key(&(*word, *encoding, false)))
+            .map(|(key @ (word, encoding, folded), (count, first_at))| {
+                let unfolded = self.found.get(&(*word, *encoding, false)).filter(|_| *folded);
+                (key, count.saturating_sub(unfolded.map_or(0, |it| it.0)), first_at)
             })
-            .map(|((word, encoding, folded), (count, first_at))| Sighting {
+            .filter(|(_, count, _)| *count > 0)
+            .map(|((word, encoding, folded), count, first_at)| Sighting {
                 canary: words[*word].0.clone(),
                 what: words[*word].1.clone(),
                 encoding: if *folded {
@@ -184,7 +209,7 @@ impl Scan<'_> {
                 } else {
                     encoding.to_string()
                 },
-                count: *count,
+                count,
                 first_at: *first_at,
             })
             .collect();
@@ -195,6 +220,23 @@ impl Scan<'_> {
         }
         all
     }
+}
+
+/// Longer than any needle.
+const PAGE: usize = 4096;
+
+/// The whole pages of zeros that octets begin with.
+fn void(octets: &[u8]) -> usize {
+    let empty = |page: &&[u8]| page.iter().all(|octet| *octet == 0);
+    octets.chunks_exact(PAGE).take_while(empty).count() * PAGE
+}
+
+/// Octets up to the next void worth leaving out.
+fn next_void(octets: &[u8]) -> usize {
+    let pages = octets.chunks_exact(2 * PAGE);
+    let full = pages.take_while(|pages| pages.iter().any(|octet| *octet != 0)).count();
+    let full = full.max(1) * 2 * PAGE;
+    if full + 2 * PAGE > octets.len() { octets.len() } else { full }
 }
 
 /// Takes out what mail, PEM, dumps and people put between characters.

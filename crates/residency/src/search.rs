@@ -147,9 +147,32 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// A database's dump: as it is, and with what it shows in hex made octets
+    /// again, so that what lies encoded in a column of octets is found, too.
+    pub(crate) fn dump(&mut self, held_by: &str, name: &str, mut reader: impl Read) -> Result<()> {
+        let begun = Instant::now();
+        let (mut text, mut columns) = (self.scanner.scan(), self.scanner.scan());
+        let mut unhex = Unhex::default();
+        let mut chunk = vec![0; 1 << 20];
+        loop {
+            let read = reader.read(&mut chunk).with_context(|| name.to_owned())?;
+            let Some(octets) = chunk.get(..read).filter(|it| !it.is_empty()) else { break };
+            text.push(octets);
+            columns.push(&unhex.octets(octets));
+        }
+        let octets = text.octets();
+        let mut sightings = text.finish();
+        sightings.extend(columns.finish());
+        self.took += begun.elapsed();
+        self.note(held_by, PlaceKind::Database, name, octets, sightings);
+        Ok(())
+    }
+
     pub fn file(&mut self, held_by: &str, place: PlaceKind, name: &str, path: &Path) -> Result<()> {
         // A name can tell as much as what is in the file.
-        self.octets(held_by, place, &format!("name of {name}"), name.as_bytes());
+        for hit in self.foreign(held_by, place, name, self.scanner.sightings(name.as_bytes())) {
+            self.hits.push(Hit { encoding: format!("{}, in its name", hit.encoding), ..hit });
+        }
         let file = File::open(path).with_context(|| path.display().to_string())?;
         self.reader(held_by, place, name, file)
     }
@@ -166,7 +189,20 @@ impl<'a> Search<'a> {
         searched.places += 1;
         searched.octets += octets;
         searched.own += u64::from(sightings.iter().any(|it| it.canary == held_by));
-        for seen in sightings.into_iter().filter(|it| it.canary != held_by) {
+        let hits = self.foreign(held_by, place, name, sightings);
+        self.hits.extend(hits);
+    }
+
+    /// What of it is another region's.
+    fn foreign(
+        &self,
+        held_by: &str,
+        place: PlaceKind,
+        name: &str,
+        sightings: Vec<Sighting>,
+    ) -> Vec<Hit> {
+        let foreign = sightings.into_iter().filter(|it| it.canary != held_by);
+        let hit = |seen: Sighting| {
             let mut hit = Hit {
                 place,
                 held_by: held_by.to_owned(),
@@ -178,14 +214,59 @@ impl<'a> Search<'a> {
                 first_at: seen.first_at,
                 exception: None,
             };
-            hit.exception =
-                self.exceptions.iter().find(|it| it.covers(&hit)).map(|it| it.id.clone());
-            self.hits.push(hit);
-        }
+            let exception = self.exceptions.iter().find(|it| it.covers(&hit));
+            hit.exception = exception.map(|it| it.id.clone());
+            hit
+        };
+        foreign.map(hit).collect()
     }
 
     /// Hits that no exception covers.
     pub fn leaks(&self) -> impl Iterator<Item = &Hit> {
         self.hits.iter().filter(|hit| hit.exception.is_none())
+    }
+}
+
+/// Runs of hexadecimal digits, as the octets that they stand for.
+#[derive(Default)]
+struct Unhex {
+    high: Option<u8>,
+    within: bool,
+}
+
+impl Unhex {
+    fn octets(&mut self, text: &[u8]) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(text.len() / 2);
+        for character in text {
+            let Some(digit) = char::from(*character).to_digit(16) else {
+                if std::mem::take(&mut self.within) {
+                    octets.push(0);
+                }
+                self.high = None;
+                continue;
+            };
+            self.within = true;
+            // A digit has four bits.
+            let digit = digit as u8;
+            match self.high.take() {
+                Some(high) => octets.push(high << 4 | digit),
+                None => self.high = Some(digit),
+            }
+        }
+        octets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_of_octets_are_read_across_chunks() {
+        let mut unhex = Unhex::default();
+        let mut octets = unhex.octets(b"insert into t values(X'72696");
+        octets.extend(unhex.octets(b"e67','\\x626f62');"));
+        let text = String::from_utf8_lossy(&octets);
+        assert!(text.contains("ring") && text.contains("bob"), "{text:?}");
     }
 }

@@ -117,6 +117,12 @@ impl Listener<'_> {
         self.pending = pending[start.min(pending.len())..].to_vec();
     }
 
+    /// Octets that are silence whatever they are.
+    pub fn skip(&mut self, octets: u64) {
+        self.at += self.pending.len() as u64 + octets;
+        self.pending.clear();
+    }
+
     /// Every tone with its form, windows and place.
     pub fn finish(mut self) -> Vec<(usize, AudioForm, u64, u64)> {
         if !self.pending.is_empty() {

@@ -4,6 +4,7 @@ mod bench;
 mod deny;
 mod personal;
 mod postgres;
+mod residency;
 mod residency_page;
 mod test;
 mod tidy;
@@ -38,6 +39,9 @@ enum Task {
     },
     /// Run the Criterion benches, or the comparison with other servers.
     Bench(bench::Options),
+    /// Run three regions in network namespaces and search everything they hold
+    /// for what is another's; the report is target/residency/report.md.
+    Residency(residency::Options),
     /// Bans, licences, sources and, where the database is there, advisories.
     Deny,
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Fuzz { inputs } => fuzz(inputs),
         Task::Bench(options) => bench::run(&options),
+        Task::Residency(options) => residency::run(&options),
         Task::Deny => deny::run(),
     };
     match result {

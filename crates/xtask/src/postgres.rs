@@ -60,6 +60,14 @@ impl Cluster {
         format!("postgres://postgres@127.0.0.1:{}", self.port)
     }
 
+    /// A database's URL from another network namespace, where only files are
+    /// the same.
+    pub fn by_socket(&self, database: &str) -> String {
+        let socket = self.directory.path().display();
+        let port = self.port;
+        format!("postgres://postgres@localhost:{port}/{database}?host={socket}&sslmode=disable")
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

@@ -20,6 +20,9 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("libnss3-tools", "/usr/bin/certutil", "a certificate that the browser trusts"),
     ("npm", "/usr/bin/npm", "the browser's SIP client"),
     ("openssl", "/usr/bin/openssl", "a DTLS peer with an RSA certificate"),
+    ("tshark", "/usr/bin/tshark", "captures of the conformance run"),
+    ("sqlite3", "/usr/bin/sqlite3", "dumps of the regions' databases"),
+    ("iproute2", "/usr/sbin/ip", "the conformance run's network"),
 ];
 
 pub fn install() -> Result<()> {

@@ -1,0 +1,222 @@
+//! Who plays: one account in each region, with nothing in common.
+
+use landline_residency::{Canary, CanaryList, Exception, PlaceKind, Word, WordKind};
+
+/// A region's account.
+#[derive(Debug, Clone, Copy)]
+pub struct Cast {
+    pub region: &'static str,
+    pub jurisdiction: &'static str,
+    pub account: &'static str,
+    pub domain: &'static str,
+    pub trunk: [&'static str; 3],
+    /// Caller, callee, and one who travels: at another region's edge, and in
+    /// calls to accounts of other regions.
+    pub people: [Person; 3],
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Person {
+    pub user: &'static str,
+    pub display: &'static str,
+    pub number: &'static str,
+    pub password: &'static str,
+    pub tone: u32,
+}
+
+const fn person(
+    user: &'static str,
+    display: &'static str,
+    number: &'static str,
+    password: &'static str,
+    tone: u32,
+) -> Person {
+    Person { user, display, number, password, tone }
+}
+
+impl Cast {
+    pub const ALL: [Self; 3] = [
+        Self {
+            region: "us1",
+            jurisdiction: "US",
+            account: "Prairie Wind Hardware",
+            domain: "prairie-wind.test",
+            trunk: ["midwest-exchange", "trunk-of-prairie", "Gopher7!Lantern*Quartz"],
+            people: [
+                person("willow.forge", "Dakota Birch", "+12125550142", "tumbleweed-Fjord-41", 487),
+                person("copper.mesa", "Wyatt Sable", "+13125550187", "cottonwood-Opal-88", 911),
+                person("granite.pike", "June Calloway", "+16465550119", "saddle-Nimbus-63", 1361),
+            ],
+        },
+        Self {
+            region: "ie1",
+            jurisdiction: "IE",
+            account: "Harbour Lane Bakers",
+            domain: "harbour-lane.test",
+            trunk: ["liffey-carriers", "trunk-of-harbour", "Curlew3?Saffron~Slate"],
+            people: [
+                person("thistle.ford", "Siobhán Quill", "+353155501234", "turlough-Velvet-17", 673),
+                person("heron.slipway", "Pádraig Wren", "+353155505678", "bodhran-Cinder-52", 1129),
+                person("bramble.quay", "Aoife Lanigan", "+353155509012", "currach-Zephyr-09", 1523),
+            ],
+        },
+        Self {
+            region: "au1",
+            jurisdiction: "AU",
+            account: "Mallee Gum Surveyors",
+            domain: "mallee-gum.test",
+            trunk: ["nullarbor-telecom", "trunk-of-mallee", "Bilby9#Ochre%Tundra"],
+            people: [
+                person("wattle.creek", "Matilda Finch", "+61255501017", "billabong-Quoll-26", 563),
+                person("gecko.ridge", "Banjo Ferrier", "+61255502028", "coolibah-Umber-74", 797),
+                person("saltbush.flat", "Jarrah Holt", "+61255503039", "jackaroo-Indigo-35", 1747),
+            ],
+        },
+    ];
+
+    pub fn of(region: &str) -> Option<&'static Self> {
+        Self::ALL.iter().find(|cast| cast.region == region)
+    }
+}
+
+const ROLES: [&str; 3] = ["caller", "callee", "traveller"];
+
+/// What belongs to each region alone, and what may be elsewhere.
+pub fn canaries() -> CanaryList {
+    let canaries = Cast::ALL.iter().map(canary).collect();
+    CanaryList { canaries, exceptions: exceptions() }
+}
+
+fn canary(cast: &Cast) -> Canary {
+    let text = |what: &str, text: &str| Word {
+        what: what.to_owned(),
+        text: text.to_owned(),
+        kind: WordKind::Text,
+    };
+    let mut words = vec![
+        text("account name", cast.account),
+        text("SIP domain", cast.domain),
+        text("trunk name", cast.trunk[0]),
+        text("trunk user", cast.trunk[1]),
+        text("trunk password", cast.trunk[2]),
+    ];
+    for (role, person) in ROLES.iter().zip(&cast.people) {
+        words.push(text(&format!("{role}'s user name"), person.user));
+        words.push(text(&format!("{role}'s display name"), person.display));
+        words.push(text(&format!("{role}'s password"), person.password));
+        words.push(Word {
+            what: format!("{role}'s number"),
+            text: person.number.to_owned(),
+            kind: WordKind::Number,
+        });
+    }
+    let tones = cast.people.iter().map(|person| person.tone).collect();
+    Canary { region: cast.region.to_owned(), words, tones }
+}
+
+/// The region that holds what is between regions, on the wire.
+pub const BETWEEN: &str = "between regions";
+/// And that of what all regions share.
+pub const SHARED: &str = "all regions";
+
+/// Whose traveller registers at whose edge, and calls whose traveller.
+const TRAVELS: [(&str, &str); 3] = [("us1", "ie1"), ("ie1", "au1"), ("au1", "us1")];
+
+/// What a phone shows the edge that it chose, and is shown there: itself, and
+/// who calls it.
+const AT_AN_EDGE: [&str; 5] = [
+    "SIP domain",
+    "traveller's user name",
+    "traveller's display name",
+    "caller's user name",
+    "caller's display name",
+];
+
+/// The addresses that the parties of a call across regions present.
+const PRESENTED: [&str; 3] = ["SIP domain", "traveller's user name", "traveller's number"];
+
+fn exceptions() -> Vec<Exception> {
+    let why = "the directory says which region is home to which SIP domain";
+    let directory = (PlaceKind::Directory, "shared/directory.json".to_owned());
+    let mut all = vec![exception("directory", ("*", SHARED, "SIP domain"), directory, why)];
+    for (home, edge) in TRAVELS {
+        for what in AT_AN_EDGE {
+            let why = "a phone that registers at another region's edge is forwarded home";
+            all.extend(on_links("edge-link", [home, edge], home, what, why));
+            let place = (PlaceKind::Capture, format!("client of {edge}: *"));
+            let why = "what the phone itself sends to the edge that it chose, and is sent";
+            all.push(exception("edge-client", (home, edge, what), place, why));
+            // A proxy does not wipe what it has forwarded from its memory.
+            let place = (PlaceKind::CoreDump, format!("{edge}/core.proxy"));
+            let why = "OPEN: what was forwarded stays in freed memory until that is used again";
+            all.push(exception("edge-memory", (home, edge, what), place, why));
+        }
+        for (owner, other) in [(home, edge), (edge, home)] {
+            all.extend(across(owner, other));
+        }
+    }
+    all
+}
+
+/// A call between an account of `owner` and one of `other`: what the latter
+/// may hold of the former.
+fn across(owner: &str, other: &str) -> Vec<Exception> {
+    let mut all = Vec::new();
+    let why = "the other party of a call across regions, as presented or dialled";
+    for what in PRESENTED {
+        all.extend(on_links("call-link", [owner, other], owner, what, why));
+        for place in [
+            (PlaceKind::Listing, "landline calls list*".to_owned()),
+            (PlaceKind::Capture, format!("client of {other}: *")),
+            (PlaceKind::CoreDump, format!("{other}/core.proxy")),
+        ] {
+            all.push(exception("call-party", (owner, other, what), place, why));
+        }
+    }
+    let voice = Cast::of(owner).map_or(0, |cast| cast.people[2].tone);
+    let place = (PlaceKind::CoreDump, format!("{other}/core.relay"));
+    let why = "the other party's voice, while it is relayed and recorded";
+    all.push(exception("call-voice", (owner, other, &format!("tone of {voice} Hz")), place, why));
+    all
+}
+
+fn on_links(
+    id: &str,
+    [one, other]: [&str; 2],
+    owner: &str,
+    what: &str,
+    why: &str,
+) -> [Exception; 2] {
+    // Whichever of the two opened the connection.
+    [(one, other), (other, one)].map(|(client, server)| {
+        let place = (PlaceKind::Decrypted, format!("{client} > {server}, TLS"));
+        exception(&format!("{id} {client}"), (owner, BETWEEN, what), place, why)
+    })
+}
+
+fn exception(
+    id: &str,
+    (canary, held_by, what): (&str, &str, &str),
+    (place, name): (PlaceKind, String),
+    why: &str,
+) -> Exception {
+    Exception {
+        id: format!("{id}: {what} of {canary} at {held_by}, {}", place.name()),
+        canary: canary.to_owned(),
+        held_by: held_by.to_owned(),
+        what: what.to_owned(),
+        place,
+        name,
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cast_has_nothing_in_common() {
+        canaries().check().unwrap();
+    }
+}

@@ -1,0 +1,181 @@
+//! The search of everything, and what passed between regions against what is
+//! declared to pass.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use landline_residency::{
+    Fact, Flow, FlowKey, FlowLine, PlaceKind, Report, Search, decrypted_streams, read_flows,
+    scan_database,
+};
+
+use crate::cast::{BETWEEN, SHARED};
+use crate::net::Network;
+use crate::region::{INTER_REGION, MEDIA, Region, SIPS, Shared};
+use crate::wire;
+
+/// Searches it all; the flows between regions.
+pub fn everything(
+    search: &mut Search<'_>,
+    shared: &Shared<'_>,
+    regions: &[Region<'_>],
+    captures: &Path,
+    facts: &mut Vec<Fact>,
+) -> Result<Vec<FlowLine>> {
+    let mut dumps = Vec::new();
+    for region in regions {
+        let code = region.code();
+        search.directory(code, &region.directory, None)?;
+        search.directory(code, &shared.directory.join("pki").join(code), None)?;
+        scan_database(search, code, &region.database_url())?;
+        for (name, octets) in &region.pages {
+            search.octets(code, PlaceKind::Metrics, name, octets);
+        }
+        for (name, octets) in &region.listings {
+            search.octets(code, PlaceKind::Listing, name, octets);
+        }
+        dumps.extend(region.cores.iter().map(|(role, _)| format!("{code}'s {role}")));
+    }
+    let made = !dumps.is_empty();
+    let text = format!("crash dumps of {}", if made { dumps.join(", ") } else { "none".into() });
+    facts.push(Fact { holds: made, text });
+    search.directory(SHARED, &shared.directory.join("shared"), None)?;
+    let mut lines = Vec::new();
+    for region in regions {
+        let file = wire::file(captures, region.code());
+        lines.extend(link(search, shared.network, region.code(), &file)?);
+        decrypted(search, shared.network, region.code(), &file, &shared.keys, facts)?;
+    }
+    Ok(lines)
+}
+
+/// One region's link: its clients' flows, and those to other regions.
+pub fn link(
+    search: &mut Search<'_>,
+    network: &Network,
+    region: &str,
+    capture: &Path,
+) -> Result<Vec<FlowLine>> {
+    let mut lines: BTreeMap<(String, String, String), FlowLine> = BTreeMap::new();
+    for (key, flow) in read_flows(capture)? {
+        let ends = [key.from, key.to].map(|end| network.region_of(end.ip()));
+        let name = format!("{} > {}, protocol {}", key.from, key.to, key.protocol);
+        match ends {
+            [Some(from), Some(to)] if from != to => {
+                // On both links; what left is judged where it left.
+                if from == region {
+                    let name = format!("{from} > {to}: {name}");
+                    search.octets(BETWEEN, PlaceKind::Capture, &name, &flow.payload);
+                    count(&mut lines, from, to, &key, &flow);
+                }
+            }
+            _ => {
+                let name = format!("client of {region}: {name}");
+                search.octets(region, PlaceKind::Capture, &name, &flow.payload);
+            }
+        }
+    }
+    Ok(lines.into_values().collect())
+}
+
+fn count(
+    lines: &mut BTreeMap<(String, String, String), FlowLine>,
+    from: &str,
+    to: &str,
+    key: &FlowKey,
+    flow: &Flow,
+) {
+    let ports = [key.from.port(), key.to.port()];
+    let is_sip = key.protocol == 6 && ports.contains(&INTER_REGION) && is_tls(&flow.payload);
+    let is_media = key.protocol == 17 && ports.iter().all(|port| MEDIA.contains(port));
+    let what = match (is_sip, is_media) {
+        (true, _) => "SIP over mTLS".to_owned(),
+        (_, true) => "SRTP from relay to relay".to_owned(),
+        _ => format!("protocol {}, port {} to {}", key.protocol, ports[0], ports[1]),
+    };
+    let line = lines.entry((from.to_owned(), to.to_owned(), what.clone())).or_insert(FlowLine {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        what,
+        connections: 0,
+        packets: 0,
+        octets: 0,
+        declared: is_sip || is_media,
+    });
+    line.connections += 1;
+    line.packets += flow.packets;
+    line.octets += flow.octets;
+}
+
+/// Records of RFC 8446 §5.1 from beginning to end, and nothing else.
+fn is_tls(octets: &[u8]) -> bool {
+    let mut rest = octets;
+    while let [kind, 3, _, high, low, more @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        if !(20..=23).contains(kind) {
+            return false;
+        }
+        // The last record may be cut by a death or by the capture's end.
+        rest = more.get(length..).unwrap_or_default();
+    }
+    rest.len() < 5
+}
+
+/// The TLS of a link with the secrets that the proxies revealed.
+pub fn decrypted(
+    search: &mut Search<'_>,
+    network: &Network,
+    region: &str,
+    capture: &Path,
+    keys: &Path,
+    facts: &mut Vec<Fact>,
+) -> Result<()> {
+    let (mut opened, mut opaque, mut octets) = (0, 0, 0);
+    for stream in decrypted_streams(capture, keys, &[INTER_REGION, SIPS])? {
+        let ends = [stream.client, stream.server].map(|end| network.region_of(end.ip()));
+        let (held_by, name) = match ends {
+            [Some(client), Some(server)] if client == region => {
+                let said = stream.is_opened();
+                opened += usize::from(said);
+                opaque += usize::from(!said);
+                (BETWEEN, format!("{client} > {server}, TLS"))
+            }
+            [Some(_), Some(_)] => continue,
+            _ => (region, format!("client of {region}, TLS")),
+        };
+        for side in [&stream.from_client, &stream.from_server] {
+            octets += side.len();
+            search.octets(held_by, PlaceKind::Decrypted, &name, side);
+        }
+    }
+    let text = format!(
+        "{region}: {opened} TLS connections to other regions decrypted, {opaque} without any \
+         octet of application data; {octets} octets"
+    );
+    facts.push(Fact { holds: opened > 0, text });
+    Ok(())
+}
+
+/// A search that sees nothing at all proves nothing.
+pub fn not_blind(report: &mut Report) {
+    for kind in [PlaceKind::Listing, PlaceKind::Capture, PlaceKind::Decrypted, PlaceKind::CoreDump]
+    {
+        let own: u64 = report
+            .searched
+            .iter()
+            .filter(|place| place.kind == kind)
+            .map(|place| place.searched.own)
+            .sum();
+        let text =
+            format!("a region's own canaries were seen in {own} places of kind {}", kind.name());
+        report.fact(own > 0, text);
+    }
+    let forwarded = report
+        .declared
+        .iter()
+        .filter(|it| it.exception.id.starts_with("edge-link"))
+        .map(|it| it.hits)
+        .sum::<u64>();
+    report.fact(forwarded > 0, format!("{forwarded} declared hits in what edges forwarded"));
+}

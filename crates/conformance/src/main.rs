@@ -1,0 +1,201 @@
+//! The conformance run behind `cargo xtask residency`: three regions, each in
+//! a network namespace of its own, joined by a router where everything is
+//! captured; calls, failures, overload, a restart, kills; then a search of
+//! everything that every region holds for what is another's, and leaks planted
+//! to show that the search would have found one.
+//!
+//! All processes run below one `unshare`d process and network namespace: when
+//! it ends, however it ends, the kernel ends them and removes the namespaces.
+
+mod cast;
+mod judge;
+mod leaks;
+mod net;
+mod process;
+mod region;
+mod script;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use landline_residency::{Report, Scanner, Search};
+
+use cast::Cast;
+use net::Network;
+use region::{Region, Shared};
+
+#[derive(Parser)]
+#[command(name = "landline-conformance")]
+pub struct Arguments {
+    /// The program under test.
+    #[arg(long, value_name = "FILE")]
+    landline: PathBuf,
+    /// A PostgreSQL database of its own for a region, reached by a Unix
+    /// socket; SQLite where none is given.
+    #[arg(long = "postgres", value_name = "REGION=URL")]
+    postgres: Vec<String>,
+    /// Fewer calls, crash dumps of one region, no overload.
+    #[arg(long)]
+    reduced: bool,
+    /// Where report.md and report.json are written.
+    #[arg(long, value_name = "DIR")]
+    report: PathBuf,
+    /// Keep what the regions leave behind here, captures and keys included.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Set by the program itself, within the namespaces.
+    #[arg(long, hide = true)]
+    inside: bool,
+    /// Fetches a page from within a region's namespace.
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    fetch: Option<String>,
+}
+
+/// Nothing takes longer than this, whatever hangs.
+const LONGEST: Duration = Duration::from_secs(170);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = if let Some(address) = &arguments.fetch {
+        net::fetch(address).map(|()| true)
+    } else if arguments.inside {
+        inside(&arguments)
+    } else {
+        enter()
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("conformance: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs this program again in namespaces of its own, which end with it.
+fn enter() -> Result<bool> {
+    // Whatever ends this process ends the run.
+    let mut unshare = Command::new("setpriv");
+    unshare.args(["--pdeathsig", "KILL", "unshare"]);
+    if !net::is_root() {
+        // A user namespace makes its creator root of what it holds.
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let namespaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    unshare.args(namespaces);
+    let possible = Command::new("unshare")
+        .args(if net::is_root() { &[][..] } else { &["--user", "--map-root-user"][..] })
+        .args(namespaces)
+        .arg("true")
+        .output()
+        .context("unshare (util-linux) cannot be started")?;
+    if !possible.status.success() {
+        bail!(
+            "namespaces are not permitted here: {}\nrun as root, or allow unprivileged user \
+             namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu \
+             kernel.apparmor_restrict_unprivileged_userns=0)",
+            String::from_utf8_lossy(&possible.stderr).trim()
+        );
+    }
+    let mut child = unshare
+        .arg("--")
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .arg("--inside")
+        .spawn()?;
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return match status.code() {
+                Some(0) => Ok(true),
+                Some(1) => Ok(false),
+                _ => bail!("the run ended with {status}"),
+            };
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("the run took longer than {} s and was ended", LONGEST.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn inside(arguments: &Arguments) -> Result<bool> {
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        bail!("another TLS provider is installed already");
+    }
+    let temporary = tempfile::Builder::new().prefix("landline-residency-").tempdir()?;
+    let directory = match &arguments.keep {
+        Some(keep) => {
+            std::fs::create_dir_all(keep)?;
+            keep.canonicalize()?
+        }
+        None => temporary.path().to_owned(),
+    };
+    let report = run(arguments, &directory)?;
+    report.write(&arguments.report)?;
+    println!("{}", report.markdown());
+    println!("{}", arguments.report.join("report.md").display());
+    Ok(report.passed)
+}
+
+/// Says what is being done, and how long it took.
+struct Clock(Instant);
+
+impl Clock {
+    fn say(&self, what: &str) {
+        eprintln!("{:6.1} s  {what}", self.0.elapsed().as_secs_f64());
+    }
+}
+
+fn run(arguments: &Arguments, directory: &Path) -> Result<Report> {
+    let clock = Clock(Instant::now());
+    clock.say("namespaces, a router, three regions");
+    let network = Network::build(&Cast::ALL.map(|cast| cast.region))?;
+    let shared = Shared::create(arguments, directory, &network)?;
+    let captures = directory.join("captures");
+    std::fs::create_dir_all(&captures)?;
+    let taps = wire::Taps::start(&network, &captures)?;
+    let mut regions = Vec::new();
+    for cast in Cast::ALL {
+        regions.push(Region::start(&shared, cast)?);
+    }
+    clock.say("registrations, calls, failures");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut report = Report::default();
+    let played = runtime.block_on(script::play(&mut regions, arguments.reduced, &mut report));
+    let played = played.and_then(|()| {
+        clock.say("what admins see, crash dumps");
+        regions.iter_mut().try_for_each(|region| region.close(arguments.reduced))
+    });
+    if let Err(error) = played {
+        let logs = directory.display();
+        return Err(error.context(format!("the regions' logs lie below {logs} (--keep DIR)")));
+    }
+    drop(runtime);
+    taps.stop()?;
+
+    clock.say("the search");
+    let list = cast::canaries();
+    let scanner = Scanner::new(&list)?;
+    let mut search = Search::new(&scanner, &list.exceptions);
+    let mut facts = std::mem::take(&mut report.facts);
+    let flows = judge::everything(&mut search, &shared, &regions, &captures, &mut facts)?;
+    let mut report = Report::of(&search, scanner.needles(), &list.exceptions);
+    report.facts = facts;
+    report.flows = flows;
+    judge::not_blind(&mut report);
+
+    clock.say("planted leaks");
+    leaks::plant(&scanner, &shared, &network, &regions, directory, &mut report)?;
+    report.fact(true, format!("the run took {} s", clock.0.elapsed().as_secs()));
+    clock.say("done");
+    report.judge();
+    Ok(report)
+}

@@ -1,0 +1,279 @@
+//! What happens in the run, in order.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use landline_phone::{MediaMode, OnCall, Phone, PhoneConfig, PhoneError, Transport};
+use landline_residency::Report;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::net::UdpSocket;
+use tokio::time::sleep;
+
+use crate::cast::{Cast, Person};
+use crate::net::OUTSIDE;
+use crate::process::eventually;
+use crate::region::{Region, SIPS};
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// Where the accounts' trunks lead.
+pub const CARRIER: u16 = 5999;
+
+/// INVITEs of an overload, each region.
+const BURST: usize = 400;
+
+/// Plays everything; what was seen on the way becomes facts of the report.
+pub async fn play(regions: &mut [Region<'_>], reduced: bool, report: &mut Report) -> Result<()> {
+    // Accounts that were added take effect within a second.
+    sleep(Duration::from_millis(1200)).await;
+    let [us1, ie1, au1] = regions else { anyhow::bail!("three regions are wanted") };
+    let carrier = tokio::spawn(carrier(UdpSocket::bind((OUTSIDE, CARRIER)).await?));
+    tokio::try_join!(within(us1), within(ie1), within(au1))?;
+    tokio::try_join!(at_an_edge(us1, ie1), at_an_edge(ie1, au1), at_an_edge(au1, us1))?;
+    let mut calls = 3 * (1 + 1);
+    if !reduced {
+        tokio::try_join!(failures(us1), failures(ie1), failures(au1))?;
+        tokio::try_join!(overload(us1, ie1), overload(ie1, au1), overload(au1, us1))?;
+        us1.restart_proxy().context("restart of a proxy")?;
+        killed_in_a_call(ie1, Victim::Relay).await.context("a relay killed in a call")?;
+        killed_in_a_call(au1, Victim::Proxy).await.context("a proxy killed in a call")?;
+        tokio::try_join!(within(us1), within(ie1), within(au1))?;
+        calls += 3 + 2;
+    }
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        let said = across(&regions[from], &regions[to]).await?;
+        let (from, to) = (regions[from].code(), regions[to].code());
+        report.fact(true, format!("a call from {from}'s account to {to}'s: {said}"));
+    }
+    carrier.abort();
+    let mut recorded = 0;
+    let mut closed = 0;
+    for region in regions.iter() {
+        let counts = eventually("every call is closed", SOON, || {
+            region.counts().ok().filter(|(closed, _)| *closed >= calls / 3)
+        })
+        .with_context(|| format!("{}: {:?}", region.code(), region.counts()))?;
+        closed += counts.0;
+        recorded += counts.1;
+    }
+    report.fact(recorded >= 6, format!("{closed} calls were closed, {recorded} recorded"));
+    Ok(())
+}
+
+/// The other end of every trunk: no number can be reached there.
+async fn carrier(socket: UdpSocket) -> std::io::Result<()> {
+    let mut buffer = vec![0; 8192];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).await?;
+        let request = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+        if request.starts_with("ACK") {
+            continue;
+        }
+        let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+        let headers: Vec<&str> = request
+            .split("\r\n")
+            .filter(|line| copied.iter().any(|name| line.starts_with(name)))
+            .collect();
+        let answer = format!(
+            "SIP/2.0 503 Service Unavailable\r\n{}\r\nContent-Length: 0\r\n\r\n",
+            headers.join("\r\n")
+        );
+        socket.send_to(answer.as_bytes(), from).await?;
+    }
+}
+
+fn phone(person: Person, cast: Cast, server: SocketAddr, media: MediaMode) -> PhoneConfig {
+    PhoneConfig {
+        bind: OUTSIDE,
+        display_name: Some(person.display.to_owned()),
+        tone: person.tone,
+        media,
+        ..PhoneConfig::new(person.user, cast.domain, person.password, server)
+    }
+}
+
+/// Two users of an account, one over UDP with DTLS-SRTP, one over TLS with SDES.
+async fn pair(region: &Region<'_>) -> Result<[Phone; 2]> {
+    let [caller, callee, _] = region.cast.people;
+    let caller = Phone::start(phone(caller, region.cast, region.address, MediaMode::Dtls)).await?;
+    let server = SocketAddr::new(region.address.ip(), SIPS);
+    let ca = region.directory.join("../pki/ca.pem");
+    let callee = Phone::start(PhoneConfig {
+        transport: Transport::Tls,
+        authorities: CertificateDer::pem_file_iter(ca)?.collect::<Result<_, _>>()?,
+        ..phone(callee, region.cast, server, MediaMode::Sdes)
+    })
+    .await?;
+    caller.register().await?;
+    callee.register().await?;
+    Ok([caller, callee])
+}
+
+/// A call within an account, recorded.
+async fn within(region: &Region<'_>) -> Result<()> {
+    let [caller, callee] = pair(region).await?;
+    talk(&caller, &callee, region.cast.people[1].number, region.cast, [0, 1])
+        .await
+        .with_context(|| format!("a call within {}", region.code()))?;
+    caller.unregister().await?;
+    callee.unregister().await?;
+    Ok(())
+}
+
+async fn talk(
+    caller: &Phone,
+    callee: &Phone,
+    target: &str,
+    cast: Cast,
+    [a, b]: [usize; 2],
+) -> Result<(), PhoneError> {
+    let call = caller.call(target).await?;
+    call.answered(SOON).await?;
+    let called = callee.next_call().await.ok_or(PhoneError::Off)?;
+    call.hears(cast.people[b].tone, SOON).await?;
+    called.hears(cast.people[a].tone, SOON).await?;
+    call.hang_up().await?;
+    called.ended(SOON).await?;
+    Ok(())
+}
+
+/// The traveller of `home` is registered at `edge` and is called there.
+async fn at_an_edge(home: &Region<'_>, edge: &Region<'_>) -> Result<()> {
+    let [caller, _, traveller] = home.cast.people;
+    let away = Phone::start(phone(traveller, home.cast, edge.address, MediaMode::Dtls)).await?;
+    let caller = Phone::start(phone(caller, home.cast, home.address, MediaMode::Dtls)).await?;
+    caller.register().await?;
+    let what = || format!("{}'s traveller at {}'s edge", home.code(), edge.code());
+    away.register().await.with_context(what)?;
+    talk(&caller, &away, traveller.user, home.cast, [0, 2]).await.with_context(what)?;
+    away.unregister().await?;
+    caller.unregister().await?;
+    Ok(())
+}
+
+/// Calls that come to nothing, each for a reason of its own.
+async fn failures(region: &Region<'_>) -> Result<()> {
+    let [caller, callee, traveller] = region.cast.people;
+    let start = |person, password: Option<&str>, on_call| {
+        let mut config = phone(person, region.cast, region.address, MediaMode::Dtls);
+        config.on_call = on_call;
+        if let Some(password) = password {
+            config.password = password.to_owned();
+        }
+        Phone::start(config)
+    };
+    let answer = OnCall::Answer { after: Duration::ZERO };
+    let caller = start(caller, None, answer).await?;
+    let busy = start(callee, None, OnCall::Reject(486)).await?;
+    let absent = start(traveller, None, OnCall::Ring).await?;
+    for phone in [&caller, &busy, &absent] {
+        phone.register().await?;
+    }
+    let call = caller.call(callee.user).await?;
+    call.ended(SOON).await.context("a busy callee")?;
+    let call = caller.call(traveller.number).await?;
+    call.ringing(SOON).await.context("a callee who does not answer")?;
+    call.hang_up().await?;
+    call.ended(SOON).await?;
+    for nobody in ["nobody.of.that.name", "+4930123456789"] {
+        let call = caller.call(nobody).await?;
+        call.ended(SOON).await.context("a callee who does not exist")?;
+    }
+    let thief = start(callee, Some("not-the-password"), answer).await?;
+    anyhow::ensure!(thief.register().await.is_err(), "a wrong password was taken");
+    for phone in [&caller, &busy, &absent] {
+        phone.unregister().await?;
+    }
+    Ok(())
+}
+
+/// More than anybody answers: INVITEs without credentials at home, requests of
+/// another region's account and nonsense at its edge.
+async fn overload(home: &Region<'_>, edge: &Region<'_>) -> Result<()> {
+    let socket = UdpSocket::bind((OUTSIDE, 0)).await?;
+    let local = socket.local_addr()?;
+    let Cast { domain, people: [caller, callee, traveller], .. } = home.cast;
+    for n in 0..BURST {
+        let invite = request("INVITE", local, (caller, callee.user), domain, n);
+        socket.send_to(invite.as_bytes(), home.address).await?;
+        if n % 8 == 0 {
+            let options = request("OPTIONS", local, (traveller, traveller.user), domain, n);
+            socket.send_to(options.as_bytes(), edge.address).await?;
+            // Cut short, with a header that cannot be read.
+            let nonsense = options.replace("CSeq", "CSeq: x\r\nCSeq");
+            let cut = nonsense.len() - n % 60;
+            let nonsense = nonsense.as_bytes().get(..cut).unwrap_or_default();
+            socket.send_to(nonsense, edge.address).await?;
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+    sleep(Duration::from_millis(500)).await;
+    Ok(())
+}
+
+fn request(
+    method: &str,
+    local: SocketAddr,
+    (from, to): (Person, &str),
+    domain: &str,
+    n: usize,
+) -> String {
+    let Person { user, display, .. } = from;
+    format!(
+        "{method} sip:{to}@{domain} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP {local};branch=z9hG4bKburst{method}{n};rport\r\n\
+         Max-Forwards: 70\r\n\
+         From: \"{display}\" <sip:{user}@{domain}>;tag=t{n}\r\n\
+         To: <sip:{to}@{domain}>\r\n\
+         Call-ID: burst-{method}-{n}@{local}\r\n\
+         CSeq: 1 {method}\r\n\
+         Contact: <sip:{user}@{local}>\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+#[derive(Clone, Copy)]
+enum Victim {
+    Proxy,
+    Relay,
+}
+
+/// The process dies without a word while somebody talks and is recorded.
+async fn killed_in_a_call(region: &mut Region<'_>, victim: Victim) -> Result<()> {
+    let [caller, _callee] = pair(region).await?;
+    let call = caller.call(region.cast.people[1].number).await?;
+    call.answered(SOON).await?;
+    call.hears(region.cast.people[1].tone, SOON).await?;
+    match victim {
+        Victim::Proxy => region.kill_proxy()?,
+        Victim::Relay => region.kill_relay()?,
+    }
+    // The call may be over already; its record is what must be right.
+    let _ = call.hang_up().await;
+    Ok(())
+}
+
+/// An account of one region calls one of another; what came of it.
+async fn across(from: &Region<'_>, to: &Region<'_>) -> Result<String> {
+    let (caller, callee) = (from.cast.people[2], to.cast.people[2]);
+    let caller_phone =
+        Phone::start(phone(caller, from.cast, from.address, MediaMode::Dtls)).await?;
+    let callee_phone = Phone::start(phone(callee, to.cast, to.address, MediaMode::Dtls)).await?;
+    caller_phone.register().await?;
+    callee_phone.register().await?;
+    let call = caller_phone.call(&format!("sip:{}@{}", callee.user, to.cast.domain)).await?;
+    let said = match call.answered(SOON).await {
+        Ok(()) => {
+            call.hears(callee.tone, SOON).await.context("a call across regions is heard")?;
+            call.hang_up().await?;
+            "answered and heard".to_owned()
+        }
+        Err(PhoneError::Refused { status, .. }) => format!("refused with {status}"),
+        Err(error) => return Err(error).context("a call across regions"),
+    };
+    caller_phone.unregister().await?;
+    callee_phone.unregister().await?;
+    Ok(said)
+}
