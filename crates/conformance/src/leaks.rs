@@ -172,9 +172,9 @@ fn in_database(
             // Beside the region's own, in its cluster.
             let url = &holder.database;
             run(Command::new("psql").args(["-qc", "create database planted"]).arg(url))?;
-            let (server, rest) = url.rsplit_once('/').context("a database's URL")?;
-            let options = rest.split_once('?').map(|(_, it)| format!("?{it}")).unwrap_or_default();
-            format!("{server}/planted{options}")
+            let (base, options) = url.split_once('?').unwrap_or((url.as_str(), ""));
+            let (server, _) = base.rsplit_once('/').context("a database's URL")?;
+            format!("{server}/planted?{options}")
         }
     };
     let octets: Vec<Vec<u8>> = leaks.iter().map(|(_, leak)| leak.octets.clone()).collect();

@@ -20,8 +20,9 @@ pub fn scan_database(search: &mut Search<'_>, held_by: &str, url: &str) -> Resul
         None => {
             let mut command = Command::new("pg_dump");
             command.args(["--inserts", "--no-owner"]).arg(url);
-            let name = url.rsplit('/').next().unwrap_or_default();
-            (command, format!("dump of {}", name.split('?').next().unwrap_or_default()))
+            // What follows the question mark may hold a path.
+            let name = url.split('?').next().and_then(|url| url.rsplit('/').next());
+            (command, format!("dump of {}", name.unwrap_or_default()))
         }
     };
     let program = command.get_program().to_string_lossy().into_owned();
