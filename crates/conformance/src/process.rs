@@ -15,11 +15,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts one whose words are appended to a file.
+    /// Starts one whose words are appended to a file, and whose input stays
+    /// open: openssl's server hangs up when its own ends.
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
         let words = OpenOptions::new().create(true).append(true).open(log)?;
         let child = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(words.try_clone()?)
             .stderr(words)
             .spawn()

@@ -23,6 +23,8 @@ pub const SIPS: u16 = 5061;
 pub const INTER_REGION: u16 = 5070;
 /// Relays' ports, and so those of calls across regions.
 pub const MEDIA: RangeInclusive<u16> = 30_000..=30_999;
+/// Each region's HTTPS API.
+pub const CONSOLE: u16 = 8443;
 const CONTROL: u16 = 5071;
 const PROXY_PAGES: u16 = 9090;
 const RELAY_PAGES: u16 = 9091;
@@ -69,6 +71,7 @@ impl<'a> Shared<'a> {
                 jurisdiction: cast.jurisdiction.parse().map_err(text_error)?,
                 proxies: vec![address.into()],
                 public_uri: None,
+                console: Some(format!("https://{}", SocketAddr::new(address.ip(), CONSOLE))),
             })
         };
         let regions = Cast::ALL.into_iter().map(item).collect::<Result<_>>()?;
@@ -345,6 +348,7 @@ fn configuration(cast: Cast, address: SocketAddr, database: &str) -> Result<Stri
         shards: 1,
         telemetry: local(PROXY_PAGES),
         relay_telemetry: Some(local(RELAY_PAGES)),
+        console: Some(at(CONSOLE)),
         // As talkative as an operator would ever make it.
         log_level: "debug".to_owned(),
     };

@@ -22,6 +22,7 @@ const WAYS_OUT: &[(&str, &str)] = &[
     ("crates/relay/src", "media of calls"),
     ("crates/store/src/sql.rs", "the region's database"),
     ("crates/phone/src", "a softphone is no process of a region"),
+    ("crates/conformance/src", "phones, a carrier and whoever sends nonsense, in namespaces"),
     ("crates/landline/src/demo", "the demo's callers"),
     ("crates/xtask", "tools"),
     ("crates/fuzz", "tools"),

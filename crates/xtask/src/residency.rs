@@ -55,9 +55,13 @@ pub fn run(options: &Options) -> Result<()> {
     execute(&mut command)
 }
 
-/// As part of a test run: skipped, loudly, where it cannot run.
+/// As part of a test run: skipped, loudly, where it cannot run, unless it is
+/// said that nothing may be skipped.
 pub fn run_if_possible() -> Result<()> {
     if let Err(problem) = possible() {
+        if std::env::var_os("LANDLINE_REQUIRE_TOOLS").is_some() {
+            return Err(problem.context("the conformance run is required and cannot run"));
+        }
         eprintln!("SKIPPED: the conformance run: {problem:#}");
         return Ok(());
     }
