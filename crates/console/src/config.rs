@@ -26,6 +26,8 @@ pub struct RegionInfo {
     pub code: RegionCode,
     pub jurisdiction: Jurisdiction,
     pub contracting_entity: String,
+    /// How the region's data-protection officer is reached.
+    pub data_protection_officer: Option<String>,
 }
 
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::resources::{
-    account, audit, calls, keys, numbers, recordings, region, trunks, usage, users,
+    account, audit, calls, keys, numbers, receipts, recordings, region, trunks, usage, users,
 };
 
 /// One thing that can be asked.
@@ -77,6 +77,7 @@ const PAGE_TOKEN: Parameter =
     parameter("PageToken", Kind::Text, "Where a former page ended, from its `next_page_uri`.");
 const STANDINGS: &[&str] =
     &["queued", "ringing", "in-progress", "completed", "busy", "no-answer", "canceled", "failed"];
+const PAGES: &[Parameter] = &[PAGE_SIZE, PAGE_TOKEN];
 const CALL_QUERY: &[Parameter] = &[
     parameter("StartTime>", Kind::Time, "Opened at or after."),
     parameter("StartTime<", Kind::Time, "Opened before."),
@@ -98,6 +99,14 @@ const AUDIT_QUERY: &[Parameter] = &[
     parameter("StartTime<", Kind::Time, "Done before."),
     PAGE_SIZE,
     PAGE_TOKEN,
+];
+const REPORT_QUERY: &[Parameter] = &[
+    parameter(
+        "StartTime>",
+        Kind::Time,
+        "Calls opened at or after; all from the first if not said.",
+    ),
+    parameter("StartTime<", Kind::Time, "Calls opened before; now if not said."),
 ];
 const USAGE_QUERY: &[Parameter] = &[
     parameter("StartDate", Kind::Time, "The first day (UTC); 29 days before the last if not said."),
@@ -205,6 +214,18 @@ pub static ROUTES: &[Route] = &[
         run: run!(calls::hang_up),
     },
     Route {
+        operation: "call_receipt",
+        method: Method::GET,
+        path: "/2010-04-01/Accounts/{account}/Calls/{call}/Receipt.json",
+        roles: ALL,
+        audit: Audit::Read,
+        summary: "The call's signed receipt with its place in the region's log, as `landline receipt verify` takes it.",
+        query: &[],
+        body: None,
+        success: (200, Content::Json(schema::<receipts::ReceiptFile>)),
+        run: run!(receipts::of_call),
+    },
+    Route {
         operation: "call_recording_list",
         method: Method::GET,
         path: "/2010-04-01/Accounts/{account}/Calls/{call}/Recordings.json",
@@ -271,9 +292,9 @@ pub static ROUTES: &[Route] = &[
         roles: &[Admin, Operator],
         audit: Audit::Read,
         summary: "The account's numbers and where they lead.",
-        query: &[],
+        query: PAGES,
         body: None,
-        success: (200, Content::Json(schema::<numbers::NumberList>)),
+        success: (200, Content::Json(schema::<numbers::NumberPage>)),
         run: run!(numbers::list),
     },
     Route {
@@ -319,9 +340,9 @@ pub static ROUTES: &[Route] = &[
         roles: &[Admin, Operator],
         audit: Audit::Read,
         summary: "The account's users.",
-        query: &[],
+        query: PAGES,
         body: None,
-        success: (200, Content::Json(schema::<users::UserList>)),
+        success: (200, Content::Json(schema::<users::UserPage>)),
         run: run!(users::list),
     },
     Route {
@@ -379,9 +400,9 @@ pub static ROUTES: &[Route] = &[
         roles: &[Admin, Operator],
         audit: Audit::Read,
         summary: "The account's trunks.",
-        query: &[],
+        query: PAGES,
         body: None,
-        success: (200, Content::Json(schema::<trunks::TrunkList>)),
+        success: (200, Content::Json(schema::<trunks::TrunkPage>)),
         run: run!(trunks::list),
     },
     Route {
@@ -427,9 +448,9 @@ pub static ROUTES: &[Route] = &[
         roles: &[Admin, Auditor],
         audit: Audit::Read,
         summary: "The account's keys, revoked ones included.",
-        query: &[],
+        query: PAGES,
         body: None,
-        success: (200, Content::Json(schema::<keys::KeyList>)),
+        success: (200, Content::Json(schema::<keys::KeyPage>)),
         run: run!(keys::list),
     },
     Route {
@@ -467,6 +488,18 @@ pub static ROUTES: &[Route] = &[
         body: None,
         success: (200, Content::Json(schema::<usage::UsageView>)),
         run: run!(usage::show),
+    },
+    Route {
+        operation: "residency_report",
+        method: Method::GET,
+        path: "/2010-04-01/Accounts/{account}/ResidencyReport.json",
+        roles: &[Admin, Auditor],
+        audit: Audit::Read,
+        summary: "What the region states, signed, of where the account's calls of a period were; as `landline receipt verify` takes it.",
+        query: REPORT_QUERY,
+        body: None,
+        success: (200, Content::Json(schema::<receipts::ReportFile>)),
+        run: run!(receipts::report),
     },
     Route {
         operation: "audit_list",

@@ -1,5 +1,7 @@
 //! Times as customers write and read them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use landline_region::UnixMillis;
 
 const DAY_MS: i64 = 86_400_000;
@@ -19,6 +21,11 @@ pub fn rfc5322(at: UnixMillis) -> String {
     let weekday = at.0.div_euclid(DAY_MS).rem_euclid(7) as usize;
     let month = month.parse::<usize>().unwrap_or(1).saturating_sub(1) % 12;
     format!("{}, {day} {} {year} {hour}:{minute}:{second} +0000", WEEKDAYS[weekday], MONTHS[month])
+}
+
+pub fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The date alone, as `2026-11-22`.

@@ -185,7 +185,7 @@ impl Store {
         self.keys().index(&INDEX_API_KEY, &key.to_string(), secret)
     }
 
-    async fn key_of(&self, row: &Row) -> Result<ApiKey> {
+    pub(crate) async fn key_of(&self, row: &Row) -> Result<ApiKey> {
         let (sid, account): (ApiKeySid, AccountSid) = (row.parse("sid")?, row.parse("account")?);
         let sealer = self.account_sealer(account).await?;
         let name = sealer.open_text(&SEALED_API_KEY_NAME, &sid.to_string(), &row.bytes("name")?)?;

@@ -19,6 +19,7 @@ mod event;
 mod file;
 pub mod keys;
 pub mod ledger;
+mod list;
 mod number;
 mod page;
 pub mod password;
@@ -47,6 +48,7 @@ pub use call::{
 pub use error::{Result, StoreError};
 pub use keys::KeyRing;
 pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};
+pub use list::{ListQuery, Listed};
 pub use number::NewNumber;
 pub use page::{CallQuery, CallStanding, RecordingQuery};
 pub use receipt::{Fault, Issued, Issuer, IssuerConfig, IssuerCounters, ResidencyCheck};

@@ -13,8 +13,8 @@ pub struct NewNumber {
     pub target: NumberTarget,
 }
 
-const SELECT: &str = "SELECT number, number_index, account, target_user, target_trunk, revision \
-                      FROM number";
+pub(crate) const SELECT: &str = "SELECT number, number_index, account, target_user, target_trunk, \
+                                 created_at, revision FROM number";
 
 impl Store {
     /// Leads a number to a user or trunk of the account.
@@ -34,6 +34,20 @@ impl Store {
     pub fn number_token(&self, e164: &Personal<String>) -> String {
         let index = self.keys().index(&INDEX_NUMBER, "", e164.expose());
         format!("PN{}", hex::encode(index.get(..16).unwrap_or_default()))
+    }
+
+    /// By its token, within the account.
+    pub async fn number_by_token(&self, account: AccountSid, token: &str) -> Result<Number> {
+        let unknown = || StoreError::NotFound {
+            what: format!("such number in account {account}"),
+            next: "`number list` shows them".to_owned(),
+        };
+        let (first, last) = token_range(token).ok_or_else(unknown)?;
+        let select =
+            format!("{SELECT} WHERE account = $1 AND number_index >= $2 AND number_index <= $3");
+        let row =
+            self.database().row(sqlx::AssertSqlSafe(select), values![account, first, last]).await?;
+        self.number_of(&row.ok_or_else(unknown)?).await
     }
 
     pub async fn number_list(&self, account: AccountSid) -> Result<Vec<Number>> {
@@ -123,6 +137,13 @@ impl Store {
         };
         Ok(Number { e164: Personal::new(e164), account, target })
     }
+}
+
+/// The first and the last index that a token stands for.
+pub(crate) fn token_range(token: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+    let half = hex::decode(token.strip_prefix("PN")?).ok().filter(|half| half.len() == 16)?;
+    let to = |rest: u8| half.iter().copied().chain([rest; 16]).collect();
+    Some((to(0), to(u8::MAX)))
 }
 
 pub(crate) fn checked_e164(number: &Personal<String>) -> Result<()> {

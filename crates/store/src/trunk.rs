@@ -19,8 +19,8 @@ pub struct NewTrunk {
     pub credentials: Option<TrunkCredentials>,
 }
 
-const SELECT: &str = "SELECT sid, account, name, send_to, accept_from, media, credentials, \
-                      revision FROM trunk";
+pub(crate) const SELECT: &str = "SELECT sid, account, name, send_to, accept_from, media, credentials, created_at, revision \
+     FROM trunk";
 
 impl Store {
     pub async fn trunk_add(&self, account: AccountSid, new: &NewTrunk) -> Result<Trunk> {

@@ -32,7 +32,7 @@ pub struct UserChange {
 }
 
 /// A user with its own number. Both engines take it as a prefix of `WHERE`.
-const SELECT: &str = "SELECT u.sid, u.account, u.name, u.digest, u.media, u.recording, \
+pub(crate) const SELECT: &str = "SELECT u.sid, u.account, u.name, u.digest, u.media, u.recording, u.created_at, \
                       u.revision, n.number, n.number_index FROM account_user u \
                       LEFT JOIN number n ON n.target_user = u.sid AND n.of_user = 1";
 

@@ -46,6 +46,7 @@ pub struct AccountUris {
     pub keys: String,
     pub usage: String,
     pub audit: String,
+    pub residency_report: String,
 }
 
 /// What is left out stays as it is.
@@ -83,6 +84,7 @@ impl AccountView {
                 keys: format!("{uri}/Keys.json"),
                 usage: format!("{uri}/Usage.json"),
                 audit: format!("{uri}/Audit.json"),
+                residency_report: format!("{uri}/ResidencyReport.json"),
             },
             uri: format!("{uri}.json"),
         }

@@ -78,6 +78,8 @@ pub struct CallView {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CallUris {
     pub recordings: String,
+    /// There once the call is closed and its recording finished.
+    pub receipt: String,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -160,7 +162,10 @@ impl CallView {
             recording_sid: call.answered_at.and(call.recording).map(|sid| sid.to_string()),
             record_hash: call.hash.map(hex::encode),
             legs: None,
-            subresource_uris: CallUris { recordings: format!("{uri}/Recordings.json") },
+            subresource_uris: CallUris {
+                recordings: format!("{uri}/Recordings.json"),
+                receipt: format!("{uri}/Receipt.json"),
+            },
             uri: format!("{uri}.json"),
         }
     }
@@ -257,7 +262,7 @@ pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 }
 
 /// The account's call. Another account's is as unknown as one that never was.
-async fn own(app: &App, account: AccountSid, sid: CallSid) -> Result<CallRecord, Problem> {
+pub async fn own(app: &App, account: AccountSid, sid: CallSid) -> Result<CallRecord, Problem> {
     let unknown = || Problem::not_found(format!("no call {sid} in account {account}"));
     match app.store.call_show(sid).await {
         Ok(call) if call.account == account => Ok(call),

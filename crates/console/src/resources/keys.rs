@@ -4,15 +4,18 @@ use landline_store::{ApiKey, ApiRole};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{account_uri, rfc3339};
+use super::{Page, account_uri, list_query, page_of, rfc3339};
 use crate::app::App;
+use crate::cursor;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
 
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct KeyList {
+pub struct KeyPage {
     pub keys: Vec<KeyView>,
+    #[serde(flatten)]
+    pub page: Page,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -57,8 +60,11 @@ impl KeyView {
 }
 
 pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let keys = app.store.key_list(input.account()?).await?;
-    Reply::json(&KeyList { keys: keys.iter().map(KeyView::new).collect() })
+    let (page_size, query) = list_query(&input)?;
+    let mut keys = app.store.key_page(input.account()?, &query).await?;
+    let token = |last: &ApiKey| cursor::write(last.created_at, last.sid);
+    let page = page_of(&input, page_size, &mut keys, token);
+    Reply::json(&KeyPage { keys: keys.iter().map(KeyView::new).collect(), page })
 }
 
 pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod calls;
 pub mod keys;
 pub mod numbers;
+pub mod receipts;
 pub mod recordings;
 pub mod region;
 pub mod trunks;
@@ -42,6 +43,30 @@ pub struct Page {
     pub first_page_uri: String,
     /// `null` on the last page.
     pub next_page_uri: Option<String>,
+}
+
+/// Cuts what was asked for with one more down to a page; `token` is where the
+/// page ends.
+pub fn page_of<T>(
+    input: &crate::input::Input,
+    page_size: u32,
+    items: &mut Vec<T>,
+    token: impl Fn(&T) -> String,
+) -> Page {
+    let more = items.len() > page_size as usize;
+    items.truncate(page_size as usize);
+    let next = items.last().filter(|_| more).map(token);
+    Page::new(input, page_size, next.as_deref())
+}
+
+/// Where the page that is asked for begins, and how much of it to read: one
+/// more than is shown tells whether another follows.
+pub fn list_query<S: std::str::FromStr>(
+    input: &crate::input::Input,
+) -> Result<(u32, landline_store::ListQuery<S>), Problem> {
+    let page_size = input.query.page_size()?;
+    let after = input.query.text(crate::cursor::PARAMETER).map(crate::cursor::read).transpose()?;
+    Ok((page_size, landline_store::ListQuery { after, limit: page_size + 1 }))
 }
 
 impl Page {

@@ -2,19 +2,22 @@ use std::sync::Arc;
 
 use landline_call::tenancy::{Number, NumberTarget};
 use landline_region::Personal;
-use landline_store::NewNumber;
+use landline_store::{Listed, NewNumber};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::account_uri;
+use super::{Page, account_uri, list_query, page_of};
 use crate::app::App;
+use crate::cursor;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
 
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct NumberList {
+pub struct NumberPage {
     pub incoming_phone_numbers: Vec<NumberView>,
+    #[serde(flatten)]
+    pub page: Page,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -59,9 +62,14 @@ impl NumberView {
 }
 
 pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let numbers = app.store.number_list(input.account()?).await?;
-    let numbers = numbers.iter().map(|number| NumberView::new(&app, number)).collect();
-    Reply::json(&NumberList { incoming_phone_numbers: numbers })
+    let (page_size, query) = list_query(&input)?;
+    let mut numbers = app.store.number_page(input.account()?, &query).await?;
+    let token = |last: &Listed<Number>| {
+        cursor::write(last.created_at, app.store.number_token(&last.item.e164))
+    };
+    let page = page_of(&input, page_size, &mut numbers, token);
+    let numbers = numbers.iter().map(|listed| NumberView::new(&app, &listed.item)).collect();
+    Reply::json(&NumberPage { incoming_phone_numbers: numbers, page })
 }
 
 pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
@@ -91,8 +99,5 @@ pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 }
 
 async fn own(app: &App, input: &Input) -> Result<Number, Problem> {
-    let (account, token) = (input.account()?, input.part("number"));
-    let numbers = app.store.number_list(account).await?;
-    let found = numbers.into_iter().find(|number| app.store.number_token(&number.e164) == token);
-    found.ok_or_else(|| Problem::not_found(format!("no such number in account {account}")))
+    Ok(app.store.number_by_token(input.account()?, input.part("number")).await?)
 }

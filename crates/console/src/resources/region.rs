@@ -18,11 +18,26 @@ pub struct RegionView {
     pub jurisdiction: String,
     /// Who customers of this region contract with unless their account says otherwise.
     pub contracting_entity: String,
+    /// How the region's data-protection officer is reached (GDPR Art. 37(7)).
+    pub data_protection_officer: Option<String>,
+    /// What receipts and reports of this region are signed with.
+    pub receipt_key: ReceiptKey,
     pub base_url: Option<String>,
     pub version: &'static str,
     pub features: Vec<Feature>,
     /// Every region that the directory knows, this one included.
     pub regions: Vec<Neighbour>,
+}
+
+/// Whoever verifies a file should have had the key before the file.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ReceiptKey {
+    /// As receipts name it.
+    pub key_id: String,
+    /// The Ed25519 public key in hexadecimal.
+    pub ed25519: String,
+    /// The same in PEM, as `landline receipt verify --key` reads it.
+    pub pem: String,
 }
 
 /// One row of the feature matrix: the same rows in every region.
@@ -50,10 +65,17 @@ pub async fn show(app: Arc<App>, _: Input) -> Result<Reply, Problem> {
         base_url: entry.console.clone(),
         sip_uri: entry.public_uri.clone(),
     });
+    let key = app.store.verifying_key();
     Reply::json(&RegionView {
         code: app.region.code.to_string(),
         jurisdiction: app.region.jurisdiction.to_string(),
         contracting_entity: app.region.contracting_entity.clone(),
+        data_protection_officer: app.region.data_protection_officer.clone(),
+        receipt_key: ReceiptKey {
+            key_id: key.id().to_string(),
+            ed25519: key.to_hex(),
+            pem: key.to_pem(),
+        },
         base_url: app.homes.base_url(app.region.code),
         version: env!("CARGO_PKG_VERSION"),
         features: features(app.calls.is_some()),
@@ -75,6 +97,11 @@ fn features(with_calls: bool) -> Vec<Feature> {
         row("administration_api", true, "users, numbers, trunks, keys and policies over HTTPS"),
         row("usage_api", true, "minutes by day, computed in the region"),
         row("audit_api", true, "who did what by the API, from where"),
+        row(
+            "receipts_api",
+            true,
+            "signed receipts of calls and residency reports, checked offline",
+        ),
         row("hang_up_api", with_calls, "where the console runs in the proxy's process"),
         row("originate_api", false, "calls begin at a phone or a trunk"),
         row("messaging", false, "SMS and conversations are not offered"),

@@ -4,19 +4,22 @@ use axum::http::header;
 use ipnet::IpNet;
 use landline_call::tenancy::{MediaPolicy, Trunk, TrunkCredentials};
 use landline_region::{Personal, Secret};
-use landline_store::NewTrunk;
+use landline_store::{Listed, NewTrunk};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{account_uri, named};
+use super::{Page, account_uri, list_query, named, page_of};
 use crate::app::App;
+use crate::cursor;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::{Reply, check_unchanged};
 
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct TrunkList {
+pub struct TrunkPage {
     pub trunks: Vec<TrunkView>,
+    #[serde(flatten)]
+    pub page: Page,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -100,8 +103,12 @@ impl TrunkView {
 }
 
 pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let trunks = app.store.trunk_list(input.account()?).await?;
-    Reply::json(&TrunkList { trunks: trunks.iter().map(TrunkView::new).collect() })
+    let (page_size, query) = list_query(&input)?;
+    let mut trunks = app.store.trunk_page(input.account()?, &query).await?;
+    let token = |last: &Listed<Trunk>| cursor::write(last.created_at, last.item.sid);
+    let page = page_of(&input, page_size, &mut trunks, token);
+    let trunks = trunks.iter().map(|listed| TrunkView::new(&listed.item)).collect();
+    Reply::json(&TrunkPage { trunks, page })
 }
 
 /// By sid or by name.

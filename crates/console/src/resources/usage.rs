@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use landline_region::UnixMillis;
 use schemars::JsonSchema;
@@ -9,7 +8,7 @@ use crate::app::App;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
-use crate::time::date;
+use crate::time::{date, wall_clock};
 
 const DAY_MS: i64 = 86_400_000;
 /// What is counted where nothing is said, and the most that is counted at once.
@@ -45,8 +44,7 @@ pub struct UsageRecord {
 }
 
 pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let today = i64::try_from(since.as_millis()).unwrap_or(i64::MAX - DAY_MS).div_euclid(DAY_MS);
+    let today = wall_clock().0.div_euclid(DAY_MS);
     let day = |name| -> Result<Option<i64>, Problem> {
         Ok(input.query.time(name)?.map(|at| at.0.div_euclid(DAY_MS)))
     };

@@ -3,19 +3,22 @@ use std::sync::Arc;
 use axum::http::header;
 use landline_call::tenancy::{MediaPolicy, RecordingPolicy, User};
 use landline_region::Personal;
-use landline_store::{NewUser, UserChange, password};
+use landline_store::{Listed, NewUser, UserChange, password};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{account_uri, named};
+use super::{Page, account_uri, list_query, named, page_of};
 use crate::app::App;
+use crate::cursor;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::{Reply, check_unchanged};
 
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct UserList {
+pub struct UserPage {
     pub users: Vec<UserView>,
+    #[serde(flatten)]
+    pub page: Page,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -87,8 +90,12 @@ impl UserView {
 pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let account = input.account()?;
     let domain = domain(&app, &input).await?;
-    let users = app.store.user_list(account).await?;
-    Reply::json(&UserList { users: users.iter().map(|it| UserView::new(it, &domain)).collect() })
+    let (page_size, query) = list_query(&input)?;
+    let mut users = app.store.user_page(account, &query).await?;
+    let token = |last: &Listed<User>| cursor::write(last.created_at, last.item.sid);
+    let page = page_of(&input, page_size, &mut users, token);
+    let users = users.iter().map(|listed| UserView::new(&listed.item, &domain)).collect();
+    Reply::json(&UserPage { users, page })
 }
 
 /// By sid or by name.

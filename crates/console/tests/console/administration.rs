@@ -49,6 +49,47 @@ on_both_engines! {
         }
     }
 
+    async fn lists_come_in_pages_that_hold_everything_once(world: World) {
+        let key = world.key(ApiRole::Admin).await;
+        let (ie1, account) = (&world.ie1, world.acme.sid);
+        let new = |kind: &str, number: usize| match kind {
+            "users" => json!({ "user": format!("user{number}") }),
+            "trunks" => json!({ "friendly_name": format!("trunk{number}"), "send_to": "udp:c.example:5060" }),
+            "keys" => json!({ "friendly_name": format!("key{number}"), "role": "read" }),
+            _ => json!({ "phone_number": format!("+3531555{number:04}"), "user": "user1" }),
+        };
+        for (kind, path) in [
+            ("users", "/Users.json"),
+            ("trunks", "/Trunks.json"),
+            ("incoming_phone_numbers", "/IncomingPhoneNumbers.json"),
+            ("keys", "/Keys.json"),
+        ] {
+            let path = uri(account, path);
+            let mut wanted = Vec::new();
+            if kind == "keys" {
+                wanted.push(key.sid.clone());
+            }
+            for number in 1..=7 {
+                let made = ie1.post_json(&path, &key, &new(kind, number)).await.expect(201);
+                wanted.push(made["sid"].as_str().unwrap().to_owned());
+            }
+            let (mut seen, mut next, mut pages) = (Vec::new(), Some(format!("{path}?PageSize=3")), 0);
+            while let Some(at) = next {
+                let page = ie1.get(&at, Some(&key)).await.expect(200);
+                assert_eq!((&page["page_size"], &page["uri"]), (&json!(3), &json!(at)), "{kind}");
+                seen.extend(page[kind].as_array().unwrap().iter().map(|it| it["sid"].as_str().unwrap().to_owned()));
+                next = page["next_page_uri"].as_str().map(str::to_owned);
+                pages += 1;
+                // What comes meanwhile is on no later page.
+                ie1.post_json(&path, &key, &new(kind, 10 + pages)).await.expect(201);
+            }
+            seen.sort();
+            wanted.sort();
+            assert_eq!((pages, seen), (3, wanted), "{kind}");
+            ie1.get(&format!("{path}?PageToken=MTIz"), Some(&key)).await.problem(400, "bad-request");
+        }
+    }
+
     async fn what_is_wrong_is_named_by_its_field(world: World) {
         let key = world.key(ApiRole::Admin).await;
         for (path, body, field) in [

@@ -4,5 +4,6 @@
 mod administration;
 mod calls;
 mod doors;
+mod receipts;
 mod recordings;
 mod support;

@@ -208,6 +208,7 @@ impl Region {
                 code: region,
                 jurisdiction: law.parse().unwrap(),
                 contracting_entity: format!("Landline {law} Ltd"),
+                data_protection_officer: Some(format!("dpo@{code}.example")),
             },
             listen: ([127, 0, 0, 1], 0).into(),
             tls: authority.issue(dir, code),

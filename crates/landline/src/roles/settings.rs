@@ -106,6 +106,7 @@ pub fn console(
             code: config.region.code,
             jurisdiction: config.region.jurisdiction,
             contracting_entity: config.region.contracting_entity.clone(),
+            data_protection_officer: config.region.data_protection_officer.clone(),
         },
         listen: console.address.0,
         tls: landline_console::TlsFiles {

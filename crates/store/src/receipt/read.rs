@@ -14,7 +14,7 @@ use crate::sql::{Row, values};
 use crate::store::{Store, now};
 
 /// A report lists no more; a longer period is two reports.
-const REPORTED: usize = 200_000;
+pub const REPORTED: u32 = 200_000;
 
 impl Store {
     /// The public half of the key that this region's statements are signed with.
@@ -84,12 +84,22 @@ impl Store {
         from: UnixMillis,
         to: UnixMillis,
     ) -> Result<ReportFile> {
+        self.residency_report_of(account, (from, to), REPORTED).await
+    }
+
+    /// The same, of a period with at most `most` calls.
+    pub async fn residency_report_of(
+        &self,
+        account: AccountSid,
+        (from, to): (UnixMillis, UnixMillis),
+        most: u32,
+    ) -> Result<ReportFile> {
         let head = self.tree_head().await?.ok_or_else(|| StoreError::NotFound {
             what: format!("receipt in region {}", self.region()),
             next: "the first is issued after the first call has ended".to_owned(),
         })?;
         let size = head.body.tree_size;
-        let receipts = self.receipts_between(account, from, to, size).await?;
+        let receipts = self.receipts_between(account, (from, to), size, most).await?;
         let first = receipts.first().map_or(0, |receipt| receipt.body.log_index);
         let earlier_head = self.head_before(first).await?;
         let consistency = match &earlier_head {
@@ -111,16 +121,16 @@ impl Store {
     async fn receipts_between(
         &self,
         account: AccountSid,
-        from: UnixMillis,
-        to: UnixMillis,
+        (from, to): (UnixMillis, UnixMillis),
         size: u64,
+        most: u32,
     ) -> Result<Vec<Signed<Receipt>>> {
         let select = "SELECT * FROM receipt WHERE account = $1 AND opened_at >= $2 \
                       AND opened_at < $3 AND log_index < $4 ORDER BY log_index LIMIT $5";
-        let values = values![account, from, to, size, REPORTED as u64 + 1];
+        let values = values![account, from, to, size, u64::from(most) + 1];
         let rows = self.database().rows(select, values).await?;
-        if rows.len() > REPORTED {
-            let problem = format!("it has more than {REPORTED} calls: ask for a shorter one");
+        if rows.len() > most as usize {
+            let problem = format!("it has more than {most} calls: ask for a shorter one");
             return Err(StoreError::Invalid { field: "period", problem });
         }
         rows.iter().map(receipt_of).collect()
