@@ -55,8 +55,12 @@ async fn fill(directory: &std::path::Path, users: u32) -> Result<(), Failure> {
         console: None,
     };
     landline_store::directory::region_add(store.gate(), &snapshot, region, own)?;
-    let entry =
-        AccountEntry { sid: account.sid, home_region: region, edge_policy: account.edge_policy };
+    let entry = AccountEntry {
+        sid: account.sid,
+        home_region: region,
+        edge_policy: account.edge_policy,
+        calls_from: account.calls_from,
+    };
     landline_store::directory::account_add(store.gate(), &snapshot, DOMAIN, entry)?;
     for number in 0..users {
         let name = format!("u{number:06}");

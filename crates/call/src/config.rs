@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use landline_region::{PseudonymKey, RegionCode};
+use landline_region::{NumberKey, PseudonymKey, RegionCode};
 use landline_sip::Transport;
 
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct CoreConfig {
     pub signing_key: [u8; 32],
     /// For the tokens that logs carry instead of names and addresses.
     pub pseudonyms: PseudonymKey,
+    /// Finds other regions' numbers in the directory; `None` finds none.
+    pub number_key: Option<NumberKey>,
     /// User-Agent and Server header of what the core sends.
     pub product: Option<String>,
     pub limits: CoreLimits,
@@ -39,6 +41,7 @@ impl CoreConfig {
             inter_region: None,
             signing_key: [0; 32],
             pseudonyms,
+            number_key: None,
             product: None,
             limits: CoreLimits::default(),
             timers: CoreTimers::default(),
@@ -64,6 +67,8 @@ pub struct CoreLimits {
     /// Calls a user or trunk has open as the caller.
     pub calls_per_user: usize,
     pub calls_per_trunk: usize,
+    /// Calls that come from the accounts of one other region.
+    pub calls_per_region: usize,
     /// Contacts a user may have registered.
     pub bindings_per_user: usize,
     pub bindings: usize,
@@ -91,6 +96,7 @@ impl Default for CoreLimits {
             calls_per_account: 5_000,
             calls_per_user: 16,
             calls_per_trunk: 2_000,
+            calls_per_region: 5_000,
             bindings_per_user: 10,
             bindings: 1_000_000,
             contact_length: 1024,

@@ -67,6 +67,12 @@ counters! {
     loops,
     hops_exhausted,
     peer_violations,
+    /// Calls sent to another account's home region, and those taken from one.
+    region_calls_out,
+    region_calls_in,
+    /// Refused by the called account's policy, or for an account or number that
+    /// is not here.
+    region_calls_refused,
     glare,
     media_faults,
     ack_timeouts,

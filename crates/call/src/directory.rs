@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use landline_region::{AccountSid, Jurisdiction, RegionCode};
+use landline_region::{AccountSid, Jurisdiction, NumberToken, RegionCode};
 
 use landline_sip::Destination;
 
-use crate::tenancy::EdgePolicy;
+use crate::tenancy::{CallsFrom, EdgePolicy};
 
 /// One snapshot. Replaced whole when a newer one is read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Directory {
     pub regions: BTreeMap<RegionCode, RegionEntry>,
     /// By SIP domain, lower case.
     pub accounts: BTreeMap<String, AccountEntry>,
+    /// The domain of the account that has the number.
+    pub numbers: BTreeMap<NumberToken, String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,8 @@ pub struct AccountEntry {
     pub sid: AccountSid,
     pub home_region: RegionCode,
     pub edge_policy: EdgePolicy,
+    /// Asked before anything is sent there; the home region asks again.
+    pub calls_from: CallsFrom,
 }
 
 impl Directory {
@@ -49,6 +53,12 @@ impl Directory {
         let proxies = self.regions.get(&code).map_or(&[][..], |it| &it.proxies);
         **region == *code.as_str()
             && proxies.iter().any(|it| it.host.eq_ignore_ascii_case(host) && it.port == *port)
+    }
+
+    /// Whose number it is: domain and account.
+    pub fn number(&self, token: NumberToken) -> Option<(&str, &AccountEntry)> {
+        let domain = self.numbers.get(&token)?;
+        Some((domain, self.accounts.get(domain)?))
     }
 
     /// Looks a SIP domain up, whatever its case.

@@ -146,6 +146,11 @@ pub enum Log {
         account: AccountSid,
         home: RegionCode,
     },
+    /// A call is sent to the home region of the account it is for.
+    CallLeaves {
+        call: CallSid,
+        to: RegionCode,
+    },
     /// Another region's proxy sent what it may not.
     PeerRefused {
         peer: String,
@@ -184,6 +189,7 @@ impl fmt::Display for Log {
             Self::HomeUnreachable { account, home } => {
                 write!(f, "{account}: no proxy of its home {home} answers")
             }
+            Self::CallLeaves { call, to } => write!(f, "{call} leaves for region {to}"),
             Self::PeerRefused { peer, problem } => write!(f, "refused from {peer}: {problem}"),
             Self::BindingsNotStored { changes } => {
                 write!(f, "{changes} binding changes are in memory only: the store failed")

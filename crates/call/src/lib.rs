@@ -9,6 +9,7 @@ pub mod record;
 pub mod tenancy;
 
 mod auth;
+mod between;
 mod call;
 mod calls;
 mod config;

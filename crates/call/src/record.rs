@@ -5,7 +5,8 @@
 
 use landline_control::{Consent, LegStats, Recorded, RelayId};
 use landline_region::{
-    AccountSid, CallSid, LegSid, Personal, RecordingSid, RegionCode, TrunkSid, UnixMillis, UserSid,
+    AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, TrunkSid,
+    UnixMillis, UserSid,
 };
 
 use crate::tenancy::{UnknownName, named};
@@ -35,12 +36,16 @@ pub enum Step {
     LegClosed(LegClosed),
     /// Always the last step.
     Closed(Closed),
+    /// The other half of the call is another account's: its record, in that
+    /// account's home region, has the same token.
+    Joined(JoinToken),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Opened {
     pub direction: CallDirection,
-    /// User part or E.164 number of the caller, as authenticated or accepted.
+    /// User part or E.164 number of the caller, as authenticated or accepted;
+    /// of another account's user the address, without `sip:`.
     pub from: Personal<String>,
     /// What was dialled.
     pub to: Personal<String>,
@@ -56,9 +61,9 @@ pub struct Opened {
 pub enum CallDirection {
     /// User to user of one account.
     Internal,
-    /// In from a trunk.
+    /// In from a trunk, or from another account.
     Inbound,
-    /// Out by a trunk.
+    /// Out by a trunk, or to another account.
     Outbound,
 }
 
@@ -83,6 +88,9 @@ pub enum LegRole {
 pub enum Party {
     User(UserSid),
     Trunk(TrunkSid),
+    /// Somebody of another account, by that account's home region. Who it is
+    /// stands in that region's record.
+    Region(RegionCode),
     /// Refused before it was known who called.
     Unknown,
 }

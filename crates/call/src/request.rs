@@ -9,9 +9,8 @@ use crate::call::{Attempt, Call, accept_header, allow_header, tag_number};
 use crate::calls::CallKey;
 use crate::core::Core;
 use crate::directory::AccountEntry;
-use crate::record::Cause;
 use crate::registrar::register;
-use crate::route::{Refusal, Side, dialled};
+use crate::route::{Side, dialled};
 use crate::tenancy::{Account, Trunk, User};
 
 /// Who serves a request.
@@ -40,6 +39,9 @@ impl Core {
         }
         if is_ping(&request) {
             return self.answer_options(key, &request);
+        }
+        if self.is_region_call(flow, &request) {
+            return self.region_call(key, flow, request);
         }
         if let Some((account, trunk, number)) = self.trunk_of(flow, &request) {
             return self.trunk_request(key, flow, request, &account, trunk, number);
@@ -159,6 +161,7 @@ impl Core {
             caller: Side::Trunk(trunk),
             dialled: number,
             route,
+            join: None,
         });
     }
 
@@ -219,10 +222,15 @@ impl Core {
         let is_own = !request.uri.is_sip()
             || host.name().is_some_and(|it| it.eq_ignore_ascii_case(&account.domain))
             || self.cx.is_ours(host, request.uri.port);
-        // Nobody calls out of the account but by its trunks.
-        let route = match is_own {
-            true => self.cx.route_from_user(account, &dialled),
-            false => Err(Refusal::new(404, Cause::NotFound)),
+        // Nobody calls out of the account but by its trunks, and to accounts
+        // that the directory knows.
+        let (route, dialled) = match is_own {
+            true => (self.cx.route_from_user(account, &dialled), dialled),
+            false => {
+                let domain = host.to_string().to_ascii_lowercase();
+                let route = self.cx.route_to_domain(account, &domain, &dialled);
+                (route, format!("{dialled}@{domain}"))
+            }
         };
         self.open(Attempt {
             key,
@@ -232,10 +240,11 @@ impl Core {
             caller: Side::User(user),
             dialled,
             route,
+            join: None,
         });
     }
 
-    fn open(&mut self, attempt: Attempt) {
+    pub(crate) fn open(&mut self, attempt: Attempt) {
         let key = self.calls.next_key();
         let call = Call::open(key, &mut self.cx, attempt);
         self.calls.insert(call);
@@ -244,7 +253,7 @@ impl Core {
 
     /// Extensions that are required and content that is sent
     /// (RFC 3261 §8.2.2.3, §8.2.3). Answers what is not understood.
-    fn understood(&mut self, key: ServerKey, request: &Request) -> bool {
+    pub(crate) fn understood(&mut self, key: ServerKey, request: &Request) -> bool {
         let unknown: Vec<_> = [HeaderName::Require, HeaderName::ProxyRequire]
             .iter()
             .flat_map(|name| request.headers.tokens(name))
@@ -368,7 +377,7 @@ impl Core {
         }
         let expected = match &leg.side {
             Side::User(user) => user.sid,
-            Side::Trunk(_) => {
+            Side::Trunk(_) | Side::Region(_) => {
                 self.refuse(key, request, StatusCode::FORBIDDEN);
                 return false;
             }

@@ -21,6 +21,8 @@ use crate::tenancy::{Account, NumberTarget, Trunk, TrunkTransport, User, is_e164
 pub(crate) enum Side {
     User(Arc<User>),
     Trunk(Arc<Trunk>),
+    /// Somebody of another account, behind the home proxy of that account.
+    Region(RegionCode),
 }
 
 impl Side {
@@ -28,6 +30,7 @@ impl Side {
         match self {
             Self::User(user) => Party::User(user.sid),
             Self::Trunk(trunk) => Party::Trunk(trunk.sid),
+            Self::Region(region) => Party::Region(*region),
         }
     }
 
@@ -35,6 +38,10 @@ impl Side {
         match self {
             Self::User(user) => user.sid.as_u128(),
             Self::Trunk(trunk) => trunk.sid.as_u128(),
+            // Sids are random: a small number is none.
+            Self::Region(region) => {
+                region.as_str().bytes().fold(0, |number, byte| number << 8 | u128::from(byte))
+            }
         }
     }
 
@@ -42,11 +49,16 @@ impl Side {
         matches!(self, Self::Trunk(_))
     }
 
+    pub(crate) fn is_region(&self) -> bool {
+        matches!(self, Self::Region(_))
+    }
+
     /// Whether media may go unencrypted on a leg of theirs.
     pub(crate) fn accepts_plain(&self, account: &Account) -> bool {
         match self {
             Self::User(user) => accepts_plain_user(user.media, account.encryption),
             Self::Trunk(trunk) => accepts_plain_trunk(trunk.media, trunk.send_to.transport),
+            Self::Region(_) => false,
         }
     }
 }
@@ -128,7 +140,7 @@ impl Refusal {
     }
 }
 
-const NOT_FOUND: Refusal = Refusal::new(404, Cause::NotFound);
+pub(crate) const NOT_FOUND: Refusal = Refusal::new(404, Cause::NotFound);
 
 /// What was dialled, as a number with `+` or as a user's name.
 pub(crate) fn dialled(uri: &Uri) -> Option<String> {
@@ -163,7 +175,12 @@ impl Context {
             Some(NumberTarget::Trunk(sid)) => {
                 self.to_trunk(self.tenants.trunk(sid).ok_or(NOT_FOUND)?, dialled)
             }
-            None => self.to_trunk(self.tenants.first_trunk(account.sid).ok_or(NOT_FOUND)?, dialled),
+            None => match self.route_to_number(account, dialled) {
+                Some(route) => route,
+                None => {
+                    self.to_trunk(self.tenants.first_trunk(account.sid).ok_or(NOT_FOUND)?, dialled)
+                }
+            },
         }
     }
 
@@ -180,6 +197,25 @@ impl Context {
                 self.to_user(account, user, CallDirection::Inbound)
             }
             NumberTarget::Trunk(_) => Err(NOT_FOUND),
+        }
+    }
+
+    /// Where a call of another account leads: to users alone. Nobody calls out by
+    /// a trunk of an account that is not his.
+    pub(crate) fn route_from_region(
+        &self,
+        account: &Account,
+        dialled: &str,
+    ) -> Result<Route, Refusal> {
+        if let Some(user) = self.tenants.user(account.sid, dialled) {
+            return self.to_user(account, user, CallDirection::Inbound);
+        }
+        match self.tenants.number(account.sid, dialled).map(|number| number.target) {
+            Some(NumberTarget::User(sid)) => {
+                let user = self.tenants.user_by_sid(sid).ok_or(NOT_FOUND)?;
+                self.to_user(account, user, CallDirection::Inbound)
+            }
+            Some(NumberTarget::Trunk(_)) | None => Err(NOT_FOUND),
         }
     }
 

@@ -31,6 +31,7 @@ pub struct Account {
     pub edge_policy: EdgePolicy,
     pub recording: RecordingPolicy,
     pub encryption: EncryptionPolicy,
+    pub calls_from: CallsFrom,
     /// Who the customer's contract is with: derived from the region by default.
     pub contracting_entity: String,
 }
@@ -61,6 +62,27 @@ pub enum EncryptionPolicy {
     #[default]
     Required,
     Optional,
+}
+
+/// Which other accounts may call this one's users by their addresses and numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CallsFrom {
+    #[default]
+    None,
+    /// Those with the same home region.
+    Region,
+    Any,
+}
+
+impl CallsFrom {
+    /// Whether an account at home in `caller` may call one at home in `callee`.
+    pub fn allows(self, caller: RegionCode, callee: RegionCode) -> bool {
+        match self {
+            Self::None => false,
+            Self::Region => caller == callee,
+            Self::Any => true,
+        }
+    }
 }
 
 /// How a user's or trunk's media is protected.
@@ -111,6 +133,7 @@ pub(crate) use named;
 named!(EdgePolicy { Forward = "forward", Redirect = "redirect", Refuse = "refuse" });
 named!(RecordingPolicy { Off = "off", All = "all" });
 named!(EncryptionPolicy { Required = "required", Optional = "optional" });
+named!(CallsFrom { None = "none", Region = "region", Any = "any" });
 named!(MediaPolicy { Auto = "auto", Rtp = "rtp", Sdes = "sdes", Dtls = "dtls", Webrtc = "webrtc" });
 named!(TrunkTransport { Udp = "udp", Tcp = "tcp", Tls = "tls" });
 

@@ -180,6 +180,7 @@ fn a_region_sends_for_accounts_of_the_other_alone() {
             sid: account.sid,
             home_region: "us1".parse().unwrap(),
             edge_policy: EdgePolicy::Forward,
+            calls_from: account.calls_from,
         },
     );
     directory.regions.insert(
@@ -231,17 +232,4 @@ fn hops_and_loops_end_at_the_edge() {
     world.send_request(bob, looped);
     world.settle();
     assert_eq!(world.phones[bob].take_final().unwrap().status.code(), 482);
-}
-
-#[test]
-fn one_account_may_not_call_into_another() {
-    let mut world = two_regions(11);
-    let [alice] = world.registered(["alice"]);
-    let request = world.invite_request(alice, "sip:erin@globex.test", None);
-    let response = world.ask(alice, request);
-    assert_eq!(response.status.code(), 404);
-    // An attempt of a known caller, at the caller's home alone.
-    assert_eq!(world.proxies[HOME].ledger.last().cause, "not_found");
-    assert!(world.proxies[EDGE].ledger.events.is_empty());
-    assert_eq!(world.proxies[EDGE].core.counters().auth_challenges, 0);
 }

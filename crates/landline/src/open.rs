@@ -84,6 +84,7 @@ pub fn create_key_ring(config: &Config) -> Result<()> {
 pub fn directory(config: &Config, gate: &Gate) -> Result<Directory> {
     let file = &config.directory.snapshot;
     make_parent(file)?;
+    directory::prepare(file)?;
     let known = match file.exists() {
         true => directory::read(file)?,
         false => Directory::default(),

@@ -382,6 +382,7 @@ fn write_log(log: &Log) {
         Log::Registered { .. } | Log::Unregistered { .. } => tracing::debug!("{log}"),
         Log::CallOpened { .. }
         | Log::CallAnswered { .. }
+        | Log::CallLeaves { .. }
         | Log::CallClosed { .. }
         | Log::RelayConnected { .. }
         | Log::RelayDraining { .. } => tracing::info!("{log}"),

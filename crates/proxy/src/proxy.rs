@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landline_call::directory::Directory;
-use landline_call::{Core, Tenants};
+use landline_call::{Core, CoreConfig, Tenants};
 use landline_control::{Hello, VERSION};
 use landline_region::{CallSid, DataClass, Entropy, PseudonymKey, Seed};
 use landline_sip::{Endpoint, EndpointConfig, Transport};
-use landline_store::{Ledger, LedgerConfig, LedgerCounters, directory};
+use landline_store::{Ledger, LedgerConfig, LedgerCounters, StoreError, directory};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -70,11 +70,12 @@ impl Proxy {
         let pseudonyms = config.store.pseudonym_key();
         let signing_key = signing_key(&pseudonyms);
         let own = sockets.inter_region_advertised(&config)?;
-        let mut core = Core::new(
-            core_config(&config, &sockets.bound, own.as_ref(), pseudonyms, signing_key, PRODUCT),
-            entropy.seed(),
-            now,
-        );
+        let number_key = directory::number_key(&config.directory);
+        let number_key = number_key.map_err(|error| unreadable(&config, &error))?;
+        let core_config =
+            core_config(&config, &sockets.bound, own.as_ref(), pseudonyms, signing_key, PRODUCT);
+        let core_config = CoreConfig { number_key: Some(number_key), ..core_config };
+        let mut core = Core::new(core_config, entropy.seed(), now);
         let (revision, version) = (tenancy.revision, directory.version);
         core.handle_input(now, landline_call::Input::Directory(Arc::new(directory)));
         core.handle_input(now, landline_call::Input::Tenancy(Arc::new(Tenants::new(&tenancy))));
@@ -203,10 +204,11 @@ fn endpoint(config: &ProxyConfig, bound: &[Bound], seed: Seed, now: Instant) -> 
 }
 
 fn read_directory(config: &ProxyConfig) -> Result<Directory, StartError> {
-    directory::read(&config.directory).map_err(|error| StartError::Directory {
-        path: config.directory.clone(),
-        problem: error.to_string(),
-    })
+    directory::read(&config.directory).map_err(|error| unreadable(config, &error))
+}
+
+fn unreadable(config: &ProxyConfig, error: &StoreError) -> StartError {
+    StartError::Directory { path: config.directory.clone(), problem: error.to_string() }
 }
 
 async fn open_ledger(config: &ProxyConfig) -> Result<Ledger, StartError> {

@@ -87,6 +87,13 @@ pub(crate) async fn follow_directory(path: PathBuf, version: u64, shared: Arc<Sh
         seen = now;
         match directory::read(&path) {
             Ok(directory) if directory.version == version => {}
+            // Signed once, and since replaced: a copy that came late, or was
+            // put back.
+            Ok(directory) if directory.version < version => {
+                shared.metrics.store_fault(StoreFault::Directory);
+                let found = directory.version;
+                tracing::error!(found, version, "the directory is older; the former one stays");
+            }
             Ok(directory) => {
                 version = directory.version;
                 shared.metrics.directory_version.set(i64::try_from(version).unwrap_or(i64::MAX));

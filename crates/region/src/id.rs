@@ -100,6 +100,12 @@ sid!(
     RecordingSid, "RE"
 );
 
+sid!(
+    /// Joins the two records of a call between accounts: random, made by the
+    /// caller's home region, and all that both records share.
+    JoinToken, "JN"
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

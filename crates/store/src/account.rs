@@ -1,4 +1,4 @@
-use landline_call::tenancy::{Account, EdgePolicy, EncryptionPolicy, RecordingPolicy};
+use landline_call::tenancy::{Account, CallsFrom, EdgePolicy, EncryptionPolicy, RecordingPolicy};
 use landline_region::catalogue::sealed::SEALED_ACCOUNT_NAME;
 use landline_region::{AccountSid, Personal, RegionCode};
 
@@ -16,6 +16,7 @@ pub struct NewAccount {
     pub edge_policy: EdgePolicy,
     pub recording: RecordingPolicy,
     pub encryption: EncryptionPolicy,
+    pub calls_from: CallsFrom,
     /// `None`: the region's own entity, `landline-REGION`.
     pub contracting_entity: Option<String>,
 }
@@ -33,6 +34,7 @@ impl NewAccount {
             edge_policy: EdgePolicy::default(),
             recording: RecordingPolicy::default(),
             encryption: EncryptionPolicy::default(),
+            calls_from: CallsFrom::default(),
             contracting_entity: None,
         }
     }
@@ -44,10 +46,11 @@ pub struct AccountChange {
     pub edge_policy: Option<EdgePolicy>,
     pub recording: Option<RecordingPolicy>,
     pub encryption: Option<EncryptionPolicy>,
+    pub calls_from: Option<CallsFrom>,
 }
 
 const COLUMNS: &str = "sid, name, domain, home_region, edge_policy, recording, encryption, \
-                       contracting_entity, revision";
+                       contracting_entity, calls_from, revision";
 
 impl Store {
     pub async fn account_create(&self, new: &NewAccount) -> Result<Account> {
@@ -59,6 +62,7 @@ impl Store {
             edge_policy: new.edge_policy,
             recording: new.recording,
             encryption: new.encryption,
+            calls_from: new.calls_from,
             contracting_entity: new
                 .contracting_entity
                 .clone()
@@ -78,8 +82,8 @@ impl Store {
         let inserted = tx
             .execute(
                 "INSERT INTO account (sid, name, domain, home_region, edge_policy, recording, \
-                 encryption, contracting_entity, created_at, revision) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+                 encryption, contracting_entity, calls_from, created_at, revision) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
                 values![
                     account.sid,
                     sealer.seal(&SEALED_ACCOUNT_NAME, &sid, account.name.expose().as_bytes()),
@@ -89,6 +93,7 @@ impl Store {
                     account.recording.name(),
                     account.encryption.name(),
                     account.contracting_entity.as_str(),
+                    account.calls_from.name(),
                     now(),
                     revision,
                 ],
@@ -135,12 +140,13 @@ impl Store {
             .execute(
                 "UPDATE account SET edge_policy = COALESCE($2, edge_policy), \
                  recording = COALESCE($3, recording), encryption = COALESCE($4, encryption), \
-                 revision = $5 WHERE sid = $1",
+                 calls_from = COALESCE($5, calls_from), revision = $6 WHERE sid = $1",
                 values![
                     account,
                     change.edge_policy.map(EdgePolicy::name),
                     change.recording.map(RecordingPolicy::name),
                     change.encryption.map(EncryptionPolicy::name),
+                    change.calls_from.map(CallsFrom::name),
                     revision,
                 ],
             )
@@ -169,6 +175,7 @@ impl Store {
             edge_policy: row.parse("edge_policy")?,
             recording: row.parse("recording")?,
             encryption: row.parse("encryption")?,
+            calls_from: row.parse("calls_from")?,
             contracting_entity: row.text("contracting_entity")?,
         })
     }

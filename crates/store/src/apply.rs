@@ -11,7 +11,7 @@ use landline_call::record::{CallEvent, Closed, LegClosed, LegOpened, Opened, Par
 use landline_region::catalogue::sealed::{
     INDEX_PARTY, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID,
 };
-use landline_region::{AccountSid, CallSid, LegSid, UnixMillis};
+use landline_region::{AccountSid, CallSid, JoinToken, LegSid, UnixMillis};
 use sqlx::AssertSqlSafe;
 
 use crate::call::Applied;
@@ -56,6 +56,7 @@ const PROGRESS_COLUMNS: &[&str] = &[
     "relay_id",
     "media_region",
     "retention_until",
+    "join_token",
 ];
 
 const LEG_COLUMNS: &[&str] = &[
@@ -65,6 +66,7 @@ const LEG_COLUMNS: &[&str] = &[
     "role",
     "party_user",
     "party_trunk",
+    "party_region",
     "sip_call_id",
     "media",
     "opened_at",
@@ -95,6 +97,7 @@ struct Progress {
     ringing_at: Option<UnixMillis>,
     answered: Option<(UnixMillis, LegSid)>,
     closed: Option<(UnixMillis, Closed)>,
+    join: Option<JoinToken>,
     /// By this batch or before it.
     is_closed: bool,
     /// The row's first columns, where this batch opens the call.
@@ -176,7 +179,7 @@ impl Store {
             if self.database().is_postgres() { "ORDER BY c.sid FOR UPDATE OF c" } else { "" };
         let select = format!(
             "SELECT c.sid, c.account, c.key_id, c.next_sequence, c.last_at, c.ringing_at, \
-             c.answered_at, c.answered_leg, c.closed_at, k.wrapped FROM call c \
+             c.answered_at, c.answered_leg, c.closed_at, c.join_token, k.wrapped FROM call c \
              LEFT JOIN call_key k ON k.key_id = c.key_id WHERE {} {lock}",
             self.database().among("c.sid", 1)
         );
@@ -207,6 +210,7 @@ impl Store {
             ringing_at: row.time_or_null("ringing_at")?,
             answered: answered_at.zip(row.parse_or_null("answered_leg")?),
             closed: None,
+            join: row.parse_or_null("join_token")?,
             is_closed: row.int_or_null("closed_at")?.is_some(),
             opening: None,
             changed: false,
@@ -278,6 +282,7 @@ impl Batch {
         self.applied.applied += 1;
         match &event.step {
             Step::Opened(_) => {}
+            Step::Joined(join) => call.join = Some(*join),
             Step::Ringing => drop(call.ringing_at.get_or_insert(event.at)),
             Step::Answered { leg } => drop(call.answered.get_or_insert((event.at, *leg))),
             Step::LegOpened(leg) => self.legs.push(leg_row(event, leg, call)?),
@@ -327,6 +332,7 @@ impl Batch {
                 ringing_at: None,
                 answered: None,
                 closed: None,
+                join: None,
                 is_closed: false,
                 opening: Some(opening),
                 changed: true,
@@ -394,6 +400,7 @@ fn progress_row(sid: CallSid, call: &Progress, store: &Store) -> Vec<Value> {
         closed.and_then(|closed| closed.relay.as_ref()).map(|relay| relay.0.clone()),
         closed.and_then(|closed| closed.media_region),
         end.map(|end| end.plus(store.inner.retention)),
+        call.join,
     ]
 }
 
@@ -402,10 +409,11 @@ fn leg_row(event: &CallEvent, leg: &LegOpened, call: &Progress) -> Result<Vec<Va
         .sealer
         .as_ref()
         .ok_or_else(|| StoreError::KeyDestroyed { what: "call_key", account: call.account })?;
-    let (user, trunk) = match leg.party {
-        Party::User(user) => (Some(user), None),
-        Party::Trunk(trunk) => (None, Some(trunk)),
-        Party::Unknown => (None, None),
+    let (user, trunk, region) = match leg.party {
+        Party::User(user) => (Some(user), None, None),
+        Party::Trunk(trunk) => (None, Some(trunk), None),
+        Party::Region(region) => (None, None, Some(region)),
+        Party::Unknown => (None, None, None),
     };
     let sip_call_id = leg.sip_call_id.expose().as_bytes();
     Ok(values![
@@ -415,6 +423,7 @@ fn leg_row(event: &CallEvent, leg: &LegOpened, call: &Progress) -> Result<Vec<Va
         leg.role.name(),
         user,
         trunk,
+        region,
         sealer.seal(&SEALED_SIP_CALL_ID, &leg.leg.to_string(), sip_call_id),
         leg.media.map(crate::call::protocol_name),
         event.at,

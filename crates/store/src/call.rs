@@ -3,7 +3,7 @@ use landline_control::{LegStats, Protocol, RelayId};
 use landline_region::catalogue::Sealed;
 use landline_region::catalogue::sealed::{SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID};
 use landline_region::{
-    AccountSid, CallSid, LegSid, Personal, RecordingSid, RegionCode, UnixMillis,
+    AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, UnixMillis,
 };
 use sqlx::AssertSqlSafe;
 
@@ -96,6 +96,8 @@ pub struct CallRecord {
     pub previous_hash: Option<[u8; 32]>,
     pub hash: Option<[u8; 32]>,
     pub recording: Option<RecordingSid>,
+    /// Of a call between accounts: in the other one's record too.
+    pub join: Option<JoinToken>,
     /// Filled by [`Store::call_show`].
     pub legs: Vec<LegRecord>,
     /// Filled by [`Store::call_show`].
@@ -262,6 +264,7 @@ impl Store {
             previous_hash: hash("previous_hash")?,
             hash: hash("hash")?,
             recording: row.parse_or_null("recording")?,
+            join: row.parse_or_null("join_token")?,
             legs: Vec::new(),
             recordings: Vec::new(),
         };
@@ -314,7 +317,7 @@ fn leg_of(row: &Row, sealer: Option<&Sealer>) -> Result<LegRecord> {
     let party = match (row.parse_or_null("party_user")?, row.parse_or_null("party_trunk")?) {
         (Some(user), _) => Party::User(user),
         (None, Some(trunk)) => Party::Trunk(trunk),
-        (None, None) => Party::Unknown,
+        (None, None) => row.parse_or_null("party_region")?.map_or(Party::Unknown, Party::Region),
     };
     Ok(LegRecord {
         sid,

@@ -87,6 +87,11 @@ const LEG_COLUMNS_2: &[(&str, Kind)] = &[
     ("sent_jitter_us", Int),
 ];
 
+/// Columns that came later: hashed by name where they are set, so that records
+/// from before have the hashes they had.
+const LATER_CALL_COLUMNS: &[(&str, Kind)] = &[("join_token", Text)];
+const LATER_LEG_COLUMNS: &[(&str, Kind)] = &[("party_region", Text)];
+
 /// What the first record of a region's chain has before it.
 pub fn origin(region: RegionCode) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
@@ -215,12 +220,14 @@ pub fn record_hash(
     if whole {
         update(&mut context, call, CALL_COLUMNS_2)?;
     }
+    update_later(&mut context, call, LATER_CALL_COLUMNS)?;
     context.update(&(legs.len() as u64).to_be_bytes());
     for leg in legs {
         update(&mut context, leg, LEG_COLUMNS)?;
         if whole {
             update(&mut context, leg, LEG_COLUMNS_2)?;
         }
+        update_later(&mut context, leg, LATER_LEG_COLUMNS)?;
     }
     Ok(finish(context))
 }
@@ -228,12 +235,7 @@ pub fn record_hash(
 /// Each column as its presence, length and octets.
 fn update(context: &mut Context, row: &Row, columns: &[(&str, Kind)]) -> Result<()> {
     for (name, kind) in columns {
-        let octets = match kind {
-            Int => row.int_or_null(name)?.map(|value| value.to_be_bytes().to_vec()),
-            Text => row.text_or_null(name)?.map(String::into_bytes),
-            Bytes => row.bytes_or_null(name)?,
-        };
-        match octets {
+        match octets(row, name, kind)? {
             None => context.update(&[0]),
             Some(octets) => {
                 context.update(&[1]);
@@ -243,6 +245,26 @@ fn update(context: &mut Context, row: &Row, columns: &[(&str, Kind)]) -> Result<
         }
     }
     Ok(())
+}
+
+/// Nothing for an empty column; else its name, length and octets.
+fn update_later(context: &mut Context, row: &Row, columns: &[(&str, Kind)]) -> Result<()> {
+    for (name, kind) in columns {
+        let Some(octets) = octets(row, name, kind)? else { continue };
+        for part in [name.as_bytes(), &octets] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+    }
+    Ok(())
+}
+
+fn octets(row: &Row, name: &str, kind: &Kind) -> Result<Option<Vec<u8>>> {
+    Ok(match kind {
+        Int => row.int_or_null(name)?.map(|value| value.to_be_bytes().to_vec()),
+        Text => row.text_or_null(name)?.map(String::into_bytes),
+        Bytes => row.bytes_or_null(name)?,
+    })
 }
 
 fn finish(context: Context) -> [u8; 32] {

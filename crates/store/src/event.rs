@@ -7,7 +7,8 @@ use landline_call::record::{
 };
 use landline_control::{Consent, LegStats, Protocol, Recorded, RelayId};
 use landline_region::{
-    AccountSid, CallSid, LegSid, Personal, RecordingSid, RegionCode, TrunkSid, UnixMillis, UserSid,
+    AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, TrunkSid,
+    UnixMillis, UserSid,
 };
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,7 @@ enum WrittenStep {
         media_region: Option<RegionCode>,
         recorded: Option<Recorded>,
     },
+    Joined(JoinToken),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,6 +64,7 @@ enum WrittenParty {
     User(UserSid),
     Trunk(TrunkSid),
     Unknown,
+    Region(RegionCode),
 }
 
 pub fn encode(event: &CallEvent) -> Vec<u8> {
@@ -105,6 +108,7 @@ fn written_step(step: &Step) -> WrittenStep {
             party: match leg.party {
                 Party::User(user) => WrittenParty::User(user),
                 Party::Trunk(trunk) => WrittenParty::Trunk(trunk),
+                Party::Region(region) => WrittenParty::Region(region),
                 Party::Unknown => WrittenParty::Unknown,
             },
             sip_call_id: leg.sip_call_id.expose().clone(),
@@ -124,6 +128,7 @@ fn written_step(step: &Step) -> WrittenStep {
             media_region: closed.media_region,
             recorded: closed.recorded,
         },
+        Step::Joined(join) => WrittenStep::Joined(*join),
     }
 }
 
@@ -155,6 +160,7 @@ fn read_step(step: WrittenStep) -> Result<Step, String> {
                 party: match party {
                     WrittenParty::User(user) => Party::User(user),
                     WrittenParty::Trunk(trunk) => Party::Trunk(trunk),
+                    WrittenParty::Region(region) => Party::Region(region),
                     WrittenParty::Unknown => Party::Unknown,
                 },
                 sip_call_id: Personal::new(sip_call_id),
@@ -175,5 +181,6 @@ fn read_step(step: WrittenStep) -> Result<Step, String> {
                 recorded,
             })
         }
+        WrittenStep::Joined(join) => Step::Joined(join),
     })
 }

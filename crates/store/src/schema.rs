@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_receipts.sql"),
     include_str!("../migrations/0003_api.sql"),
     include_str!("../migrations/0004_egress.sql"),
+    include_str!("../migrations/0005_join.sql"),
 ];
 
 /// Held while migrating, so that processes that start together take turns.

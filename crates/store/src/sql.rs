@@ -508,6 +508,7 @@ value_from!(Text: String => |v| v, &str => str::to_owned,
     landline_region::UserSid => |v: landline_region::UserSid| v.to_string(),
     landline_region::TrunkSid => |v: landline_region::TrunkSid| v.to_string(),
     landline_region::CallSid => |v: landline_region::CallSid| v.to_string(),
+    landline_region::JoinToken => |v: landline_region::JoinToken| v.to_string(),
     landline_region::LegSid => |v: landline_region::LegSid| v.to_string(),
     landline_region::RecordingSid => |v: landline_region::RecordingSid| v.to_string(),
     landline_region::RegionCode => |v: landline_region::RegionCode| v.to_string());

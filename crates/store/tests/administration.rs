@@ -3,7 +3,8 @@ mod common;
 use common::{at, contains, new_user, personal};
 use landline_call::binding::{Binding, BindingChange, FlowTransport, Received};
 use landline_call::tenancy::{
-    EdgePolicy, EncryptionPolicy, MediaPolicy, NumberTarget, RecordingPolicy, TrunkCredentials,
+    CallsFrom, EdgePolicy, EncryptionPolicy, MediaPolicy, NumberTarget, RecordingPolicy,
+    TrunkCredentials,
 };
 use landline_region::{Secret, UserSid};
 use landline_store::{
@@ -54,11 +55,14 @@ on_both_engines! {
             edge_policy: Some(EdgePolicy::Redirect),
             recording: Some(RecordingPolicy::All),
             encryption: None,
+            calls_from: Some(CallsFrom::Region),
         };
         let changed = store.account_set(made.sid, &change).await.unwrap();
         assert_eq!(changed.edge_policy, EdgePolicy::Redirect);
         assert_eq!(changed.recording, RecordingPolicy::All);
         assert_eq!(changed.encryption, EncryptionPolicy::Required);
+        assert_eq!(made.calls_from, CallsFrom::None);
+        assert_eq!(changed.calls_from, CallsFrom::Region);
         assert_eq!(store.revision().await.unwrap(), before + 1);
         let again = NewAccount::new("Other", "Acme.Test", region.config.region);
         let error = store.account_create(&again).await.unwrap_err();

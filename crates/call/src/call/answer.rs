@@ -5,7 +5,7 @@ use landline_sip::{Method, Request, Response, ServerKey, StatusCode};
 
 use super::branch::dialog;
 use super::leg::{LegState, tag_text};
-use super::message::{SDP, reason};
+use super::message::{SDP, bare, reason};
 use super::open::{read_body, read_description};
 use super::{A, Call, Ending, Leg, Phase};
 use crate::context::{ClientUse, Context};
@@ -279,7 +279,11 @@ impl Call {
         let Some(dialog) = it.dialog.as_mut() else { return };
         let mut bye = dialog.request(Method::Bye);
         for reason in reasons {
-            bye.headers.push(landline_sip::HeaderName::Reason, reason.clone());
+            let reason = match it.side.is_region() {
+                true => bare(&reason.to_str_lossy()).into(),
+                false => reason.clone(),
+            };
+            bye.headers.push(landline_sip::HeaderName::Reason, reason);
         }
         it.prove(cx, &mut bye);
         if let Some(destination) = it.destination(cx) {

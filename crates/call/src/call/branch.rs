@@ -5,7 +5,7 @@ use landline_sip::digest::Challenge;
 use landline_sip::{ByteStr, Dialog, FailureCause, HeaderName, Method, Response, StatusCode};
 
 use super::leg::{Challenged, LegState};
-use super::message::reasons;
+use super::message::{bare, reasons};
 use super::{Call, Failure, Leg, Phase};
 use crate::context::{ClientUse, Context};
 use crate::record::Cause;
@@ -66,9 +66,17 @@ impl Call {
             | StatusCode::UNSUPPORTED_MEDIA_TYPE
                 if self.offer_otherwise(cx, leg) => {}
             _ => {
-                let (upstream, cause) = upstream(status);
-                self.branch_failed_with(cx, leg, status.code());
                 let mut reasons = reasons(&response.headers);
+                let is_away = self.legs.get(leg).is_some_and(|it| it.side.is_region());
+                let (upstream, cause) = match is_away {
+                    true => upstream_of_region(status, &reasons),
+                    false => upstream(status),
+                };
+                // Its other proxies would say the same.
+                if is_away && status != StatusCode::SERVICE_UNAVAILABLE {
+                    self.groups.clear();
+                }
+                self.branch_failed_with(cx, leg, status.code());
                 if reasons.is_empty() && upstream != status.code() {
                     let text = status.reason();
                     reasons.push(ByteStr::from(super::reason(status.code(), text)));
@@ -96,8 +104,15 @@ impl Call {
             FailureCause::Timeout => 408,
             _ => 503,
         };
-        let why = super::reason(status, StatusCode::new(status).map_or("", StatusCode::reason));
-        self.consider(480, Cause::Unreachable, vec![ByteStr::from(why)]);
+        let is_away = self.legs.get(leg).is_some_and(|it| it.side.is_region());
+        let (upstream, why) = match is_away {
+            true => (503, super::reason(status, "Region unreachable")),
+            false => {
+                let text = StatusCode::new(status).map_or("", StatusCode::reason);
+                (480, super::reason(status, text))
+            }
+        };
+        self.consider(upstream, Cause::Unreachable, vec![ByteStr::from(why)]);
         self.group_failed(cx);
     }
 
@@ -145,7 +160,7 @@ impl Call {
         let stale = asked.challenges.iter().any(|challenge| challenge.stale);
         let has_credentials = match &it.side {
             crate::route::Side::Trunk(trunk) => trunk.credentials.is_some(),
-            crate::route::Side::User(_) => false,
+            crate::route::Side::User(_) | crate::route::Side::Region(_) => false,
         };
         let first = it.challenged.is_none();
         let Some(branch) = it.branch() else { return false };
@@ -245,5 +260,17 @@ fn upstream(status: StatusCode) -> (u16, Cause) {
         503 => (503, Cause::Failed),
         500..600 => (500, Cause::Failed),
         _ => (603, Cause::Declined),
+    }
+}
+
+/// What the home region of the called account says for it.
+fn upstream_of_region(status: StatusCode, reasons: &[ByteStr]) -> (u16, Cause) {
+    let rang = |reason: &ByteStr| bare(&reason.to_str_lossy()).ends_with(";cause=408");
+    match status {
+        StatusCode::FORBIDDEN => (403, Cause::Forbidden),
+        // The directory that led us there is older than a move.
+        StatusCode::GONE => (480, Cause::Unreachable),
+        StatusCode::TEMPORARILY_UNAVAILABLE if reasons.iter().any(rang) => (480, Cause::NoAnswer),
+        other => upstream(other),
     }
 }

@@ -1,11 +1,13 @@
 //! Where the call rings: one group of targets after the other, and all of a
 //! group at once.
 
+use std::time::Duration;
+
 use landline_control::{LegId, LegSpec, Op, Open, Recording, Request as RelayRequest};
 use landline_region::LegSid;
 
 use super::leg::{Branch, Invite, LegState};
-use super::message::SDP;
+use super::message::{SDP, bare};
 use super::{A, Call, Ending, Leg, Phase, Session};
 use crate::context::{ClientUse, Context};
 use crate::negotiate::{Codec, LegMedia, Profile, Terms};
@@ -13,6 +15,9 @@ use crate::record::Cause;
 use crate::relays::RelayStep;
 use crate::route::{Side, Target};
 use crate::timers::{CallTimer, Timer};
+
+/// How much longer a call to another region rings here than there.
+const REGION_GRACE: Duration = Duration::from_secs(5);
 
 impl Call {
     /// The record is on disk: the media may be made, and then it may ring.
@@ -63,6 +68,7 @@ impl Call {
             Side::Trunk(trunk) => {
                 crate::negotiate::trunk_profiles(trunk.media, trunk.send_to.transport)
             }
+            Side::Region(_) => crate::negotiate::region_profiles(),
         };
         let family = match ip.is_some_and(|ip| ip.to_canonical().is_ipv6()) {
             true => landline_control::IpFamily::V6,
@@ -119,7 +125,10 @@ impl Call {
     /// The relay made the legs of the group: let them ring.
     pub(super) fn ring_group(&mut self, cx: &mut Context) {
         self.phase = Phase::Ringing;
-        let deadline = cx.now.instant + cx.config.timers.no_answer;
+        // The callee's home decides when it rang long enough.
+        let is_away = self.legs.last().is_some_and(|leg| leg.side.is_region());
+        let grace = if is_away { REGION_GRACE } else { Duration::ZERO };
+        let deadline = cx.now.instant + cx.config.timers.no_answer + grace;
         let timer = CallTimer::NoAnswer(self.group);
         cx.timers.set(deadline, Timer::Call(self.key, timer));
         for leg in 1..self.legs.len() {
@@ -144,6 +153,9 @@ impl Call {
         branch.is_pending = true;
         let destination = branch.target.destination.clone();
         let sip_call_id = branch.call_id.clone();
+        if let Side::Region(region) = branch.target.side {
+            cx.call_leaves(self.sid, region);
+        }
         branch.key = Some(cx.send(purpose, request, destination));
         self.record_leg(cx, leg, sip_call_id);
     }
@@ -214,7 +226,8 @@ impl Call {
         }
         branch.is_cancelled = true;
         if let Some(key) = branch.key {
-            cx.cancel(key, reason);
+            let is_away = branch.target.side.is_region();
+            cx.cancel(key, reason.map(|it| if is_away { bare(&it) } else { it }));
         }
     }
 }

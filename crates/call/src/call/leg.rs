@@ -183,8 +183,13 @@ impl Leg {
                 server_name: None,
             }),
             Reach::Region(region, destination) => {
-                let first = self.dialog.as_ref().and_then(|it| it.route_set().first());
-                let named = first.and_then(|it| region_destination(*region, it));
+                let dialog = self.dialog.as_ref();
+                let first = dialog.and_then(|it| it.route_set().first().cloned());
+                // Of a call between accounts the far home proxy is the peer itself.
+                let contact = dialog
+                    .filter(|_| self.side.is_region())
+                    .map(|it| landline_sip::NameAddr::new(it.remote_target().clone()));
+                let named = first.or(contact).and_then(|it| region_destination(*region, &it));
                 // The route set went through the phone's hands.
                 let named = named.filter(|it| cx.directory.has_proxy(*region, it));
                 Some(named.unwrap_or_else(|| destination.clone()))

@@ -6,8 +6,10 @@ use landline_sip::{ByteStr, HeaderName, Method, NameAddr, Reason, Request, Respo
 
 use super::leg::tag_text;
 use super::{Call, Identity, Leg};
+use crate::between::join_header;
 use crate::context::Context;
 use crate::route::{Side, Target};
+use crate::tenancy::is_e164;
 
 pub(crate) fn allow_header() -> ByteStr {
     ByteStr::from_static("INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REGISTER")
@@ -36,6 +38,21 @@ pub(super) fn reasons(headers: &landline_sip::Headers) -> Vec<ByteStr> {
             && (protocol.eq_ignore_ascii_case(b"SIP") || protocol.eq_ignore_ascii_case(b"Q.850"))
     };
     headers.values(&HeaderName::Reason).filter(known).take(2).collect()
+}
+
+/// A Reason without its text, which may be a person's words: what crosses into
+/// another region.
+pub(super) fn bare(reason: &str) -> String {
+    let mut parts = reason.split(';').map(str::trim);
+    let protocol = parts.next().unwrap_or_default();
+    let is_cause = |part: &&str| {
+        let number = part.strip_prefix("cause=");
+        number.is_some_and(|it| it.len() <= 3 && it.bytes().all(|b| b.is_ascii_digit()))
+    };
+    match parts.find(is_cause) {
+        Some(cause) => format!("{protocol};{cause}"),
+        None => protocol.to_owned(),
+    }
 }
 
 /// `code agent "text"` (RFC 3261 §20.43).
@@ -87,8 +104,10 @@ pub(crate) fn own_uri(user: Option<&str>, host: &str) -> Uri {
 impl Identity {
     /// The From towards the callee.
     fn shown_from(&self, callee: &Side, domain: &str) -> NameAddr {
+        let domain = self.domain.as_deref().unwrap_or(domain);
         let user = match callee {
             Side::User(_) => Some(self.user.expose().as_str()),
+            Side::Region(_) => Some(self.shown_to_region()),
             Side::Trunk(_) => self.number.as_ref().map(|number| number.expose().as_str()),
         };
         let Some(user) = user else {
@@ -103,10 +122,20 @@ impl Identity {
         }
     }
 
+    /// As the caller presents itself: by name to who was called by name, by
+    /// number to who was called by number.
+    fn shown_to_region(&self) -> &str {
+        match is_e164(self.callee.expose()) {
+            _ if self.is_private => "anonymous",
+            false => self.user.expose(),
+            true => self.number.as_ref().map_or("anonymous", |number| number.expose().as_str()),
+        }
+    }
+
     fn shown_to(&self, target: &Target, domain: &str) -> NameAddr {
         match &target.side {
             Side::User(_) => NameAddr::new(own_uri(Some(self.callee.expose()), domain)),
-            Side::Trunk(_) => {
+            Side::Trunk(_) | Side::Region(_) => {
                 let mut uri = target.uri.clone();
                 uri.params = landline_sip::Params::new();
                 NameAddr::new(uri)
@@ -129,7 +158,7 @@ impl Call {
         let it = self.legs.get_mut(leg)?;
         let mut from = identity.shown_from(&it.side, &domain);
         from.set_tag(&tag_text(it.tag));
-        let is_trunk = it.side.is_trunk();
+        let (is_trunk, is_away) = (it.side.is_trunk(), it.side.is_region());
         let branch = it.branch()?;
         branch.cseq += 1;
         let target = &branch.target;
@@ -147,6 +176,13 @@ impl Call {
         headers.push(HeaderName::Contact, &contact);
         headers.push(HeaderName::Allow, allow_header());
         headers.push(HeaderName::Accept, accept_header());
+        if let (Some(join), true) = (self.join, is_away) {
+            headers.push(join_header(), join.to_string());
+        }
+        if is_away {
+            // What the call itself needs, and nothing else of the caller's.
+            return Some(request);
+        }
         if let Some(product) = &cx.config.product {
             headers.push(HeaderName::UserAgent, product.as_str());
         }

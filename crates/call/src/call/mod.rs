@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use landline_control::{Consent, LegId, RelayId, SessionId};
-use landline_region::{CallSid, Personal, RecordingSid, UnixMillis};
+use landline_region::{CallSid, JoinToken, Personal, RecordingSid, UnixMillis};
 use landline_sip::ByteStr;
 
 use crate::calls::CallKey;
@@ -54,6 +54,8 @@ pub(crate) struct Call {
     pub session: Option<Session>,
     /// Of the record's next step.
     sequence: u32,
+    /// The other half of the call is another account's.
+    join: Option<JoinToken>,
     identity: Identity,
     /// Groups of targets that have not been tried.
     groups: VecDeque<Vec<Target>>,
@@ -122,6 +124,10 @@ pub(crate) struct Identity {
     pub number: Option<Personal<String>>,
     /// Name or number of the callee.
     pub callee: Personal<String>,
+    /// The caller's domain, where it is another account's.
+    pub domain: Option<String>,
+    /// The caller asked for privacy (RFC 3323 §4.2).
+    pub is_private: bool,
 }
 
 /// The best of the final responses so far (RFC 3261 §16.7 step 6).

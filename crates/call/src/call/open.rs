@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use landline_control::{Consent, LegId};
-use landline_region::{CallSid, LegSid, Personal, RecordingSid};
+use landline_region::{CallSid, JoinToken, LegSid, Personal, RecordingSid};
 use landline_sip::{Dialog, Flow, HeaderName, Limits, Request, Response, ServerKey, StatusCode};
 
 use super::leg::{Incoming, Invite, tag_text};
-use super::message::{ContactFor, accept_header, contact, display_of, push_warning};
+use super::message::{ContactFor, accept_header, bare, contact, display_of, push_warning};
 use super::{A, Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
 use crate::context::{Context, ServerUse};
@@ -15,7 +15,7 @@ use crate::io::{JournalToken, Log};
 use crate::negotiate::{Description, LegMedia, Mismatch};
 use crate::record::{CallDirection, Cause, Opened, Step};
 use crate::route::{Reach, Refusal, Route, Side};
-use crate::tenancy::{Account, RecordingPolicy};
+use crate::tenancy::{Account, RecordingPolicy, is_e164};
 use crate::timers::Timer;
 
 /// An INVITE of somebody we know, and where it leads.
@@ -27,6 +27,8 @@ pub(crate) struct Attempt {
     pub caller: Side,
     pub dialled: String,
     pub route: Result<Route, Refusal>,
+    /// Of a call that another account's home region sends.
+    pub join: Option<JoinToken>,
 }
 
 impl Call {
@@ -34,11 +36,11 @@ impl Call {
     /// once; others go on when the journal has confirmed.
     pub(crate) fn open(key: CallKey, cx: &mut Context, attempt: Attempt) -> Self {
         let media = CallerMedia::read(cx, &attempt);
-        let Attempt { key: server, flow, request, account, caller, dialled, route } = attempt;
+        let Attempt { key: server, flow, request, account, caller, dialled, route, join } = attempt;
         let sip_call_id = request.call_id().map(|it| it.to_str_lossy().into_owned());
         let (direction, callee) = match &route {
             Ok(route) => (route.direction, Some(route.callee.clone())),
-            Err(_) if caller.is_trunk() => (CallDirection::Inbound, None),
+            Err(_) if !matches!(caller, Side::User(_)) => (CallDirection::Inbound, None),
             Err(_) => (CallDirection::Internal, None),
         };
         let mut call = Self {
@@ -46,6 +48,8 @@ impl Call {
             recording: recording(cx, &account, &caller, callee.as_ref()),
             ..Self::new(key, cx, account, caller, direction)
         };
+        let is_away = callee.as_ref().is_some_and(Side::is_region);
+        call.join = join.or_else(|| is_away.then(|| JoinToken::new(&mut cx.entropy)));
         let admitted = call.admit(cx);
         let refusal = call.caller_leg(cx, server, flow, request, media);
         let token = JournalToken(cx.next_token());
@@ -82,6 +86,7 @@ impl Call {
             legs: Vec::with_capacity(2),
             session: None,
             sequence: 0,
+            join: None,
             identity: Identity::default(),
             groups: Default::default(),
             group: 0,
@@ -109,6 +114,7 @@ impl Call {
         let own_limit = match self.caller {
             Side::User(_) => limits.calls_per_user,
             Side::Trunk(_) => limits.calls_per_trunk,
+            Side::Region(_) => limits.calls_per_region,
         };
         let account = cx.usage.accounts.get(&self.account.sid).copied().unwrap_or(0);
         let refusal = match () {
@@ -166,7 +172,7 @@ impl Call {
     fn record_opened(&mut self, cx: &mut Context, dialled: &str, token: JournalToken) {
         let opened = Opened {
             direction: self.direction,
-            from: self.identity.user.clone(),
+            from: self.identity.recorded(),
             to: Personal::new(dialled.to_owned()),
             home_region: self.account.home_region,
             signalling_region: cx.config.region,
@@ -175,6 +181,9 @@ impl Call {
             recording: self.recording,
         };
         self.journal(cx, Some(token), Step::Opened(opened));
+        if let Some(join) = self.join {
+            self.journal(cx, None, Step::Joined(join));
+        }
         cx.log(Log::CallOpened { call: self.sid, account: self.account.sid });
     }
 
@@ -201,7 +210,11 @@ impl Call {
         let Some(mut response) = self.caller_response(status) else { return };
         response.headers.remove_all(&HeaderName::Contact);
         for reason in &ending.reasons {
-            response.headers.push(HeaderName::Reason, reason.clone());
+            let reason = match self.caller.is_region() {
+                true => bare(&reason.to_str_lossy()).into(),
+                false => reason.clone(),
+            };
+            response.headers.push(HeaderName::Reason, reason);
         }
         if let Some((code, text)) = ending.warning {
             push_warning(cx, &mut response, code, text);
@@ -282,7 +295,16 @@ fn identity(
     };
     match caller {
         Side::User(user) => {
-            Identity { display, user: user.name.clone(), number: user.number.clone(), callee }
+            let (user, number) = (user.name.clone(), user.number.clone());
+            let is_private = wants_privacy(request);
+            Identity { display, user, number, callee, is_private, ..Identity::default() }
+        }
+        // The region that sent it answers for who calls.
+        Side::Region(_) => {
+            let user = from.as_ref().and_then(|it| crate::route::dialled(&it.uri));
+            let user = Personal::new(user.unwrap_or_else(|| "anonymous".to_owned()));
+            let domain = from.map(|it| it.uri.host.to_string().to_ascii_lowercase());
+            Identity { user, domain, callee, ..Identity::default() }
         }
         Side::Trunk(_) => {
             let asserted = request.headers.values(&HeaderName::PAssertedIdentity).next();
@@ -291,7 +313,25 @@ fn identity(
             let shown = asserted.or(from).and_then(|it| crate::route::dialled(&it.uri));
             let shown = shown.filter(|it| !it.is_empty() && it.len() <= 64);
             let user = shown.unwrap_or_else(|| "anonymous".to_owned());
-            Identity { display, user: Personal::new(user), number: None, callee }
+            Identity { display, user: Personal::new(user), callee, ..Identity::default() }
+        }
+    }
+}
+
+/// RFC 3323 §4.2: any value but `none` asks that the caller is not shown.
+fn wants_privacy(request: &Request) -> bool {
+    let mut values = request.headers.values(&HeaderName::Privacy).take(8);
+    values.any(|value| !value.eq_ignore_case("none"))
+}
+
+impl Identity {
+    /// The caller as the record names it.
+    fn recorded(&self) -> Personal<String> {
+        match &self.domain {
+            Some(domain) if !is_e164(self.user.expose()) => {
+                Personal::new(format!("{}@{domain}", self.user.expose()))
+            }
+            _ => self.user.clone(),
         }
     }
 }
@@ -306,7 +346,7 @@ fn recording(
 ) -> Option<(RecordingSid, Consent)> {
     let wants = |side: &Side| match side {
         Side::User(user) => user.recording.unwrap_or(account.recording),
-        Side::Trunk(_) => account.recording,
+        Side::Trunk(_) | Side::Region(_) => account.recording,
     };
     let wanted = wants(caller) == RecordingPolicy::All
         || callee.is_some_and(|callee| wants(callee) == RecordingPolicy::All);

@@ -211,7 +211,7 @@ impl Call {
         let target = dialog.remote_target();
         let known = match &it.side {
             Side::User(user) => cx.registrar.other_flow(user.sid, target, gone),
-            Side::Trunk(_) => None,
+            Side::Trunk(_) | Side::Region(_) => None,
         };
         match known {
             Some(flow) => it.reach = Reach::Flow(flow),

@@ -114,6 +114,8 @@ impl Core {
             self.cx.log(Log::HomeUnreachable { account: account.sid, home });
             return self.cx.reply(key, &request, StatusCode::SERVICE_UNAVAILABLE);
         }
+        // What only a region may say is not for a client to say through us.
+        request.headers.remove_all(&crate::between::join_header());
         let user = self.edge.signer.write(&FlowToken { flow: flow.clone(), home });
         let (host, port) = inter_region;
         let inner = format!("<sip:{user}@{}:{port};transport=tls;lr", bracketed(&host));
@@ -134,14 +136,21 @@ impl Core {
 
     /// One hop less, and no loop (RFC 3261 §16.3).
     pub(crate) fn hop(&mut self, request: &mut Request) -> Result<(), StatusCode> {
+        self.fewer_hops(request)?;
+        if self.cx.has_been_here(request) {
+            self.cx.counters.loops += 1;
+            return Err(StatusCode::LOOP_DETECTED);
+        }
+        Ok(())
+    }
+
+    /// One hop less. Between user agents this alone ends a call that is sent in
+    /// a circle: each makes new Vias.
+    pub(crate) fn fewer_hops(&mut self, request: &mut Request) -> Result<(), StatusCode> {
         let hops = request.max_forwards().map_err(|_| StatusCode::BAD_REQUEST)?.unwrap_or(70);
         if hops == 0 {
             self.cx.counters.hops_exhausted += 1;
             return Err(StatusCode::TOO_MANY_HOPS);
-        }
-        if self.cx.has_been_here(request) {
-            self.cx.counters.loops += 1;
-            return Err(StatusCode::LOOP_DETECTED);
         }
         request.headers.set(HeaderName::MaxForwards, (hops - 1).to_string());
         Ok(())
@@ -259,7 +268,7 @@ fn bracketed(host: &str) -> String {
 
 impl Context {
     /// The proxies of a region, in the directory's order.
-    fn home_destinations(&self, region: RegionCode) -> Vec<Destination> {
+    pub(crate) fn home_destinations(&self, region: RegionCode) -> Vec<Destination> {
         let proxies = self.directory.regions.get(&region).map_or(&[][..], |it| &it.proxies);
         let destination = |proxy: &crate::directory::InterRegionAddress| Destination::Region {
             region: region.as_str().into(),

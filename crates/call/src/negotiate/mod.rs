@@ -14,7 +14,8 @@ mod write;
 pub(crate) use codec::Codec;
 pub(crate) use leg_media::{LegMedia, Terms};
 pub(crate) use profile::{
-    Profile, Profiles, accepts_plain_trunk, accepts_plain_user, trunk_profiles, user_profiles,
+    Profile, Profiles, accepts_plain_trunk, accepts_plain_user, region_profiles, trunk_profiles,
+    user_profiles,
 };
 pub(crate) use read::Description;
 

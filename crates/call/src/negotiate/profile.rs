@@ -13,6 +13,8 @@ pub(crate) enum Profile {
     Sdes,
     Dtls,
     Webrtc,
+    /// Between the relays of two regions.
+    Region,
 }
 
 pub(crate) type Profiles = SmallVec<[Profile; 3]>;
@@ -24,7 +26,7 @@ impl Profile {
     pub(crate) fn proto(self) -> &'static str {
         match self {
             Self::Rtp => "RTP/AVP",
-            Self::Sdes => "RTP/SAVP",
+            Self::Sdes | Self::Region => "RTP/SAVP",
             Self::Dtls => "UDP/TLS/RTP/SAVP",
             Self::Webrtc => "UDP/TLS/RTP/SAVPF",
         }
@@ -42,6 +44,13 @@ impl Profile {
             ),
             Self::Dtls => (Protocol::Dtls, false, true, Vec::new()),
             Self::Webrtc => (Protocol::Dtls, true, true, Vec::new()),
+            // Both ends are ours: the cheaper suite first, and one port.
+            Self::Region => (
+                Protocol::Sdes,
+                false,
+                true,
+                vec![SrtpSuite::AeadAes128Gcm, SrtpSuite::AesCm128HmacSha1_80],
+            ),
         };
         LegSpec { protocol, ice, rtcp_mux, family, suites }
     }
@@ -100,6 +109,13 @@ pub(crate) fn trunk_profiles(policy: MediaPolicy, transport: TrunkTransport) -> 
         (MediaPolicy::Dtls, _) => Profile::Dtls,
         (MediaPolicy::Webrtc, _) => Profile::Webrtc,
     }]
+}
+
+/// The one way to offer media to another region. Its keys lie in the
+/// signalling, which goes from home proxy to home proxy over mutual TLS, and no
+/// handshake delays the first word across continents.
+pub(crate) fn region_profiles() -> Profiles {
+    smallvec![Profile::Region]
 }
 
 /// Whether a user may offer or answer plain RTP.

@@ -19,13 +19,16 @@ use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, Regi
 use landline_call::tenancy::{EdgePolicy, Tenancy};
 use landline_call::{Core, CoreConfig, Input, LocalAddress, Log, Output, Tenants};
 use landline_control::{FromRelay, Hello, RelayId};
-use landline_region::{Entropy, Now, PseudonymKey, RegionCode, UnixMillis};
+use landline_region::{Entropy, Now, NumberKey, PseudonymKey, RegionCode, UnixMillis};
 use landline_sip as sip;
 use landline_sip::{Endpoint, EndpointConfig, Flow, FlowId, Listener, SendTo, Transport};
 
 use ledger::Ledger;
 use phone::Phone;
 use relay::FakeRelay;
+
+/// What all regions share to find each other's numbers.
+pub const NUMBER_KEY: [u8; 32] = [77; 32];
 
 /// One way through the network.
 const LATENCY: Duration = Duration::from_millis(1);
@@ -40,8 +43,11 @@ pub struct World {
     pub entropy: Entropy,
     /// Of a thousand datagrams this many are lost.
     pub loss: u64,
+    /// Everything that one region's proxy sent to another's.
+    pub crossed: Vec<String>,
     /// Addresses nothing reaches.
     pub dead: Vec<SocketAddr>,
+    shared: Directory,
     flows: BTreeMap<(SocketAddr, SocketAddr), u64>,
 }
 
@@ -68,6 +74,7 @@ pub struct Proxy {
     pub relay: FakeRelay,
     pub ledger: Ledger,
     pub stored: Vec<BindingChange>,
+    pub tenancy: Tenancy,
     pub logs: Vec<Log>,
     pub listeners: Vec<(Transport, SocketAddr)>,
     pub inter_region: SocketAddr,
@@ -88,7 +95,9 @@ impl World {
             sent: 0,
             entropy: Entropy::new([seed; 32]),
             loss: 0,
+            crossed: Vec::new(),
             dead: Vec::new(),
+            shared: Directory::default(),
             flows: BTreeMap::new(),
         }
     }
@@ -122,6 +131,7 @@ impl World {
         let inter_region = at(7061);
         let mut config = CoreConfig::new(region, "proxy-1", PseudonymKey::new(&[number; 32]));
         config.signing_key = [number; 32];
+        config.number_key = Some(NumberKey::new(&NUMBER_KEY));
         config.product = Some("Landline".into());
         config.addresses = listeners
             .iter()
@@ -152,6 +162,7 @@ impl World {
             relay: FakeRelay::new(number),
             ledger: Ledger::default(),
             stored: Vec::new(),
+            tenancy: tenancy.clone(),
             logs: Vec::new(),
             listeners,
             inter_region,
@@ -190,15 +201,34 @@ impl World {
                 },
             );
         }
-        for account in [tenants::acme(), tenants::globex()].iter().flat_map(|it| &it.accounts) {
-            let entry = AccountEntry {
-                sid: account.sid,
-                home_region: account.home_region,
-                edge_policy: account.edge_policy,
-            };
-            directory.accounts.insert(account.domain.clone(), entry);
+        let usual = [tenants::acme(), tenants::globex()];
+        let served = self.proxies.iter().map(|proxy| &proxy.tenancy);
+        for tenancy in usual.iter().chain(served) {
+            for account in &tenancy.accounts {
+                let entry = AccountEntry {
+                    sid: account.sid,
+                    home_region: account.home_region,
+                    edge_policy: account.edge_policy,
+                    calls_from: account.calls_from,
+                };
+                directory.accounts.insert(account.domain.clone(), entry);
+                for number in tenancy.numbers.iter().filter(|it| it.account == account.sid) {
+                    let token = NumberKey::new(&NUMBER_KEY).token(number.e164.expose());
+                    directory.numbers.insert(token, account.domain.clone());
+                }
+            }
         }
-        let directory = Arc::new(directory);
+        self.set_directory(&directory);
+    }
+
+    /// The snapshot that was shared last.
+    pub fn directory(&self) -> Directory {
+        self.shared.clone()
+    }
+
+    pub fn set_directory(&mut self, directory: &Directory) {
+        self.shared = directory.clone();
+        let directory = Arc::new(directory.clone());
         for proxy in 0..self.proxies.len() {
             self.input(proxy, Input::Directory(directory.clone()));
         }
@@ -213,6 +243,7 @@ impl World {
                 sid: account.sid,
                 home_region: account.home_region,
                 edge_policy: policy,
+                calls_from: account.calls_from,
             },
         );
         directory.regions.insert(
@@ -370,6 +401,9 @@ impl World {
         let peer = peer.map(|proxy| self.proxies[proxy].region.to_string());
         let transport = Transport::ALL.iter().position(|it| *it == transport).unwrap() as u8;
         let bytes = bytes.to_vec();
+        if peer.is_some() {
+            self.crossed.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
         self.schedule(Delivery::Packet(Packet {
             to: target,
             from: source,

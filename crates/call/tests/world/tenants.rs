@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use landline_call::tenancy::{
-    Account, DigestSecrets, EdgePolicy, EncryptionPolicy, MediaPolicy, Number, NumberTarget,
-    RecordingPolicy, Tenancy, Trunk, TrunkCredentials, User,
+    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, MediaPolicy, Number,
+    NumberTarget, RecordingPolicy, Tenancy, Trunk, TrunkCredentials, User,
 };
 use landline_region::{AccountSid, Personal, Secret, TrunkSid, UserSid};
 use landline_sip::digest::{Algorithm, ha1};
@@ -65,6 +65,7 @@ pub fn account(sid: u128, domain: &str, home: &str) -> Arc<Account> {
         edge_policy: EdgePolicy::Forward,
         recording: RecordingPolicy::Off,
         encryption: EncryptionPolicy::Required,
+        calls_from: CallsFrom::None,
         contracting_entity: "Landline Test Ltd".into(),
     })
 }

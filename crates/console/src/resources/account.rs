@@ -105,6 +105,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         edge_policy: named("edge_policy", update.edge_policy.as_deref())?,
         recording: named("recording", update.recording.as_deref())?,
         encryption: named("encryption", update.encryption.as_deref())?,
+        calls_from: None,
     };
     let changed = app.store.account_set(account, &change).await?;
     directory::account_enter(app.store.gate(), app.homes.path(), &changed)?;

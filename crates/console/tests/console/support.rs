@@ -236,6 +236,7 @@ impl Region {
             sid: account.sid,
             home_region: self.code,
             edge_policy: EdgePolicy::default(),
+            calls_from: Default::default(),
         };
         directory::account_add(self.store.gate(), snapshot, domain, entry).unwrap();
         account

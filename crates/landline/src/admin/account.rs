@@ -44,6 +44,7 @@ pub async fn run(place: &Place, verb: AccountVerb, style: Style) -> Result<Strin
                 edge_policy: policies.edge_policy,
                 recording: policies.recording,
                 encryption: policies.encryption,
+                calls_from: policies.calls_from,
             };
             let account = home.store.account_set(home.account, &change).await?;
             enter(&home.store, place.directory_file(), &account).await?;
@@ -83,6 +84,7 @@ fn with(policies: AccountPolicies, name: String, domain: String, region: RegionC
         edge_policy: policies.edge_policy.unwrap_or_default(),
         recording: policies.recording.unwrap_or_default(),
         encryption: policies.encryption.unwrap_or_default(),
+        calls_from: policies.calls_from.unwrap_or_default(),
         ..NewAccount::new(name, domain, region)
     }
 }
@@ -96,6 +98,7 @@ fn shown(account: &Account) -> Value {
         "edge_policy": account.edge_policy.name(),
         "recording": account.recording.name(),
         "encryption": account.encryption.name(),
+        "calls_from": account.calls_from.name(),
         "contracting_entity": account.contracting_entity,
     })
 }

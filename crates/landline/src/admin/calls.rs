@@ -86,6 +86,7 @@ fn whole(call: &CallRecord) -> Value {
         "contracting_entity": call.contracting_entity,
         "retention_until": time(call.retention_until),
         "key_id": call.key_id,
+        "join_token": call.join.map(|join| join.to_string()),
         "previous_hash": call.previous_hash.map(hex::encode),
         "hash": call.hash.map(hex::encode),
         "legs": call.legs.iter().map(leg).collect::<Vec<_>>(),
@@ -101,6 +102,7 @@ fn leg(leg: &LegRecord) -> Value {
     let party = match leg.party {
         Party::User(sid) => Some(sid.to_string()),
         Party::Trunk(sid) => Some(sid.to_string()),
+        Party::Region(region) => Some(region.to_string()),
         _ => None,
     };
     json!({

@@ -24,7 +24,7 @@ use crate::cli::{
 use crate::output::{Style, say};
 
 pub use account::enter as enter_in_directory;
-pub use place::{Nowhere, Place};
+pub use place::{Nowhere, Place, publish_numbers};
 pub use recording::recorded_tones;
 
 /// What a command wants done.

@@ -21,7 +21,9 @@ pub async fn run(place: &Place, verb: NumberVerb, style: Style) -> Result<String
                 }
             };
             let new = NewNumber { e164: Personal::new(number), target };
+            home.number_free(&new.e164)?;
             let number = home.store.number_add(home.account, &new).await?;
+            home.publish_numbers().await?;
             Ok(card(&shown(&number, &home).await, style))
         }
         NumberVerb::List { account } => {
@@ -32,9 +34,15 @@ pub async fn run(place: &Place, verb: NumberVerb, style: Style) -> Result<String
             }
             Ok(Table::new(&["number", "to", "target"], rows, "no numbers").render(style))
         }
+        NumberVerb::Publish { account } => {
+            let home = place.home(&account).await?;
+            let published = home.publish_numbers().await?;
+            Ok(card(&json!({ "account": home.account.to_string(), "published": published }), style))
+        }
         NumberVerb::Remove { account, number } => {
             let home = place.home(&account).await?;
             home.store.number_remove(home.account, &number).await?;
+            home.publish_numbers().await?;
             Ok(card(&json!({ "removed": number }), style))
         }
     }

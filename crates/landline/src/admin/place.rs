@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use landline_call::directory::{AccountEntry, Directory};
 use landline_region::egress::Gate;
-use landline_region::{AccountSid, RegionCode};
-use landline_store::Store;
+use landline_region::{AccountSid, Personal, RegionCode};
+use landline_store::{Store, directory};
 
 use crate::cli::Where;
 use crate::config::Config;
@@ -24,6 +24,7 @@ pub struct Home {
     pub store: Store,
     pub account: AccountSid,
     pub domain: String,
+    snapshot: PathBuf,
 }
 
 impl Place {
@@ -87,6 +88,7 @@ impl Place {
             store: open::store(config).await?,
             account: entry.sid,
             domain: domain.to_owned(),
+            snapshot: config.directory.snapshot.clone(),
         })
     }
 
@@ -119,6 +121,29 @@ impl Place {
             self.configs.iter().map(|config| config.region.code.to_string()).collect();
         format!("region{} {}", if codes.len() == 1 { "" } else { "s" }, codes.join(", "))
     }
+}
+
+impl Home {
+    /// Refuses a number that an account of whatever region has.
+    pub fn number_free(&self, number: &Personal<String>) -> Result<()> {
+        Ok(directory::number_free(&self.snapshot, self.account, number)?)
+    }
+
+    /// The directory's tokens follow the account's numbers; how many there are.
+    pub async fn publish_numbers(&self) -> Result<usize> {
+        publish_numbers(&self.snapshot, &self.store, self.account).await
+    }
+}
+
+pub async fn publish_numbers(snapshot: &Path, store: &Store, account: AccountSid) -> Result<usize> {
+    let numbers: Vec<_> =
+        store.number_list(account).await?.into_iter().map(|number| number.e164).collect();
+    directory::numbers_set(store.gate(), snapshot, account, &numbers).with_context(|| {
+        format!(
+            "the numbers of {account} are in its home region's database, but not in the directory: `landline number publish {account}` enters them"
+        )
+    })?;
+    Ok(numbers.len())
 }
 
 /// Neither `--config` nor `--data` was given: a mistake of usage.

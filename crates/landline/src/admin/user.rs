@@ -27,6 +27,7 @@ pub async fn run(place: &Place, verb: UserVerb, style: Style) -> Result<String> 
             let home = place.home(&account).await?;
             let gone = home.store.user_find(home.account, &user).await?;
             home.store.user_remove(home.account, &user).await?;
+            home.publish_numbers().await?;
             Ok(card(&json!({ "removed": gone.sid.to_string() }), style))
         }
     }
@@ -51,7 +52,13 @@ async fn add(home: &Home, name: String, args: UserArgs, style: Style) -> Result<
         media: args.media,
         recording: args.recording,
     };
+    if let Some(number) = &new.number {
+        home.number_free(number)?;
+    }
     let user = home.store.user_add(home.account, &new).await?;
+    if new.number.is_some() {
+        home.publish_numbers().await?;
+    }
     Ok(card(&with_password(shown(&user, &home.domain), made.then_some(password)), style))
 }
 
@@ -67,7 +74,13 @@ async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Res
         media: changes.media,
         recording: changes.recording.map(|change| change.0),
     };
+    if let Some(Some(number)) = &change.number {
+        home.number_free(number)?;
+    }
     let user = home.store.user_set(home.account, user, &change).await?;
+    if change.number.is_some() {
+        home.publish_numbers().await?;
+    }
     Ok(card(&with_password(shown(&user, &home.domain), made), style))
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use landline_call::tenancy::{
-    EdgePolicy, EncryptionPolicy, MediaPolicy, RecordingPolicy, TrunkAddress, is_e164,
+    CallsFrom, EdgePolicy, EncryptionPolicy, MediaPolicy, RecordingPolicy, TrunkAddress, is_e164,
 };
 use landline_region::{ApiKeySid, CallSid, Jurisdiction, RecordingSid, RegionCode};
 use landline_store::ApiRole;
@@ -92,6 +92,9 @@ pub struct AccountPolicies {
     /// Whether apps must encrypt media: required or optional.
     #[arg(long, value_name = "POLICY")]
     pub encryption: Option<EncryptionPolicy>,
+    /// Which other accounts may call its users: none, region (the same home) or any.
+    #[arg(long, value_name = "POLICY")]
+    pub calls_from: Option<CallsFrom>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,6 +180,11 @@ pub enum NumberVerb {
         to: NumberTargetArg,
     },
     List {
+        #[arg(help = ACCOUNT)]
+        account: String,
+    },
+    /// Enters the account's numbers into the directory anew, as keyed tokens.
+    Publish {
         #[arg(help = ACCOUNT)]
         account: String,
     },

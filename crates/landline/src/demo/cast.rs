@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use landline_call::tenancy::{MediaPolicy, RecordingPolicy};
+use landline_call::tenancy::{CallsFrom, MediaPolicy, RecordingPolicy};
 use landline_region::{AccountSid, Personal};
 use landline_store::{NewAccount, NewUser, Store, StoreError, password as passwords};
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,7 @@ pub async fn provide(
             let media = media.name().to_owned();
             users.push(User { user: name.to_owned(), password, number, media });
         }
+        crate::admin::publish_numbers(&layout.directory_file(), store, sid).await?;
         accounts.push(Account {
             sid,
             name: wanted.name.to_owned(),
@@ -131,6 +132,7 @@ async fn provide_account(
             let entity = layout.site(wanted.region).map(|site| site.entity.to_owned());
             let new = NewAccount {
                 recording: RecordingPolicy::All,
+                calls_from: CallsFrom::Any,
                 contracting_entity: entity,
                 ..NewAccount::new(wanted.name, wanted.domain, store.region())
             };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use landline_call::directory::{AccountEntry, InterRegionAddress, RegionEntry};
-use landline_call::tenancy::{DigestSecrets, EdgePolicy, MediaPolicy};
+use landline_call::tenancy::{CallsFrom, DigestSecrets, EdgePolicy, MediaPolicy};
 use landline_proxy::{
     InterRegionListener, Limits, ListenerConfig, Proxy, ProxyConfig, ProxyHandle, RegionIdentity,
     TlsFiles, Transport,
@@ -196,6 +196,7 @@ impl Region {
             sid: account.sid,
             home_region: self.code,
             edge_policy: EdgePolicy::Forward,
+            calls_from: CallsFrom::Any,
         };
         directory::update(self.store.gate(), &self.directory, &[], |directory| {
             directory.accounts.insert(domain.to_owned(), entry);
