@@ -10,9 +10,13 @@
 use std::collections::VecDeque;
 
 use landline_control::IpFamily;
+use landline_region::catalogue::fields::{
+    ACCOUNT_DOMAIN, CALLEE, CALLER, JOIN_TOKEN, MEDIA_ADDRESS, SIP_CALL_ID,
+};
+use landline_region::egress::{self, Carried, Flow, Form, Refused};
 use landline_region::{CallSid, JoinToken, Personal, RegionCode};
 use landline_sip::{
-    Destination, Flow, HeaderName, Host, Method, Request, ServerKey, StatusCode, Transport, Uri,
+    Destination, HeaderName, Host, Method, Request, ServerKey, StatusCode, Transport, Uri,
 };
 
 use crate::call::Attempt;
@@ -30,19 +34,35 @@ pub(crate) fn join_header() -> HeaderName {
     HeaderName::parse("Landline-Join")
 }
 
+/// What the INVITE and the rest of the call's signalling say of persons. The
+/// addresses of media and the Call-ID are our own, made for this call.
+const CARRIED: &[Carried] = &[
+    (&CALLER, Form::Bare),
+    (&CALLEE, Form::Bare),
+    (&ACCOUNT_DOMAIN, Form::Bare),
+    (&JOIN_TOKEN, Form::Bare),
+    (&SIP_CALL_ID, Form::Bare),
+    (&MEDIA_ADDRESS, Form::Bare),
+];
+
 /// Longest user part of a caller's address.
 const MAX_CALLER: usize = 64;
 
 impl Core {
     /// Whether an account's home region sends a call for an account of ours,
     /// and not an edge the request of a client.
-    pub(crate) fn is_region_call(&self, flow: &Flow, request: &Request) -> bool {
+    pub(crate) fn is_region_call(&self, flow: &landline_sip::Flow, request: &Request) -> bool {
         flow.peer.is_some()
             && request.method == Method::Invite
             && request.headers.contains(&join_header())
     }
 
-    pub(crate) fn region_call(&mut self, key: ServerKey, flow: &Flow, mut request: Request) {
+    pub(crate) fn region_call(
+        &mut self,
+        key: ServerKey,
+        flow: &landline_sip::Flow,
+        mut request: Request,
+    ) {
         let (peer, join) = match self.region_caller(flow, &request) {
             Ok(found) => found,
             Err(problem) => return self.refuse_peer(key, flow, &request, problem),
@@ -83,7 +103,7 @@ impl Core {
     /// accounts that the directory has at home there, and for no others.
     fn region_caller(
         &self,
-        flow: &Flow,
+        flow: &landline_sip::Flow,
         request: &Request,
     ) -> Result<(RegionCode, JoinToken), &'static str> {
         let peer: Option<RegionCode> = flow.peer.as_deref().and_then(|peer| peer.parse().ok());
@@ -178,11 +198,17 @@ impl Context {
         })
     }
 
-    /// The egress gate's place for calls: counts and logs every INVITE that
-    /// leaves for another account's home.
-    pub(crate) fn call_leaves(&mut self, call: CallSid, to: RegionCode) {
+    /// Asks the egress gate for every INVITE to another account's home. What
+    /// stays within the region does not leave it.
+    pub(crate) fn call_leaves(&mut self, call: CallSid, to: RegionCode) -> Result<(), Refused> {
+        if to != self.config.region
+            && let Some(gate) = &self.config.egress
+        {
+            gate.decide(Flow::InterRegionSip, &egress::Destination::Region(to), CARRIED)?;
+        }
         self.counters.region_calls_out += 1;
         self.log(Log::CallLeaves { call, to });
+        Ok(())
     }
 }
 

@@ -1,8 +1,10 @@
 //! What a core is told at its start.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use landline_region::egress::Gate;
 use landline_region::{NumberKey, PseudonymKey, RegionCode};
 use landline_sip::Transport;
 
@@ -25,6 +27,9 @@ pub struct CoreConfig {
     pub pseudonyms: PseudonymKey,
     /// Finds other regions' numbers in the directory; `None` finds none.
     pub number_key: Option<NumberKey>,
+    /// Asked before a call leaves for another region; `None` lets all leave that
+    /// the directory leads there.
+    pub egress: Option<Arc<Gate>>,
     /// User-Agent and Server header of what the core sends.
     pub product: Option<String>,
     pub limits: CoreLimits,
@@ -42,6 +47,7 @@ impl CoreConfig {
             signing_key: [0; 32],
             pseudonyms,
             number_key: None,
+            egress: None,
             product: None,
             limits: CoreLimits::default(),
             timers: CoreTimers::default(),

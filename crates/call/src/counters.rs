@@ -73,6 +73,8 @@ counters! {
     /// Refused by the called account's policy, or for an account or number that
     /// is not here.
     region_calls_refused,
+    /// Calls that the egress gate did not let out.
+    region_calls_kept_in,
     glare,
     media_faults,
     ack_timeouts,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use landline_control::{FromRelay, Hello, RelayId, Request, RequestId};
+use landline_region::egress::Refused;
 use landline_region::{AccountSid, CallSid, RegionCode, Token, UnixMillis, UserSid};
 
 use crate::binding::{Binding, BindingChange};
@@ -151,6 +152,11 @@ pub enum Log {
         call: CallSid,
         to: RegionCode,
     },
+    /// The egress gate does not let it.
+    CallKeptIn {
+        call: CallSid,
+        refused: Refused,
+    },
     /// Another region's proxy sent what it may not.
     PeerRefused {
         peer: String,
@@ -190,6 +196,7 @@ impl fmt::Display for Log {
                 write!(f, "{account}: no proxy of its home {home} answers")
             }
             Self::CallLeaves { call, to } => write!(f, "{call} leaves for region {to}"),
+            Self::CallKeptIn { call, refused } => write!(f, "{call} stays here: {refused}"),
             Self::PeerRefused { peer, problem } => write!(f, "refused from {peer}: {problem}"),
             Self::BindingsNotStored { changes } => {
                 write!(f, "{changes} binding changes are in memory only: the store failed")

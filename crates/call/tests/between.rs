@@ -8,6 +8,7 @@ use landline_call::directory::Directory;
 use landline_call::record::{CallDirection, CallEvent, LegRole, Party, Step};
 use landline_call::tenancy::{CallsFrom, NumberTarget, RecordingPolicy, Tenancy};
 use landline_control::{Protocol, SrtpSuite};
+use landline_region::egress::{Declared, Gate, Verdict};
 use landline_region::{JoinToken, Personal, TrunkSid, UserSid};
 use landline_sip::{HeaderName, Method, Response, StatusCode, Transport};
 use std::sync::Arc;
@@ -671,4 +672,39 @@ fn no_plain_rtp_goes_between_regions() {
     assert!(protocols.iter().any(|it| it.protocol == Protocol::Sdes));
     world.hang_up(&mut a);
     world.assert_at_rest();
+}
+
+#[test]
+fn the_egress_gate_has_the_last_word() {
+    let declared = |codes: &[&str]| Declared {
+        regions: codes.iter().map(|code| code.parse().unwrap()).collect(),
+        ..Declared::default()
+    };
+    let gate = |codes: &[&str]| Arc::new(Gate::new("ie1".parse().unwrap(), declared(codes)));
+    for (known, status) in [(&["ie1", "us1"][..], 200), (&["ie1"][..], 403)] {
+        let gate = gate(known);
+        let mut world = World::new(27);
+        let asked = gate.clone();
+        world.add_proxy("ie1", 1, tenants::acme(), |config| config.egress = Some(asked));
+        world.add_proxy("us1", 2, globex(CallsFrom::Any), |_| {});
+        world.share_directory();
+        let [alice] = world.registered(["alice"]);
+        let erin = at_us1(&mut world, "erin", 11);
+        let (_, invite) = world.dial(alice, "sip:erin@globex.test");
+        let counted = gate.counted();
+        assert_eq!(counted.len(), 1, "{counted:?}");
+        if status == 403 {
+            assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 403);
+            assert!(world.crossed.is_empty() && world.phones[erin].requests.is_empty());
+            assert_eq!(world.proxies[IE1].ledger.last().cause, "forbidden");
+            assert_eq!(counted[0].verdict, Verdict::Refused("unknown_region"));
+        } else {
+            world.pick_up(erin);
+            let mut a = world.confirm(alice, &invite, None);
+            world.hang_up(&mut a);
+            assert_eq!((counted[0].verdict, counted[0].count), (Verdict::Passed, 1));
+            assert_eq!(counted[0].destination, "us1");
+        }
+        world.assert_at_rest();
+    }
 }

@@ -14,9 +14,10 @@ use std::time::Duration;
 use landline::config::{Draft, PortRange, RegionItem, Regions, Transport};
 use landline_phone::{MediaMode, Phone, PhoneConfig};
 use landline_residency::{CanaryList, Scanner, Word, WordKind};
+use support::baresip::{self, Baresip, Options};
 use support::process::Process;
 use support::server::{self, PROGRAM, array, text};
-use support::{eventually, free_ports};
+use support::{eventually, free_ports, have, tone};
 
 const SOON: Duration = Duration::from_secs(15);
 
@@ -80,6 +81,123 @@ async fn nothing_of_one_regions_account_is_in_the_other_region() {
 
     // The search finds what is there: a planted leak of each kind.
     ie1.finds_a_planted_leak(&US1);
+}
+
+/// Two accounts at home in two regions: two calls, two records, one token. What
+/// a region knows of the other's caller or callee is the address he presented,
+/// under seal in its own record of its own call.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_of_two_regions_call_each_other_and_share_a_token_alone() {
+    if !have(&[baresip::PROGRAM]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (ie1_ports, us1_ports) = (free_ports(8), free_ports(8));
+    write_regions(directory.path(), &[("ie1", "IE", ie1_ports), ("us1", "US", us1_ports)]);
+    let ie1 = Region::start(directory.path(), "ie1", "IE", ie1_ports);
+    let us1 = Region::start(directory.path(), "us1", "US", us1_ports);
+    let (irish, american) = (ie1.people(&IE1), us1.people(&US1));
+    us1.admin(&["account", "set", US1.domain, "--calls-from", "any"]);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+
+    let mut siobhan = ie1.softphone(directory.path(), &IE1, &irish);
+    let mut dakota = us1.softphone(directory.path(), &US1, &american);
+    let by_address = format!("sip:{}@{}", US1.users[0], US1.domain);
+    let by_number = format!("sip:{}@{}", US1.numbers[0], IE1.domain);
+    for (dialled, caller_hangs_up) in [(by_address, true), (by_number, false)] {
+        siobhan.dial(&dialled);
+        siobhan.expect("CALL_ESTABLISHED", SOON);
+        // What they heard in the call before is behind them then.
+        std::thread::sleep(Duration::from_secs(2));
+        eventually("both hear each other", SOON, || {
+            let heard = (dakota.heard(), siobhan.heard());
+            (tone::same(heard.0, IE1.tones[0]) && tone::same(heard.1, US1.tones[0])).then_some(())
+        });
+        let (first, other) = match caller_hangs_up {
+            true => (&mut siobhan, &mut dakota),
+            false => (&mut dakota, &mut siobhan),
+        };
+        first.hang_up();
+        other.expect("CALL_CLOSED", SOON);
+        siobhan.forget();
+        dakota.forget();
+    }
+    // The other account takes no calls: refused, and nothing left the region.
+    let refused =
+        dial_refused(&us1, &US1, &american, &format!("sip:{}@{}", IE1.users[0], IE1.domain)).await;
+    assert_eq!(refused, 403);
+
+    let (mine, theirs) = (ie1.closed(2), us1.closed(3));
+    let token = |call: &serde_json::Value| text(&call["join_token"]).to_owned();
+    let joined: Vec<_> = theirs.iter().filter(|call| !call["join_token"].is_null()).collect();
+    assert_eq!(joined.len(), 2, "{theirs:?}");
+    for (own, other) in mine.iter().zip(&joined) {
+        assert_eq!(token(own), token(other));
+        assert_ne!(own["sid"], other["sid"]);
+        for (call, region, away) in [(own, "ie1", "us1"), (*other, "us1", "ie1")] {
+            for place in ["home_region", "signalling_region", "media_region", "storage_region"] {
+                assert_eq!(call[place], region, "{place}");
+            }
+            let leg = array(&call["legs"]).iter().find(|leg| leg["party"] == away).unwrap();
+            assert_eq!(leg["media"], "sdes", "{leg}");
+            for leg in array(&call["legs"]) {
+                assert!(leg["stats"]["received"]["packets"].as_u64() > Some(25), "{leg}");
+            }
+            assert_eq!(array(&call["recordings"]).len(), 1, "{call}");
+        }
+    }
+    // The declared exception, and no more of it: the parties as presented.
+    let presented: Vec<_> = joined.iter().map(|call| text(&call["from"])).collect();
+    let caller = format!("{}@{}", IE1.users[0], IE1.domain);
+    assert!(presented.contains(&caller.as_str()) && presented.contains(&IE1.numbers[0]));
+    ie1.holds_nothing_of(&US1, &american);
+    us1.holds_nothing_of(&IE1, &irish);
+    report_delay(&ie1, &us1, &irish, &american).await;
+}
+
+async fn dial_refused(region: &Region, canary: &Canary, passwords: &[String; 2], to: &str) -> u16 {
+    let [_, caller] = region.phones(canary, passwords).await;
+    let call = caller.call(to).await.unwrap();
+    match call.answered(SOON).await {
+        Err(landline_phone::PhoneError::Refused { status, .. }) => status,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Prints what the second region adds to a call's set-up; loopback, so that it
+/// is the work and not the distance.
+async fn report_delay(ie1: &Region, us1: &Region, irish: &[String; 2], american: &[String; 2]) {
+    let (third, password) = ("eoin.teal", "correct horse battery");
+    ie1.admin(&["user", "add", IE1.domain, third, "--media", "dtls", "--password", password]);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let [_, caller] = ie1.phones(&IE1, irish).await;
+    let [_, abroad] = us1.phones(&US1, american).await;
+    let server = ([127, 0, 0, 1], ie1.base).into();
+    let neighbour = Phone::start(PhoneConfig {
+        media: MediaMode::Dtls,
+        ..PhoneConfig::new(third, IE1.domain, password, server)
+    });
+    let neighbour = neighbour.await.unwrap();
+    for phone in [&caller, &abroad, &neighbour] {
+        phone.register().await.unwrap();
+    }
+    let mut medians = Vec::new();
+    let there = format!("sip:{}@{}", US1.users[1], US1.domain);
+    for (callee, address) in [(&neighbour, third), (&abroad, there.as_str())] {
+        let mut times = Vec::new();
+        for _ in 0..9 {
+            let begun = std::time::Instant::now();
+            let call = caller.call(address).await.unwrap();
+            call.answered(SOON).await.unwrap();
+            times.push(begun.elapsed());
+            let called = callee.next_call().await.unwrap();
+            call.hang_up().await.unwrap();
+            called.ended(SOON).await.unwrap();
+        }
+        times.sort();
+        medians.push(times[times.len() / 2]);
+    }
+    eprintln!("set-up within a region {:?}, between two {:?}", medians[0], medians[1]);
 }
 
 /// Both users register, one calls the other, each hears the other's tone.
@@ -180,6 +298,37 @@ impl Region {
             })
         };
         [phone(0).await.unwrap(), phone(1).await.unwrap()]
+    }
+
+    /// The first user's softphone, which answers by itself.
+    fn softphone(&self, parent: &Path, canary: &Canary, passwords: &[String; 2]) -> Baresip {
+        Baresip::registered(
+            parent,
+            &Options {
+                user: canary.users[0],
+                domain: canary.domain,
+                password: &passwords[0],
+                transport: "udp",
+                proxy: &format!("127.0.0.1:{}", self.base),
+                encryption: Some("dtls_srtp"),
+                tone: canary.tones[0],
+                codec: "pcmu",
+                ca: &parent.join("pki/ca.pem"),
+                answers: true,
+            },
+        )
+    }
+
+    /// The records of so many closed calls, oldest first.
+    fn closed(&self, wanted: usize) -> Vec<serde_json::Value> {
+        let mut sids: Vec<String> = eventually(&format!("{wanted} closed calls"), SOON, || {
+            let listed = self.admin(&["calls", "list"]);
+            let closed = array(&listed).iter().filter(|call| !call["closed_at"].is_null());
+            let sids: Vec<_> = closed.map(|call| text(&call["sid"]).to_owned()).collect();
+            (sids.len() == wanted).then_some(sids)
+        });
+        sids.reverse();
+        sids.iter().map(|sid| self.admin(&["calls", "show", sid])).collect()
     }
 
     fn recorded(&self, calls: usize) {

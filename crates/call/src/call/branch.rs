@@ -116,7 +116,7 @@ impl Call {
         self.group_failed(cx);
     }
 
-    fn branch_failed_with(&mut self, cx: &mut Context, leg: usize, status: u16) {
+    pub(super) fn branch_failed_with(&mut self, cx: &mut Context, leg: usize, status: u16) {
         let Some(it) = self.legs.get_mut(leg) else { return };
         it.state = LegState::Ended;
         it.status = status;

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use landline_control::{LegId, LegSpec, Op, Open, Recording, Request as RelayRequest};
 use landline_region::LegSid;
+use landline_region::egress::Refused;
 
 use super::leg::{Branch, Invite, LegState};
 use super::message::{SDP, bare};
 use super::{A, Call, Ending, Leg, Phase, Session};
 use crate::context::{ClientUse, Context};
+use crate::io::Log;
 use crate::negotiate::{Codec, LegMedia, Profile, Terms};
 use crate::record::Cause;
 use crate::relays::RelayStep;
@@ -153,11 +155,26 @@ impl Call {
         branch.is_pending = true;
         let destination = branch.target.destination.clone();
         let sip_call_id = branch.call_id.clone();
-        if let Side::Region(region) = branch.target.side {
-            cx.call_leaves(self.sid, region);
+        if let Side::Region(region) = branch.target.side
+            && let Err(refused) = cx.call_leaves(self.sid, region)
+        {
+            return self.kept_in(cx, leg, refused);
         }
         branch.key = Some(cx.send(purpose, request, destination));
         self.record_leg(cx, leg, sip_call_id);
+    }
+
+    /// The egress gate does not let the call out, by whichever proxy.
+    fn kept_in(&mut self, cx: &mut Context, leg: usize, refused: Refused) {
+        cx.counters.region_calls_kept_in += 1;
+        cx.log(Log::CallKeptIn { call: self.sid, refused });
+        if let Some(branch) = self.legs.get_mut(leg).and_then(Leg::branch) {
+            branch.is_pending = false;
+        }
+        self.groups.clear();
+        self.branch_failed_with(cx, leg, 403);
+        self.consider(403, Cause::Forbidden, Vec::new());
+        self.group_failed(cx);
     }
 
     /// What the caller offers, or all we know where it leaves that to us.

@@ -4,7 +4,8 @@
 use super::Field;
 use super::fields::{
     ACCOUNT_DOMAIN, AUDIO, AUDIT_ACT, CALL_KEY, CALL_OUTCOME, CALL_QUALITY, CALL_TIME, CALLEE,
-    CALLER, CONSENT, RECORDING_TIME, REGISTRATION_TIME, SID, SIP_CALL_ID, TRUNK_ADDRESS,
+    CALLER, CONSENT, JOIN_TOKEN, RECORDING_TIME, REGISTRATION_TIME, SID, SIP_CALL_ID,
+    TRUNK_ADDRESS,
 };
 use super::sealed::{
     INDEX_API_ANSWER, INDEX_API_KEY, INDEX_CONTACT, INDEX_NUMBER, INDEX_PARTY, INDEX_USER, Index,
@@ -119,6 +120,7 @@ pub static COLUMNS: &[Column] = &[
     plain("call", "consent_by_policy", &[&CONSENT]),
     plain("call", "consent_granted_at", &[&CONSENT]),
     plain("call", "retention_until", &[&CALL_TIME]),
+    plain("call", "join_token", &[&JOIN_TOKEN]),
     plain("call_leg", "sid", &[&SID]),
     plain("call_leg", "call", &[&SID]),
     plain("call_leg", "account", &[&SID]),
@@ -214,6 +216,7 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
             "recording",
             "encryption",
             "contracting_entity",
+            "calls_from",
             "created_at",
             "revision",
         ],
@@ -243,6 +246,7 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         ],
         "which of the platform's parts took part, and the chain",
     ),
+    ("call_leg", &["party_region"], "which of the platform's regions took part"),
     ("call_chain", &["id", "position", "head"], "the chain's head"),
     (
         "recording",

@@ -12,6 +12,7 @@ pub static FIELDS: &[&Field] = &[
     &ACCOUNT_NAME,
     &ACCOUNT_DOMAIN,
     &SID,
+    &JOIN_TOKEN,
     &USER_NAME,
     &NUMBER,
     &TRUNK_ADDRESS,
@@ -85,6 +86,17 @@ pub static SID: Field = Field {
         (Flow::Logs, Form::Bare),
         (Flow::Webhook, Form::Bare),
     ],
+};
+
+pub static JOIN_TOKEN: Field = Field {
+    name: "call.join_token",
+    class: DataClass::Traffic,
+    what: "The random token that joins the two records of a call between accounts",
+    purpose: Purpose::Records,
+    retention: Retention::AsConfigured,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
+    carried: SIGNALLING,
 };
 
 pub static USER_NAME: Field = Field {
