@@ -155,6 +155,38 @@ async fn accounts_of_two_regions_call_each_other_and_share_a_token_alone() {
     report_delay(&ie1, &us1, &irish, &american).await;
 }
 
+/// Accounts of one region call each other by the region's own link: two calls
+/// too, and nothing that the gate would count as leaving.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_of_one_region_call_each_other_without_leaving_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let ports = free_ports(8);
+    write_regions(directory.path(), &[("ie1", "IE", ports)]);
+    let ie1 = Region::start(directory.path(), "ie1", "IE", ports);
+    let (callers, called) = (ie1.people(&IE1), ie1.people(&US1));
+    ie1.admin(&["account", "set", US1.domain, "--calls-from", "region"]);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let [caller, _] = ie1.phones(&IE1, &callers).await;
+    let [callee, _] = ie1.phones(&US1, &called).await;
+    caller.register().await.unwrap();
+    callee.register().await.unwrap();
+    let call = caller.call(US1.numbers[0]).await.unwrap();
+    call.answered(SOON).await.unwrap();
+    let other = callee.next_call().await.unwrap();
+    call.hears(US1.tones[0], SOON).await.unwrap();
+    other.hears(IE1.tones[0], SOON).await.unwrap();
+    call.hang_up().await.unwrap();
+    other.ended(SOON).await.unwrap();
+    let calls = ie1.closed(2);
+    assert_eq!(calls[0]["join_token"], calls[1]["join_token"]);
+    assert_ne!(calls[0]["account"], calls[1]["account"], "{calls:?}");
+    let metrics = http(ie1.base + 5, "/metrics").unwrap();
+    let left = metrics.lines().find(|line| {
+        line.starts_with("landline_egress_total") && line.contains("inter_region_sip")
+    });
+    assert_eq!(left, None);
+}
+
 async fn dial_refused(region: &Region, canary: &Canary, passwords: &[String; 2], to: &str) -> u16 {
     let [_, caller] = region.phones(canary, passwords).await;
     let call = caller.call(to).await.unwrap();
