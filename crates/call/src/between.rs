@@ -204,7 +204,7 @@ impl Context {
         if to != self.config.region
             && let Some(gate) = &self.config.egress
         {
-            gate.decide(Flow::InterRegionSip, &egress::Destination::Region(to), CARRIED)?;
+            gate.decide_ahead(Flow::InterRegionSip, &egress::Destination::Region(to), CARRIED)?;
         }
         self.counters.region_calls_out += 1;
         self.log(Log::CallLeaves { call, to });

@@ -62,6 +62,8 @@ counters! {
     forwards_answered,
     forwards_failed,
     forwards_over_limit,
+    /// Header fields that no declaration names, left off at an edge.
+    headers_withheld,
     redirected,
     edge_refused,
     loops,

@@ -4,6 +4,7 @@
 //! asks for as an output and gets back as an input.
 
 pub mod binding;
+pub mod crossing;
 pub mod directory;
 pub mod record;
 pub mod tenancy;

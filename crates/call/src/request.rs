@@ -270,12 +270,17 @@ impl Core {
         if is_readable(request) {
             return true;
         }
+        self.unreadable(key, request);
+        false
+    }
+
+    /// A body of a kind that is not taken (RFC 3261 §21.4.13).
+    pub(crate) fn unreadable(&mut self, key: ServerKey, request: &Request) {
         self.cx.counters.requests_refused += 1;
         let mut response = self.cx.response(request, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         response.headers.push(HeaderName::Accept, accept_header());
         response.headers.push(HeaderName::AcceptEncoding, "identity");
         self.cx.respond(key, response);
-        false
     }
 
     fn answer_options(&mut self, key: ServerKey, request: &Request) {

@@ -692,18 +692,17 @@ fn the_egress_gate_has_the_last_word() {
         let erin = at_us1(&mut world, "erin", 11);
         let (_, invite) = world.dial(alice, "sip:erin@globex.test");
         let counted = gate.counted();
-        assert_eq!(counted.len(), 1, "{counted:?}");
         if status == 403 {
             assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 403);
             assert!(world.crossed.is_empty() && world.phones[erin].requests.is_empty());
             assert_eq!(world.proxies[IE1].ledger.last().cause, "forbidden");
+            assert_eq!(counted.len(), 1, "{counted:?}");
             assert_eq!(counted[0].verdict, Verdict::Refused("unknown_region"));
         } else {
             world.pick_up(erin);
             let mut a = world.confirm(alice, &invite, None);
             world.hang_up(&mut a);
-            assert_eq!((counted[0].verdict, counted[0].count), (Verdict::Passed, 1));
-            assert_eq!(counted[0].destination, "us1");
+            assert!(counted.is_empty(), "what passes is counted where it is sent: {counted:?}");
         }
         world.assert_at_rest();
     }

@@ -233,3 +233,32 @@ fn hops_and_loops_end_at_the_edge() {
     world.settle();
     assert_eq!(world.phones[bob].take_final().unwrap().status.code(), 482);
 }
+
+#[test]
+fn what_nobody_declared_is_left_off_at_the_edge_and_the_call_goes_on() {
+    let (mut world, alice, bob) = both_ways(21);
+    let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");
+    let mut b = b;
+    let keys = "Signal=5\r\nDuration=160\r\n";
+    let mut info = b.dialog.request(Method::Info);
+    info.headers.push(HeaderName::Subject, "private matter");
+    info.headers.push(HeaderName::parse("X-Customer"), "4711");
+    info.set_body("application/dtmf-relay", keys);
+    world.send_request(bob, info);
+    world.settle();
+    let passed = world.answer_within(&a, Method::Info, 200, None);
+    assert_eq!(String::from_utf8_lossy(&passed.body), keys);
+    assert!(!String::from_utf8_lossy(&passed.to_bytes()).contains("4711"));
+    assert_eq!(world.phones[bob].take_final().unwrap().status.code(), 200);
+    assert_eq!(world.proxies[EDGE].core.counters().headers_withheld, 2);
+
+    let mut note = b.dialog.request(Method::Info);
+    note.set_body("text/plain", "meet me at nine");
+    world.send_request(bob, note);
+    world.settle();
+    let refused = world.phones[bob].take_final().unwrap();
+    assert_eq!(refused.status.code(), 415);
+    assert!(refused.headers.contains(&HeaderName::Accept));
+    assert!(!world.crossed.iter().any(|text| text.contains("nine") || text.contains("4711")));
+    world.hang_up(&mut a);
+}

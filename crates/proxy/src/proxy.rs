@@ -74,7 +74,8 @@ impl Proxy {
         let number_key = number_key.map_err(|error| unreadable(&config, &error))?;
         let core_config =
             core_config(&config, &sockets.bound, own.as_ref(), pseudonyms, signing_key, PRODUCT);
-        let core_config = CoreConfig { number_key: Some(number_key), ..core_config };
+        let (number_key, egress) = (Some(number_key), Some(Arc::clone(config.store.gate())));
+        let core_config = CoreConfig { number_key, egress, ..core_config };
         let mut core = Core::new(core_config, entropy.seed(), now);
         let (revision, version) = (tenancy.revision, directory.version);
         core.handle_input(now, landline_call::Input::Directory(Arc::new(directory)));

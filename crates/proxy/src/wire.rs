@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use landline_call::crossing::carried;
 use landline_region::{RegionCode, egress};
 use landline_sip::{ClientKey, Flow, FlowId, SendTo, Transport};
 use rustc_hash::FxHashMap;
@@ -105,7 +106,7 @@ impl Wire {
         bytes: Bytes,
         key: Option<ClientKey>,
     ) -> Result<(), Failed> {
-        if let Err(cause) = self.may_leave(&to) {
+        if let Err(cause) = self.may_leave(&to, &bytes) {
             self.shared.metrics.drop(cause);
             return Err(Failed { key, to });
         }
@@ -139,16 +140,20 @@ impl Wire {
     }
 
     /// What goes to another region, over a connection of ours or of theirs,
-    /// passes the egress gate.
-    fn may_leave(&self, to: &SendTo) -> Result<(), Cause> {
+    /// passes the egress gate, which judges each of its header fields and its
+    /// body. A call between two accounts of one region does not leave it.
+    fn may_leave(&self, to: &SendTo, bytes: &Bytes) -> Result<(), Cause> {
         let region = match to {
             SendTo::Flow(Flow { peer: Some(region), .. }) | SendTo::Region { region, .. } => region,
             SendTo::Flow(_) | SendTo::Address { .. } => return Ok(()),
         };
         let region: RegionCode = region.parse().map_err(|_| Cause::KeptInRegion)?;
-        let destination = egress::Destination::Region(region);
         let gate = self.connector.store.gate();
-        gate.decide(egress::Flow::InterRegionSip, &destination, egress::SIGNALLING)
+        if region == gate.region() {
+            return Ok(());
+        }
+        let destination = egress::Destination::Region(region);
+        gate.decide(egress::Flow::InterRegionSip, &destination, &carried(bytes))
             .map(drop)
             .map_err(|_| Cause::KeptInRegion)
     }

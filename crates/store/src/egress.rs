@@ -1,6 +1,8 @@
 //! The audit lines of the egress gate: how often each flow left for each
 //! destination or was refused, hour by hour.
 
+use std::sync::Arc;
+
 use landline_region::UnixMillis;
 use landline_region::catalogue::CountedFlow;
 use landline_region::egress::{Counted, Gate};
@@ -13,7 +15,7 @@ const HOUR: i64 = 3_600_000;
 
 impl Store {
     /// The gate that everything leaving this process goes through.
-    pub fn gate(&self) -> &Gate {
+    pub fn gate(&self) -> &Arc<Gate> {
         &self.inner.gate
     }
 

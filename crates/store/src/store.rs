@@ -56,7 +56,7 @@ pub(crate) struct Inner {
     pub keys: KeyRing,
     pub retention: Duration,
     pub counts: Counts,
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     pub tenancy: tokio::sync::Mutex<TenancyCache>,
     account_keys: Mutex<HashMap<AccountSid, Arc<Sealer>>>,
 }
@@ -101,7 +101,7 @@ impl Store {
             keys,
             retention: config.retention,
             counts: Counts::default(),
-            gate: Gate::new(config.region, config.egress.clone()),
+            gate: Arc::new(Gate::new(config.region, config.egress.clone())),
             tenancy: tokio::sync::Mutex::default(),
             account_keys: Mutex::default(),
         };

@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 
 use crate::context::{ClientUse, Context, ServerUse};
 use crate::core::Core;
+use crate::crossing;
 use crate::directory::AccountEntry;
 use crate::io::{Log, Output};
 use crate::tenancy::EdgePolicy;
@@ -160,11 +161,15 @@ impl Core {
     fn forward(
         &mut self,
         server: ServerKey,
-        request: Request,
+        mut request: Request,
         destination: Destination,
         others: Vec<Destination>,
         home: Option<(landline_region::AccountSid, RegionCode)>,
     ) {
+        if !crossing::has_declared_body(&request.headers, &request.body) {
+            return self.unreadable(server, &request);
+        }
+        self.cx.counters.headers_withheld += crossing::withhold(&mut request.headers);
         if self.edge.forwards.len() >= self.cx.config.limits.forwards {
             self.cx.counters.forwards_over_limit += 1;
             return self.cx.reply(server, &request, StatusCode::SERVICE_UNAVAILABLE);
@@ -190,7 +195,7 @@ impl Core {
         self.edge.forwards.insert(key, forward);
     }
 
-    pub(crate) fn forward_response(&mut self, key: ForwardKey, response: Response) {
+    pub(crate) fn forward_response(&mut self, key: ForwardKey, mut response: Response) {
         let Some(forward) = self.edge.forwards.get_mut(&key) else { return };
         if response.status == StatusCode::TRYING {
             return;
@@ -201,6 +206,12 @@ impl Core {
         } else {
             self.cx.counters.forwards_answered += 1;
             self.drop_forward(key);
+        }
+        self.cx.counters.headers_withheld += crossing::withhold(&mut response.headers);
+        if !crossing::has_declared_body(&response.headers, &response.body) {
+            response.headers.remove_all(&HeaderName::ContentType);
+            response.headers.set(HeaderName::ContentLength, "0");
+            response.body = bytes::Bytes::new();
         }
         self.cx.out.push_back(Output::Sip(landline_sip::Input::Respond { key: server, response }));
     }

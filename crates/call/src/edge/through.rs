@@ -7,6 +7,7 @@ use landline_sip::{
 
 use super::token::FlowToken;
 use crate::core::Core;
+use crate::crossing;
 
 impl Core {
     /// Takes our own routes off a request, and sends it through where they
@@ -79,6 +80,7 @@ impl Core {
         };
         let Some(key) = key else {
             // An ACK to a 2xx has no transaction (RFC 3261 §16.11).
+            self.cx.counters.headers_withheld += crossing::withhold(&mut request.headers);
             return self.cx.send_ack(request, destination);
         };
         if from_home && matches!(request.method, Method::Invite | Method::Subscribe) {

@@ -19,6 +19,8 @@ use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, Regi
 use landline_call::tenancy::{EdgePolicy, Tenancy};
 use landline_call::{Core, CoreConfig, Input, LocalAddress, Log, Output, Tenants};
 use landline_control::{FromRelay, Hello, RelayId};
+use landline_region::catalogue::fields::SIP_UNDECLARED;
+use landline_region::egress::Carried;
 use landline_region::{Entropy, Now, NumberKey, PseudonymKey, RegionCode, UnixMillis};
 use landline_sip as sip;
 use landline_sip::{Endpoint, EndpointConfig, Flow, FlowId, Listener, SendTo, Transport};
@@ -400,10 +402,13 @@ impl World {
         }
         let peer = peer.map(|proxy| self.proxies[proxy].region.to_string());
         let transport = Transport::ALL.iter().position(|it| *it == transport).unwrap() as u8;
-        let bytes = bytes.to_vec();
         if peer.is_some() {
+            let undeclared = |it: &Carried| it.0.name == SIP_UNDECLARED.name;
+            let carried = landline_call::crossing::carried(&bytes);
+            assert!(!carried.iter().any(undeclared), "{}", String::from_utf8_lossy(&bytes));
             self.crossed.push(String::from_utf8_lossy(&bytes).into_owned());
         }
+        let bytes = bytes.to_vec();
         self.schedule(Delivery::Packet(Packet {
             to: target,
             from: source,

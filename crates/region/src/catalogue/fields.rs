@@ -30,6 +30,8 @@ pub static FIELDS: &[&Field] = &[
     &REGISTRATION_TIME,
     &DISPLAY_NAME,
     &MEDIA_ADDRESS,
+    &KEY_PRESSES,
+    &SIP_UNDECLARED,
     &CALLER,
     &CALLEE,
     &SIP_CALL_ID,
@@ -284,6 +286,28 @@ pub static DISPLAY_NAME: Field = Field {
     basis: Some(LegalBasis::Contract),
     held: &["Identity.display"],
     carried: SIGNALLING,
+};
+
+pub static KEY_PRESSES: Field = Field {
+    name: "call.key_presses",
+    class: DataClass::Content,
+    what: "Keys pressed while talking, where a client sends them by INFO (RFC 6086)",
+    purpose: Purpose::Carriage,
+    retention: Retention::InTransit,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
+    carried: SIGNALLING,
+};
+
+pub static SIP_UNDECLARED: Field = Field {
+    name: "sip.undeclared",
+    class: DataClass::Content,
+    what: "Header fields and bodies of SIP messages that no declaration names",
+    purpose: Purpose::Carriage,
+    retention: Retention::InTransit,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
+    carried: NOWHERE,
 };
 
 pub static MEDIA_ADDRESS: Field = Field {

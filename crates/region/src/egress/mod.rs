@@ -10,7 +10,7 @@
 mod aggregate;
 mod count;
 mod flow;
-mod signalling;
+pub mod signalling;
 mod subprocessor;
 
 use std::collections::BTreeSet;
@@ -21,7 +21,6 @@ use crate::catalogue::Field;
 pub use aggregate::Step;
 pub use count::{Counted, Verdict};
 pub use flow::{Destination, Flow, Form};
-pub use signalling::SIGNALLING;
 pub use subprocessor::{InvalidRegistry, Registry, Subprocessor};
 
 /// A field and the form in which it is about to leave.
@@ -134,6 +133,19 @@ impl Gate {
             .map_or_else(|refused| Verdict::Refused(refused.reason()), |_| Verdict::Passed);
         self.counts.add(flow, self.shown(destination), verdict);
         decided
+    }
+
+    /// As [`Self::decide`], for what is asked about before it is made: only a
+    /// refusal is counted, as what passes is asked about again when it goes.
+    pub fn decide_ahead(
+        &self,
+        flow: Flow,
+        destination: &Destination<'_>,
+        fields: &[Carried],
+    ) -> Result<(), Refused> {
+        self.judge(flow, destination, fields).map(drop).inspect_err(|refused| {
+            self.counts.add(flow, self.shown(destination), Verdict::Refused(refused.reason()));
+        })
     }
 
     /// Whether an aggregate over `accounts` accounts may leave, and in which
