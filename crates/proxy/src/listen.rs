@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landline_region::RegionCode;
 use landline_sip::{Flow, Transport};
 use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -32,7 +31,6 @@ pub(crate) enum Kind {
     /// Mutual TLS: only proxies of other regions, who prove their name.
     InterRegion {
         tls: Arc<Reloading<ServerConfig>>,
-        ours: RegionCode,
     },
 }
 
@@ -176,10 +174,11 @@ async fn shake_hands(stream: TcpStream, kind: Kind, mut opening: Opening) -> Res
             let stream = accept_tls(stream, &config).await?;
             start_websocket(stream, opening).await?;
         }
-        Kind::InterRegion { tls, ours } => {
+        Kind::InterRegion { tls } => {
             let stream = accept_tls(stream, &tls).await?;
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let region = certificate.and_then(tls::proxy_region).filter(|region| *region != ours);
+            // Our own region's too: its accounts call each other over this link.
+            let region = certificate.and_then(tls::proxy_region);
             let region = region.ok_or(Cause::WrongRegion)?;
             opening.flow.peer = Some(Arc::from(region.as_str()));
             start_stream(stream, opening).await;

@@ -120,7 +120,7 @@ fn bind_inter_region(
         return Ok(None);
     };
     let tls = Arc::clone(&certificates.region_server);
-    let kind = Kind::InterRegion { tls, ours: config.region };
+    let kind = Kind::InterRegion { tls };
     let refused = |source| StartError::InterRegionListener { address, source };
     Listener::bind(address, kind).map(Some).map_err(refused)
 }

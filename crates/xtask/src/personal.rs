@@ -28,6 +28,66 @@ const WAYS_OUT: &[(&str, &str)] = &[
     ("crates/fuzz", "tools"),
 ];
 
+/// Names of fields that speak of people. Where one holds plain text it is
+/// declared as well, or stands in [`NOT_OF_PEOPLE`].
+const OF_PEOPLE: &[&str] = &[
+    "caller",
+    "callee",
+    "call_id",
+    "contact",
+    "device",
+    "display",
+    "display_name",
+    "e164",
+    "email",
+    "from",
+    "instance",
+    "name",
+    "number",
+    "party",
+    "password",
+    "phone_number",
+    "secret",
+    "sip_call_id",
+    "to",
+    "user",
+    "user_agent",
+    "username",
+];
+
+/// Fields of such names that say nothing of people, and what they are.
+const NOT_OF_PEOPLE: &[(&str, &str)] = &[
+    ("Column.name", "a column"),
+    ("Counter.name", "a counter"),
+    ("EgressLine.to", "a region or another kind of destination"),
+    ("Ended.name", "a relay"),
+    ("Feature.name", "a feature of the product"),
+    ("Field.name", "a field of the catalogue"),
+    ("Hello.name", "a proxy or relay"),
+    ("MappedField.name", "a field of the catalogue"),
+    ("Owner.name", "a proxy"),
+    ("Parameter.name", "a parameter of the API"),
+    ("ProblemDocument.instance", "a request's own number"),
+    ("Proxy.name", "a proxy"),
+    ("ProxyConfig.name", "a proxy"),
+    ("Relay.name", "a relay"),
+    ("RelayLink.name", "a relay"),
+    ("RequestName.name", "what a program calls its request, hashed before it is kept"),
+    ("Subprocessor.name", "a company"),
+];
+
+/// Where types are not what a region keeps: the wire's own forms, a softphone,
+/// the demo's made-up people, tools and tests.
+const NOT_KEPT: &[&str] = &[
+    "crates/sip",
+    "crates/phone",
+    "crates/landline/src/demo",
+    "crates/fuzz",
+    "crates/xtask",
+    "crates/conformance",
+    "crates/residency",
+];
+
 /// What opens a connection or a socket that can send.
 const OPENS: &[&str] = &[
     "TcpStream::connect",
@@ -50,15 +110,21 @@ pub fn undeclared(files: &[PathBuf]) -> Vec<String> {
     let mut faults: Vec<String> = found
         .iter()
         .filter(|held| held.personal && !declared.contains(held.name.as_str()))
-        .map(|held| {
-            format!(
-                "{}:{}: `{}` is personal and named by no field of crates/region/src/catalogue",
-                held.file.display(),
-                held.line,
-                held.name
-            )
-        })
+        .map(|held| held.fault("is personal and named by no field of crates/region/src/catalogue"))
         .collect();
+    let excused = |name: &str| NOT_OF_PEOPLE.iter().any(|(known, _)| *known == name);
+    faults.extend(
+        found
+            .iter()
+            .filter(|held| held.sounds_personal() && !held.personal)
+            .filter(|held| !declared.contains(held.name.as_str()) && !excused(&held.name))
+            .map(|held| {
+                held.fault(
+                    "sounds personal and is plain text: name it in crates/region/src/catalogue, \
+                     or say in crates/xtask/src/personal.rs what else it is",
+                )
+            }),
+    );
     let names: BTreeSet<&str> = found.iter().map(|held| held.name.as_str()).collect();
     faults.extend(
         declared
@@ -97,6 +163,21 @@ struct Held {
     line: usize,
     name: String,
     personal: bool,
+    /// Holds text that nothing redacts.
+    plain: bool,
+}
+
+impl Held {
+    fn fault(&self, what: &str) -> String {
+        format!("{}:{}: `{}` {what}", self.file.display(), self.line, self.name)
+    }
+
+    fn sounds_personal(&self) -> bool {
+        let field = self.name.rsplit('.').next().unwrap_or_default();
+        self.plain
+            && OF_PEOPLE.contains(&field)
+            && !NOT_KEPT.iter().any(|it| self.file.starts_with(it))
+    }
 }
 
 /// Follows type definitions as rustfmt lays them out: a definition ends with a
@@ -152,18 +233,21 @@ impl Scan {
             named = true;
             let rest = code.get(at + 2..).unwrap_or_default();
             let until = rest.find(": ").unwrap_or(rest.len());
-            let held = Held {
+            let kind = rest.get(..until).unwrap_or_default();
+            self.found.push(Held {
                 file: file.to_owned(),
                 line,
                 name: format!("{of}.{name}"),
-                personal: personal(rest.get(..until).unwrap_or_default()),
-            };
-            self.found.push(held);
+                personal: personal(kind),
+                plain: ["String", "str>", "&'a str", "&'static str", "ByteStr"]
+                    .iter()
+                    .any(|text| kind.contains(text)),
+            });
         }
         // A tuple's field has no name of its own: the type's stands for it.
         if !named && personal(code) {
             let (file, name) = (file.to_owned(), of.to_owned());
-            self.found.push(Held { file, line, name, personal: true });
+            self.found.push(Held { file, line, name, personal: true, plain: false });
         }
     }
 }
@@ -215,6 +299,28 @@ fn outside(name: Personal<String>) {}
             scan(text),
             ["Person.name", "Person.secret", "Change.uri", "Wrapped", "Short.name"]
         );
+    }
+
+    #[test]
+    fn plain_text_of_people_is_found_by_its_name() {
+        let held = |file: &str, name: &str, plain| Held {
+            file: file.into(),
+            line: 1,
+            name: name.to_owned(),
+            personal: false,
+            plain,
+        };
+        assert!(held("crates/store/src/a.rs", "Row.password", true).sounds_personal());
+        assert!(!held("crates/store/src/a.rs", "Row.password", false).sounds_personal());
+        assert!(!held("crates/store/src/a.rs", "Row.codec", true).sounds_personal());
+        assert!(!held("crates/sip/src/a.rs", "Uri.user", true).sounds_personal());
+        let text = "struct Row {\n    number: Option<String>,\n    count: u64,\n}\n";
+        let lines = text.lines().enumerate();
+        let scan = lines.fold(Scan::default(), |scan, (index, line)| {
+            scan.line((Path::new("crates/store/src/a.rs"), index, line.to_owned()))
+        });
+        let plain: Vec<_> = scan.found.iter().filter(|held| held.sounds_personal()).collect();
+        assert_eq!(plain.len(), 1, "{plain:?}");
     }
 
     #[test]

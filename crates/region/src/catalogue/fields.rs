@@ -55,7 +55,7 @@ pub static ACCOUNT_NAME: Field = Field {
     purpose: Purpose::Administration,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["Account.name", "NewAccount.name"],
+    held: &["Account.name", "NewAccount.name", "AccountVerb.name"],
     carried: NOWHERE,
 };
 
@@ -108,7 +108,15 @@ pub static USER_NAME: Field = Field {
     purpose: Purpose::Administration,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["User.name", "NewUser.name", "Identity.user"],
+    held: &[
+        "User.name",
+        "NewUser.name",
+        "Identity.user",
+        "NumberNew.user",
+        "UserView.user",
+        "UserNew.user",
+        "UserVerb.user",
+    ],
     carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Logs, Form::Pseudonym)],
 };
 
@@ -126,6 +134,13 @@ pub static NUMBER: Field = Field {
         "Number.e164",
         "NewNumber.e164",
         "Identity.number",
+        "NumberView.phone_number",
+        "NumberNew.phone_number",
+        "UserView.number",
+        "UserNew.number",
+        "UserUpdate.number",
+        "UserArgs.number",
+        "NumberVerb.number",
     ],
     carried: &[
         (Flow::Directory, Form::Pseudonym),
@@ -141,7 +156,7 @@ pub static TRUNK_ADDRESS: Field = Field {
     purpose: Purpose::Administration,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["Trunk.name", "Trunk.send_to", "Trunk.accept_from"],
+    held: &["Trunk.name", "Trunk.send_to", "Trunk.accept_from", "NewTrunk.name", "TrunkVerb.name"],
     carried: NOWHERE,
 };
 
@@ -152,7 +167,16 @@ pub static USER_DIGEST: Field = Field {
     purpose: Purpose::Security,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["DigestSecrets.md5", "DigestSecrets.sha256", "Authenticator.nobody"],
+    held: &[
+        "DigestSecrets.md5",
+        "DigestSecrets.sha256",
+        "Authenticator.nobody",
+        "UserView.password",
+        "UserNew.password",
+        "UserUpdate.password",
+        "UserArgs.password",
+        "UserChanges.password",
+    ],
     carried: NOWHERE,
 };
 
@@ -163,7 +187,15 @@ pub static TRUNK_CREDENTIALS: Field = Field {
     purpose: Purpose::Security,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["TrunkCredentials.username", "TrunkCredentials.password"],
+    held: &[
+        "TrunkCredentials.username",
+        "TrunkCredentials.password",
+        "TrunkView.username",
+        "TrunkNew.username",
+        "TrunkNew.password",
+        "TrunkArgs.username",
+        "TrunkArgs.password",
+    ],
     carried: NOWHERE,
 };
 
@@ -240,7 +272,7 @@ pub static DEVICE_INSTANCE: Field = Field {
     purpose: Purpose::Registration,
     retention: Retention::UntilExpired,
     basis: Some(LegalBasis::Contract),
-    held: &["Binding.instance", "SealedBinding.instance"],
+    held: &["Binding.instance", "SealedBinding.instance", "Wish.instance"],
     carried: SIGNALLING,
 };
 
@@ -262,7 +294,7 @@ pub static REGISTRATION_CALL_ID: Field = Field {
     purpose: Purpose::Registration,
     retention: Retention::UntilExpired,
     basis: Some(LegalBasis::Contract),
-    held: &["Binding.call_id", "SealedBinding.call_id"],
+    held: &["Binding.call_id", "SealedBinding.call_id", "Ground.call_id"],
     carried: SIGNALLING,
 };
 
@@ -328,7 +360,13 @@ pub static CALLER: Field = Field {
     purpose: Purpose::Records,
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::Contract),
-    held: &["Opened.from", "CallRecord.from", "CallQuery.from"],
+    held: &[
+        "Opened.from",
+        "CallRecord.from",
+        "CallQuery.from",
+        "CallView.from",
+        "WrittenStep.from",
+    ],
     carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Webhook, Form::Pseudonym)],
 };
 
@@ -339,7 +377,15 @@ pub static CALLEE: Field = Field {
     purpose: Purpose::Records,
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::Contract),
-    held: &["Opened.to", "CallRecord.to", "Identity.callee", "Route.to_user", "CallQuery.to"],
+    held: &[
+        "Opened.to",
+        "CallRecord.to",
+        "Identity.callee",
+        "Route.to_user",
+        "CallQuery.to",
+        "CallView.to",
+        "WrittenStep.to",
+    ],
     carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Webhook, Form::Pseudonym)],
 };
 
@@ -350,7 +396,12 @@ pub static SIP_CALL_ID: Field = Field {
     purpose: Purpose::Records,
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::LegitimateInterest),
-    held: &["LegOpened.sip_call_id", "LegRecord.sip_call_id"],
+    held: &[
+        "LegOpened.sip_call_id",
+        "LegRecord.sip_call_id",
+        "Branch.call_id",
+        "WrittenStep.sip_call_id",
+    ],
     carried: SIGNALLING,
 };
 
@@ -427,7 +478,7 @@ pub static API_KEY_NAME: Field = Field {
     purpose: Purpose::Security,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["ApiKey.name"],
+    held: &["ApiKey.name", "KeyVerb.name"],
     carried: NOWHERE,
 };
 
@@ -438,7 +489,7 @@ pub static API_KEY_SECRET: Field = Field {
     purpose: Purpose::Security,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["Credentials.secret"],
+    held: &["Credentials.secret", "KeyView.secret"],
     carried: NOWHERE,
 };
 

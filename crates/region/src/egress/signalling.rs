@@ -112,6 +112,14 @@ pub fn body(content_type: &str) -> &'static [Carried] {
     }
 }
 
+/// Whether messages may say this of people.
+#[cfg(test)]
+pub(crate) fn says(field: &crate::catalogue::Field) -> bool {
+    let headers = HEADERS.iter().flat_map(|(_, fields)| fields.iter());
+    let all = headers.chain(SDP).chain(KEYS).chain(UNDECLARED);
+    all.into_iter().any(|(said, _)| *said == field)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
