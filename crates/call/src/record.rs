@@ -39,6 +39,12 @@ pub enum Step {
     /// The other half of the call is another account's: its record, in that
     /// account's home region, has the same token.
     Joined(JoinToken),
+    /// The leg's signalling goes by another region's proxies, where the phone
+    /// came in. Once for each of them, as the phone moves.
+    LegByEdge {
+        leg: LegSid,
+        edge: RegionCode,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

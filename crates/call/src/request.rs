@@ -376,7 +376,8 @@ impl Core {
     ) -> bool {
         let Some(it) = self.calls.get(call) else { return false };
         let account = it.account.clone();
-        let Some(leg) = it.legs.get_mut(leg) else { return false };
+        let index = leg;
+        let Some(leg) = it.legs.get_mut(index) else { return false };
         if leg.came_by(flow) {
             return true;
         }
@@ -391,6 +392,7 @@ impl Core {
         match self.auth.judge(&mut self.cx, &account, request, source) {
             Verdict::Accepted(user) if user.sid == expected => {
                 leg.moved_to(flow);
+                it.record_edge(&mut self.cx, index);
                 true
             }
             Verdict::Accepted(_) | Verdict::ShutOut => {

@@ -4,8 +4,11 @@ mod world;
 
 use std::net::SocketAddr;
 
+use landline_call::record::{CallEvent, LegRole, Step};
 use landline_call::tenancy::{EdgePolicy, Tenancy};
+use landline_region::CallSid;
 use landline_sip::{HeaderName, Method, NameAddr, Transport};
+use world::ledger::Ledger;
 use world::phone::sdp;
 use world::{World, tenants};
 
@@ -67,12 +70,36 @@ fn it_is_called_and_calls_and_its_media_and_records_stay_at_home() {
     assert_eq!(world.proxies[HOME].core.live().count(), 1);
     world.hang_up(&mut from_bob);
 
-    assert_eq!(world.proxies[HOME].ledger.calls().len(), 2);
+    let calls = world.proxies[HOME].ledger.calls();
+    assert_eq!(calls.len(), 2);
+    // Bob's leg alone went by the other region, called and calling.
+    let ledger = &world.proxies[HOME].ledger;
+    assert_eq!(by_edges(ledger, calls[0]), [(LegRole::B, "us1")]);
+    assert_eq!(by_edges(ledger, calls[1]), [(LegRole::A, "us1")]);
     let opened = world.proxies[HOME].ledger.opened(world.proxies[HOME].ledger.calls()[0]);
     assert_eq!(opened.home_region.as_str(), "ie1");
     assert!(world.proxies[EDGE].ledger.events.is_empty());
     assert!(world.proxies[EDGE].relay.ops.is_empty());
     world.assert_at_rest();
+}
+
+/// What the record says of other regions' proxies that legs went by.
+fn by_edges(ledger: &Ledger, call: CallSid) -> Vec<(LegRole, &str)> {
+    let role_of = |sid| {
+        ledger.of(call).find_map(|event| match &event.step {
+            Step::LegOpened(leg) if leg.leg == sid => Some(leg.role),
+            _ => None,
+        })
+    };
+    let by_edge = |event: &CallEvent| match &event.step {
+        Step::LegByEdge { leg, edge } => Some((role_of(*leg)?, *edge)),
+        _ => None,
+    };
+    let found: Vec<_> = ledger.of(call).filter_map(by_edge).collect();
+    found
+        .into_iter()
+        .map(|(role, edge)| (role, if edge == "us1".parse().unwrap() { "us1" } else { "?" }))
+        .collect()
 }
 
 #[test]

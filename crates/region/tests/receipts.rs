@@ -3,11 +3,11 @@
 
 use landline_region::merkle::{Frontier, Plan, Sha256, leaf_hash, root};
 use landline_region::receipt::{
-    CallKey, Consent, Document, Egress, EgressLine, Evidence, Inclusion, Receipt, ReceiptFile,
-    Record, Recording, RecordingState, Regions, Report, ReportFile, Signed, SigningKey,
-    StoredRecording, TreeHead, Trust, Verdict, VerifyingKey, canonical, verify,
+    CallKey, Consent, Document, Egress, Evidence, Inclusion, LegWay, Receipt, ReceiptFile, Record,
+    Recording, RecordingState, Regions, Report, ReportFile, Signed, SigningKey, StoredRecording,
+    TreeHead, Trust, Verdict, VerifyingKey, canonical, egress_totals, verify,
 };
-use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
+use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, TrunkSid, UnixMillis};
 use serde_json::{Value, json};
 
 const ACCOUNT: AccountSid = AccountSid::from_u128(1);
@@ -68,7 +68,7 @@ fn receipt(log_index: u64) -> Receipt {
                 head: Sha256::of(b"chunks"),
             }),
         }],
-        egress: Egress { reported: false, lines: Vec::new() },
+        egress: Egress::unreported(),
     }
 }
 
@@ -146,6 +146,7 @@ fn report_file(change: impl Fn(&mut Report), change_receipt: impl Fn(&mut Receip
         other_regions: Vec::new(),
         egress_lines: 0,
         egress_unreported: 3,
+        egress: Vec::new(),
     };
     change(&mut report);
     ReportFile {
@@ -174,9 +175,9 @@ fn a_receipt_is_sound_for_who_has_the_regions_key() {
     assert!(verdict.is_sound(), "{verdict:?}");
     assert!(says(&verdict.proven, "entry 4 of region ie1's log"), "{verdict:?}");
     assert!(says(&verdict.stated, "signalled in ie1 by proxy-1"), "{verdict:?}");
-    assert!(says(&verdict.not_proven, "egress gate did not report"), "{verdict:?}");
+    assert!(says(&verdict.not_proven, "the record does not say what did"), "{verdict:?}");
     let with_egress = receipt_file(|receipt| receipt.egress.reported = true);
-    assert!(!says(&checked(&with_egress, &trust()).not_proven, "egress gate"));
+    assert!(!says(&checked(&with_egress, &trust()).not_proven, "the record does not say what did"));
 }
 
 #[test]
@@ -248,8 +249,8 @@ fn changes(document: &Value) -> Vec<(String, Value)> {
 #[test]
 fn no_member_of_a_receipt_or_a_report_can_be_changed() {
     let files = [
-        serde_json::to_value(receipt_file(|_| ())).unwrap(),
-        serde_json::to_value(report_file(|_| (), |_| ())).unwrap(),
+        serde_json::to_value(receipt_file(left)).unwrap(),
+        serde_json::to_value(report_file(left_in_total, left)).unwrap(),
     ];
     for file in files {
         assert!(checked(&file, &trust()).is_sound());
@@ -294,16 +295,91 @@ fn a_report_that_hides_another_region_or_admits_one_is_not_sound() {
     assert!(says(&hidden.faults, "media in region us1"), "{hidden:?}");
     let told = report_file(|report| report.other_regions = vec![region("us1")], abroad);
     assert!(!checked(&told, &trust()).is_sound());
-    let line = |receipt: &mut Receipt| {
-        receipt.egress.lines.push(EgressLine {
-            flow: "inter-region-sip".to_owned(),
-            to: "proxy-1.au1".to_owned(),
-            region: Some(region("au1")),
-            fields: vec!["call".to_owned()],
-            messages: 1,
-        });
+}
+
+/// By an edge, to another account, and out by a trunk.
+fn left(receipt: &mut Receipt) {
+    let way = |edges: &[&str], region_of: Option<&str>, trunk| LegWay {
+        edges: edges.iter().map(|code| region(code)).collect(),
+        region: region_of.map(region),
+        trunk,
+        media: true,
     };
-    assert!(says(&checked(&report_file(|_| (), line), &trust()).faults, "egress in region au1"));
+    let trunk = way(&[], None, Some(TrunkSid::from_u128(9)));
+    let legs = [way(&["us1"], None, None), way(&[], Some("au1"), None), trunk];
+    receipt.egress = Egress::of(receipt.region, &legs);
+}
+
+/// What the report has to say of one receipt that [`left`] changed.
+fn left_in_total(report: &mut Report) {
+    let mut one = receipt(4);
+    left(&mut one);
+    report.egress = egress_totals([&one]);
+    report.egress_lines = one.egress.lines.len() as u64;
+    report.egress_unreported = 2;
+}
+
+#[test]
+fn a_receipt_says_what_left_the_region_and_for_whom() {
+    let verdict = checked(&receipt_file(left), &trust());
+    assert!(verdict.is_sound(), "{verdict:?}");
+    let trunk = TrunkSid::from_u128(9).to_string();
+    for wanted in [
+        "inter_region_sip to region us1, whose proxies",
+        "inter_region_sip to region au1, where the account",
+        "inter_region_media to region au1",
+        &format!("trunk_sip by {trunk}"),
+        &format!("trunk_media by {trunk}"),
+        "it may say call.audio",
+    ] {
+        assert!(says(&verdict.stated, wanted), "{wanted}: {verdict:?}");
+    }
+    let none = receipt_file(|receipt| receipt.egress = Egress::of(region("ie1"), &[]));
+    assert!(says(&checked(&none, &trust()).stated, "nothing of the call left"));
+}
+
+#[test]
+fn what_left_cannot_contradict_itself_even_signed() {
+    for change in [
+        (|egress: &mut Egress| egress.reported = false) as fn(&mut Egress),
+        |egress| egress.lines[0].region = None,
+        |egress| egress.lines[0].to = "ie1".to_owned(),
+        |egress| (egress.lines[0].region, egress.lines[0].to) = (Some(region("ie1")), "ie1".into()),
+        |egress| egress.lines[4].region = Some(region("us1")),
+    ] {
+        let file = receipt_file(|receipt| {
+            left(receipt);
+            change(&mut receipt.egress);
+        });
+        let verdict = checked(&file, &trust());
+        assert!(says(&verdict.faults, "contradicts itself"), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_report_tells_what_left_over_its_period_and_hides_nothing_of_it() {
+    let verdict = checked(&report_file(left_in_total, left), &trust());
+    assert!(verdict.is_sound(), "{verdict:?}");
+    assert!(says(&verdict.stated, "of 1 calls, 1 legs left by inter_region_media to au1"));
+    assert!(!says(&verdict.proven, "no region other than ie1 occurs"), "{verdict:?}");
+    assert!(says(&verdict.proven, "no region other than ie1 signalled"), "{verdict:?}");
+    for change in [
+        (|report: &mut Report| report.egress.clear()) as fn(&mut Report),
+        |report| drop(report.egress.remove(1)),
+        |report| report.egress[0].calls = 2,
+        |report| report.egress[0].to = "au2".to_owned(),
+        |report| report.egress_lines = 0,
+        |report| report.egress_unreported = 3,
+    ] {
+        let file = report_file(
+            |report| {
+                left_in_total(report);
+                change(report);
+            },
+            left,
+        );
+        assert!(says(&checked(&file, &trust()).faults, "not what its receipts say"));
+    }
 }
 
 #[test]

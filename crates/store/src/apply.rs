@@ -11,7 +11,7 @@ use landline_call::record::{CallEvent, Closed, LegClosed, LegOpened, Opened, Par
 use landline_region::catalogue::sealed::{
     INDEX_PARTY, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID,
 };
-use landline_region::{AccountSid, CallSid, JoinToken, LegSid, UnixMillis};
+use landline_region::{AccountSid, CallSid, JoinToken, LegSid, RegionCode, UnixMillis};
 use sqlx::AssertSqlSafe;
 
 use crate::call::Applied;
@@ -113,6 +113,8 @@ struct Batch {
     keys: Vec<Vec<Value>>,
     legs: Vec<Vec<Value>>,
     legs_closed: Vec<Vec<Value>>,
+    /// Rare: a phone of the account that is in another region.
+    edges: Vec<(CallSid, LegSid, RegionCode)>,
     applied: Applied,
 }
 
@@ -283,6 +285,7 @@ impl Batch {
         match &event.step {
             Step::Opened(_) => {}
             Step::Joined(join) => call.join = Some(*join),
+            Step::LegByEdge { leg, edge } => self.edges.push((event.call, *leg, *edge)),
             Step::Ringing => drop(call.ringing_at.get_or_insert(event.at)),
             Step::Answered { leg } => drop(call.answered.get_or_insert((event.at, *leg))),
             Step::LegOpened(leg) => self.legs.push(leg_row(event, leg, call)?),
@@ -363,6 +366,12 @@ impl Batch {
         tx.update_many("call", 1, PROGRESS_COLUMNS, changed).await?;
         tx.insert_many("call_leg", LEG_COLUMNS, "ON CONFLICT (sid) DO NOTHING", self.legs).await?;
         tx.update_many("call_leg", 1, LEG_CLOSED_COLUMNS, self.legs_closed).await?;
+        for (call, leg, edge) in self.edges {
+            // After those of a batch before, apart from them by a space.
+            let update = "UPDATE call_leg SET edge_regions = COALESCE(edge_regions || ' ', '') \
+                          || $3 WHERE sid = $1 AND call = $2";
+            tx.execute(update, values![leg, call, edge]).await?;
+        }
         if self.closed.is_empty() {
             return Ok(());
         }

@@ -24,8 +24,9 @@ enum Kind {
 }
 use Kind::{Bytes, Int, Text};
 
-/// How calls are hashed that close now.
-const VERSION: i64 = 2;
+/// How calls are hashed that close now. Records of version 3 say by which edges
+/// their legs went; they are hashed as those of version 2.
+pub const VERSION: i64 = 3;
 
 /// Order and meaning are part of the hash: never changed, only versioned. The
 /// keyed indexes are left out, which go when a person's data is erased; they
@@ -90,7 +91,7 @@ const LEG_COLUMNS_2: &[(&str, Kind)] = &[
 /// Columns that came later: hashed by name where they are set, so that records
 /// from before have the hashes they had.
 const LATER_CALL_COLUMNS: &[(&str, Kind)] = &[("join_token", Text)];
-const LATER_LEG_COLUMNS: &[(&str, Kind)] = &[("party_region", Text)];
+const LATER_LEG_COLUMNS: &[(&str, Kind)] = &[("party_region", Text), ("edge_regions", Text)];
 
 /// What the first record of a region's chain has before it.
 pub fn origin(region: RegionCode) -> [u8; 32] {
@@ -210,7 +211,7 @@ pub fn record_hash(
     context.update(previous);
     let whole = match version {
         1 => false,
-        VERSION => true,
+        2 | VERSION => true,
         _ => {
             let problem = format!("version {version} is not known");
             return Err(StoreError::Column { column: "call.hash_version".to_owned(), problem });

@@ -57,6 +57,10 @@ enum WrittenStep {
         recorded: Option<Recorded>,
     },
     Joined(JoinToken),
+    LegByEdge {
+        leg: LegSid,
+        edge: RegionCode,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,6 +133,7 @@ fn written_step(step: &Step) -> WrittenStep {
             recorded: closed.recorded,
         },
         Step::Joined(join) => WrittenStep::Joined(*join),
+        Step::LegByEdge { leg, edge } => WrittenStep::LegByEdge { leg: *leg, edge: *edge },
     }
 }
 
@@ -182,5 +187,6 @@ fn read_step(step: WrittenStep) -> Result<Step, String> {
             })
         }
         WrittenStep::Joined(join) => Step::Joined(join),
+        WrittenStep::LegByEdge { leg, edge } => Step::LegByEdge { leg, edge },
     })
 }

@@ -8,8 +8,9 @@ use common::receipts::{
     ALWAYS, NEVER, checked, closed, events, recorded, recorder, recording, sid, speak,
 };
 use common::{at, eventually};
-use landline_region::receipt::{Document, RecordingState, Trust, verify};
-use landline_region::{CallSid, RegionCode};
+use landline_call::record::{CallEvent, LegRole, Party, Step};
+use landline_region::receipt::{CallFlow, Document, LegParty, RecordingState, Trust, verify};
+use landline_region::{CallSid, LegSid, RegionCode, TrunkSid, UnixMillis};
 use landline_store::{Issuer, IssuerConfig, ResidencyCheck, Store, StoreError};
 
 fn trust(store: &Store) -> Trust {
@@ -22,6 +23,29 @@ fn sound(file: &impl serde::Serialize, store: &Store) -> bool {
     let verdict = verify(&document, &trust(store));
     assert!(verdict.faults.is_empty(), "{verdict:?}");
     verdict.is_sound()
+}
+
+/// Leads the call's B leg elsewhere, with no audio known of, and its legs by
+/// these edges.
+fn led(events: &mut Vec<CallEvent>, party: Party, edges: &[(LegRole, &str)]) {
+    let call = events[0].call.as_u128();
+    for event in events.iter_mut() {
+        match &mut event.step {
+            Step::LegOpened(leg) if leg.role == LegRole::B => leg.party = party,
+            Step::LegClosed(leg) => leg.stats = None,
+            _ => {}
+        }
+    }
+    for (place, (role, edge)) in edges.iter().enumerate() {
+        let leg = LegSid::from_u128(call * 10 + u128::from(*role == LegRole::B));
+        let step = Step::LegByEdge { leg, edge: edge.parse().unwrap() };
+        // One of them comes with a later batch than its leg.
+        let event = CallEvent { step, ..events[0].clone() };
+        events.insert(3 + 2 * place, event);
+    }
+    for (sequence, event) in (0..).zip(events.iter_mut()) {
+        event.sequence = sequence;
+    }
 }
 
 on_both_engines! {
@@ -69,6 +93,68 @@ on_both_engines! {
         };
         assert_eq!(found, expected);
         assert!(found.chunks >= 2);
+    }
+
+    async fn a_receipt_says_what_left_the_region_for_its_call(region: Region) {
+        let account = region.account().await;
+        let (store, au1) = (&region.store, "au1".parse().unwrap());
+        let trunk = TrunkSid::from_u128(9);
+        // Within the region; out by a trunk from a phone that is in au1, and
+        // moves to us1; to an account of au1 that never answers.
+        closed(&region, &account, 1..=1).await;
+        let mut by_trunk = events(&account, 2, false);
+        let edges = [(LegRole::A, "au1"), (LegRole::A, "us1")];
+        led(&mut by_trunk, Party::Trunk(trunk), &edges);
+        let (begun, rest) = by_trunk.split_at(4);
+        store.apply_events(begun).await.unwrap();
+        store.apply_events(rest).await.unwrap();
+        store.apply_events(begun).await.unwrap();
+        let mut abroad = events(&account, 3, false);
+        abroad.retain(|event| !matches!(event.step, Step::Answered { .. }));
+        led(&mut abroad, Party::Region(au1), &[]);
+        store.apply_events(&abroad).await.unwrap();
+        assert_eq!(store.receipts_issue(NEVER).await.unwrap().issued, 3);
+
+        let trunk = trunk.to_string();
+        let wanted = [
+            vec![],
+            vec![
+                (CallFlow::InterRegionSip, "au1", LegParty::User),
+                (CallFlow::InterRegionSip, "us1", LegParty::User),
+                (CallFlow::TrunkSip, &trunk, LegParty::Trunk),
+                (CallFlow::TrunkMedia, &trunk, LegParty::Trunk),
+            ],
+            vec![(CallFlow::InterRegionSip, "au1", LegParty::Account)],
+        ];
+        for (call, wanted) in (1..).zip(wanted) {
+            let file = store.receipt_file(sid(call)).await.unwrap();
+            assert!(sound(&file, store));
+            let egress = &file.evidence.receipt.body.egress;
+            let lines: Vec<_> =
+                egress.lines.iter().map(|it| (it.flow, it.to.as_str(), it.party)).collect();
+            assert!(egress.reported);
+            assert_eq!(lines, wanted, "call {call}");
+        }
+        let (from, to) = (UnixMillis(0), UnixMillis(i64::MAX >> 11));
+        let report = store.residency_report(account.sid, from, to).await.unwrap();
+        assert!(sound(&report, store));
+        let report = &report.report.body;
+        assert_eq!((report.egress_lines, report.egress_unreported), (5, 0));
+        assert_eq!(report.egress.len(), 5);
+        assert!(report.other_regions.is_empty(), "they were not touched by others: {report:?}");
+        assert!(checked(&region, &[]).await.is_sound());
+
+        // The lines are the record's: neither can be changed without the other.
+        for change in [
+            "UPDATE call_leg SET edge_regions = 'au1' WHERE edge_regions IS NOT NULL",
+            "UPDATE call_leg SET party_region = 'us1' WHERE party_region IS NOT NULL",
+            "UPDATE call_leg SET party_trunk = NULL WHERE party_trunk IS NOT NULL",
+        ] {
+            assert_eq!(region.tamper(change).await, 1, "{change}");
+            let found = checked(&region, &[]).await;
+            let says = |what: &str| found.faults.iter().any(|it| it.problem.contains(what));
+            assert!(says("`egress` is not what") && says("a leg was changed"), "{found:?}");
+        }
     }
 
     async fn a_receipt_waits_for_the_recordings_end_and_not_for_ever(region: Region) {
@@ -213,11 +299,11 @@ on_both_engines! {
         let account = region.account().await;
         closed(&region, &account, 1..=1).await;
         let whole = region.store.call_chain_verify().await.unwrap();
-        for version in [1, 3] {
+        for version in [1, 2, 4] {
             region.tamper(&format!("UPDATE call SET hash_version = {version}")).await;
             assert!(region.store.call_chain_verify().await.is_err(), "{version}");
         }
-        region.tamper("UPDATE call SET hash_version = 2").await;
+        region.tamper("UPDATE call SET hash_version = 3").await;
         assert_eq!(region.store.call_chain_verify().await.unwrap(), whole);
     }
 }

@@ -60,6 +60,7 @@ const NOT_OF_PEOPLE: &[(&str, &str)] = &[
     ("Column.name", "a column"),
     ("Counter.name", "a counter"),
     ("EgressLine.to", "a region or another kind of destination"),
+    ("EgressTotal.to", "a region or the sid of a trunk"),
     ("Ended.name", "a relay"),
     ("Feature.name", "a feature of the product"),
     ("Field.name", "a field of the catalogue"),

@@ -1,7 +1,7 @@
 //! One side of a call: a dialog with a phone or a trunk, and its media.
 
 use landline_control::{LegId, LegStats};
-use landline_region::LegSid;
+use landline_region::{LegSid, RegionCode};
 use landline_sip::digest::Challenge;
 use landline_sip::{ClientKey, Destination, Dialog, Flow, HeaderName, Headers, Request, ServerKey};
 
@@ -32,6 +32,9 @@ pub(crate) struct Leg {
     pub stats: Option<LegStats>,
     /// The record has the leg opened.
     pub is_recorded: bool,
+    /// Other regions whose edges the record names: as many as there are regions,
+    /// at the most.
+    pub edges: Vec<RegionCode>,
     /// The peer takes UPDATE (RFC 3311 §5.1).
     pub takes_update: bool,
     /// A 2xx of ours to an INVITE of this peer awaits its ACK.
@@ -117,6 +120,7 @@ impl Leg {
             status: 0,
             stats: None,
             is_recorded: false,
+            edges: Vec::new(),
             takes_update: false,
             unacked: None,
             owes_bye: false,

@@ -6,6 +6,7 @@ use super::{Call, Phase};
 use crate::context::Context;
 use crate::io::{JournalToken, Log, Output};
 use crate::record::{CallEvent, Closed, LegClosed, LegOpened, Step};
+use crate::route::Reach;
 
 impl Call {
     pub(super) fn journal(&mut self, cx: &mut Context, token: Option<JournalToken>, step: Step) {
@@ -33,6 +34,20 @@ impl Call {
         };
         cx.counters.legs_opened += 1;
         self.journal(cx, None, Step::LegOpened(opened));
+        self.record_edge(cx, leg);
+    }
+
+    /// Which other region's proxies a user's leg goes by, if the record does not
+    /// say so yet: what left the region follows from it.
+    pub(crate) fn record_edge(&mut self, cx: &mut Context, leg: usize) {
+        let Some(it) = self.legs.get_mut(leg).filter(|it| it.is_recorded) else { return };
+        let Reach::Region(edge, _) = it.reach else { return };
+        if it.side.is_region() || edge == cx.config.region || it.edges.contains(&edge) {
+            return;
+        }
+        it.edges.push(edge);
+        let leg = it.sid;
+        self.journal(cx, None, Step::LegByEdge { leg, edge });
     }
 
     pub(super) fn record_ringing(&mut self, cx: &mut Context) {

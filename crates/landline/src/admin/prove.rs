@@ -52,6 +52,9 @@ fn summary(file: &ReportFile) -> Value {
         "waiting": report.waiting,
         "open": report.open,
         "other_regions": report.other_regions.iter().map(RegionCode::to_string).collect::<Vec<_>>(),
+        "egress": report.egress.iter().map(|it| {
+            format!("{} to {}: {} calls, {} legs", it.flow.name(), it.to, it.calls, it.legs)
+        }).collect::<Vec<_>>(),
         "egress_lines": report.egress_lines,
         "egress_unreported": report.egress_unreported,
         "tree_size": file.tree_head.body.tree_size,

@@ -114,7 +114,10 @@ fn egress(receipt: &Receipt) -> Vec<String> {
     let lines = &receipt.egress.lines;
     match receipt.egress.reported {
         false => vec!["not reported".to_owned()],
-        true => lines.iter().map(|line| format!("{} to {}", line.flow, line.to)).collect(),
+        true if lines.is_empty() => vec!["nothing left the region".to_owned()],
+        true => {
+            lines.iter().map(|line| format!("{}: {} legs", line.towards(), line.legs)).collect()
+        }
     }
 }
 

@@ -163,6 +163,9 @@ pub static COLUMNS: &[Column] = &[
     plain("receipt", "account", &[&SID]),
     plain("receipt", "opened_at", &[&CALL_TIME]),
     plain("receipt", "body", &[&SID, &CALL_TIME, &CONSENT, &RECORDING_TIME]),
+    plain("log_statement", "account", &[&SID]),
+    plain("log_statement", "call", &[&SID]),
+    plain("log_statement", "body", &[&SID]),
     plain("recording", "deleted_at", &[&RECORDING_TIME]),
     plain("api_key", "sid", &[&SID]),
     plain("api_key", "account", &[&SID]),
@@ -246,7 +249,7 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
         ],
         "which of the platform's parts took part, and the chain",
     ),
-    ("call_leg", &["party_region"], "which of the platform's regions took part"),
+    ("call_leg", &["party_region", "edge_regions"], "which of the platform's regions took part"),
     ("call_chain", &["id", "position", "head"], "the chain's head"),
     (
         "recording",
@@ -257,7 +260,17 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("receipt_pending", &["chain_position", "refused_at"], "which receipts are to be issued"),
     ("receipt", &["log_index", "key_id", "signature"], "the receipt's place and its signature"),
     ("receipt_node", &["position", "hash"], "the log's tree"),
-    ("receipt_log", &["id", "size"], "the log's size"),
+    ("receipt_log", &["id", "size", "key_generation"], "the log's size, and who signs it"),
+    (
+        "log_statement",
+        &["log_index", "kind", "subject", "chain_position", "key_id", "signature"],
+        "what was deleted, by its sid, and the statement's signature",
+    ),
+    (
+        "signing_key",
+        &["generation", "ed25519", "salt", "created_at"],
+        "which keys the region signs with",
+    ),
     (
         "tree_head",
         &["tree_size", "root", "previous_size", "signed_at", "key_id", "signature"],

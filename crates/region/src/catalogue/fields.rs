@@ -31,6 +31,7 @@ pub static FIELDS: &[&Field] = &[
     &DISPLAY_NAME,
     &MEDIA_ADDRESS,
     &KEY_PRESSES,
+    &CALL_AUDIO,
     &SIP_UNDECLARED,
     &CALLER,
     &CALLEE,
@@ -329,6 +330,17 @@ pub static KEY_PRESSES: Field = Field {
     basis: Some(LegalBasis::Contract),
     held: &[],
     carried: SIGNALLING,
+};
+
+pub static CALL_AUDIO: Field = Field {
+    name: "call.audio",
+    class: DataClass::Content,
+    what: "What is said while a call lasts, as packets to and from its parties",
+    purpose: Purpose::Carriage,
+    retention: Retention::InTransit,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
+    carried: NOWHERE,
 };
 
 pub static SIP_UNDECLARED: Field = Field {

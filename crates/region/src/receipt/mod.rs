@@ -8,6 +8,7 @@
 //! without this program.
 
 mod canonical;
+mod egress;
 mod file;
 mod key;
 mod verify;
@@ -18,6 +19,7 @@ use crate::merkle::{Sha256, Tree, leaf_hash};
 use crate::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 
 pub use canonical::{NotCanonical, canonical};
+pub use egress::{CallFlow, Egress, EgressLine, EgressTotal, LegParty, LegWay, egress_totals};
 pub use file::{
     Document, Evidence, Inclusion, PublicKey, ReceiptFile, ReceiptFileType, ReportFile,
     ReportFileType, UnreadableFile,
@@ -157,37 +159,14 @@ pub struct StoredRecording {
     pub head: Sha256,
 }
 
-/// What left the region on the call's behalf.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Egress {
-    /// Whether the region's egress gate was asked. While it was not, an empty
-    /// list says nothing.
-    pub reported: bool,
-    pub lines: Vec<EgressLine>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EgressLine {
-    /// The declared flow, as `inter-region-sip`.
-    pub flow: String,
-    /// The declared receiver's name.
-    pub to: String,
-    /// `None`: it is no region of ours, as a carrier.
-    pub region: Option<RegionCode>,
-    /// The names of the fields that passed, never their values.
-    pub fields: Vec<String>,
-    pub messages: u64,
-}
-
 impl Receipt {
     /// RFC 9162 §2.1.1, over the canonical octets.
     pub fn leaf(&self) -> Result<Sha256, NotCanonical> {
         canonical(self).map(|octets| leaf_hash(&octets))
     }
 
-    /// Every region that the receipt names, and in what part.
+    /// Every region that signalled, carried or stored the call, and in what
+    /// part. Where the call itself led is in its lines of egress.
     pub fn touched(&self) -> Vec<(&'static str, RegionCode)> {
         let regions = &self.regions;
         let mut touched = vec![
@@ -201,7 +180,6 @@ impl Receipt {
             touched.push(("recording home", stored.home_region));
             touched.push(("recording storage", stored.storage_region));
         }
-        touched.extend(self.egress.lines.iter().filter_map(|line| Some(("egress", line.region?))));
         touched
     }
 }
@@ -263,6 +241,9 @@ pub struct Report {
     pub other_regions: Vec<RegionCode>,
     /// Lines of egress in them.
     pub egress_lines: u64,
-    /// Receipts whose egress the region's gate did not report on.
+    /// Receipts of calls whose record does not say what left.
     pub egress_unreported: u64,
+    /// What the lines come to by way and receiver.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<EgressTotal>,
 }

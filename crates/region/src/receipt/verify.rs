@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Document, Evidence, KeyId, Receipt, ReceiptFile, RecordingState, ReportFile, Signed, TreeHead,
-    VerifyingKey,
+    VerifyingKey, egress_totals,
 };
 use crate::RegionCode;
 use crate::merkle::{is_consistent, is_included, root};
@@ -142,6 +142,12 @@ impl Check {
                 receipt.region, receipt.regions.home, receipt.regions.storage
             ));
         }
+        let egress = &receipt.egress;
+        if !egress.lines.iter().all(|line| line.makes_sense(receipt.region))
+            || !(egress.reported || egress.lines.is_empty())
+        {
+            self.fault(format!("{what} contradicts itself in what left the region"));
+        }
         if inclusion.tree_size != head.tree_size {
             self.fault(format!("{what} is proven under another tree head than the file's"));
             return;
@@ -171,6 +177,18 @@ impl Check {
             report.account, report.closed, report.from, report.to, report.receipts, report.waiting,
             report.open
         ));
+        for total in &report.egress {
+            self.verdict.stated.push(format!(
+                "of {} calls, {} legs left by {} to {}",
+                total.calls,
+                total.legs,
+                total.flow.name(),
+                total.to
+            ));
+        }
+        if report.egress.is_empty() && report.egress_unreported == 0 {
+            self.verdict.stated.push("nothing of these calls left the region".to_owned());
+        }
         self.doubts(report.egress_unreported > 0);
         self.verdict.not_proven.push(
             "that no call is left out: entries of the log that are not listed are hashes, and whose they are is the region's word; hold the list against your own records".to_owned(),
@@ -217,7 +235,10 @@ impl Check {
             last = Some(receipt.log_index);
         }
         let told: BTreeSet<RegionCode> = report.other_regions.iter().copied().collect();
-        if told != others || report.egress_lines != lines || report.egress_unreported != unreported
+        let totals = egress_totals(file.receipts.iter().map(|evidence| &evidence.receipt.body));
+        if told != others
+            || (report.egress_lines, report.egress_unreported) != (lines, unreported)
+            || report.egress != totals
         {
             self.fault(
                 "what the report says of other regions or egress is not what its receipts say",
@@ -248,7 +269,13 @@ impl Check {
             "each is in region {}'s log, under the head of {} entries signed at {}",
             report.region, head.tree_size, head.signed_at
         ));
-        proven.push(format!("no region other than {} occurs in any of them", report.region));
+        proven.push(match report.egress.iter().any(|total| total.region.is_some()) {
+            false => format!("no region other than {} occurs in any of them", report.region),
+            true => format!(
+                "no region other than {} signalled for the account, carried, recorded or stored any of them; what they say left for others is listed",
+                report.region
+            ),
+        });
         if let Some(earlier) = &file.earlier_head {
             proven.push(format!(
                 "the log of {} entries, signed at {}, was only added to since",
@@ -291,12 +318,14 @@ impl Check {
         }
         for line in &receipt.egress.lines {
             stated.push(format!(
-                "{} messages left by {} to {}, with {}",
-                line.messages,
-                line.flow,
-                line.to,
+                "of {} legs there left {}; it may say {}",
+                line.legs,
+                line.towards(),
                 line.fields.join(", ")
             ));
+        }
+        if receipt.egress.reported && receipt.egress.lines.is_empty() {
+            stated.push("nothing of the call left the region".to_owned());
         }
     }
 
@@ -305,8 +334,13 @@ impl Check {
         doubts
             .push("that the region's word is true: the signature says whose word it is".to_owned());
         if egress_unreported {
-            doubts.push("that nothing left the region: its egress gate did not report".to_owned());
+            doubts
+                .push("that nothing left the region: the record does not say what did".to_owned());
         }
+        doubts.push(
+            "where the phones were: audio goes to and from them directly, wherever they are"
+                .to_owned(),
+        );
         doubts.push(
             "that everybody is shown the same log: compare tree heads with others, and keep this file to hold later ones against".to_owned(),
         );

@@ -3,18 +3,22 @@
 
 use std::collections::HashMap;
 
+use landline_call::record::LegRole;
 use landline_region::merkle::Sha256;
 use landline_region::receipt::{
-    CallKey, Consent, Egress, Receipt, ReceiptType, Record, Recording, RecordingState, Regions,
-    StoredRecording,
+    CallKey, Consent, Egress, LegWay, Receipt, ReceiptType, Record, Recording, RecordingState,
+    Regions, StoredRecording,
 };
-use landline_region::{CallSid, RecordingSid, RegionCode, UnixMillis};
+use landline_region::{CallSid, LegSid, RecordingSid, RegionCode, UnixMillis};
 use sqlx::AssertSqlSafe;
 
 use crate::chain::{grouped, hash_column};
 use crate::chunk;
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::sql::{Database, Row, Tx, Value, values};
+
+/// Records hashed so or later say by which edges their legs went.
+const EDGES_SINCE: i64 = 3;
 
 /// Rows are read within a transaction or beside any.
 pub enum Reader<'a> {
@@ -150,9 +154,37 @@ impl Facts {
                 legs: self.legs(call).len() as u64,
             },
             recordings: self.recordings_stated(call, row)?,
-            // Until the region's egress gate reports to the store.
-            egress: Egress { reported: false, lines: Vec::new() },
+            egress: self.egress(call, row, region)?,
         })
+    }
+
+    /// What left the region, as the record of the call and its legs says.
+    fn egress(&self, call: CallSid, row: &Row, home: RegionCode) -> Result<Egress> {
+        if row.int("hash_version")? < EDGES_SINCE {
+            return Ok(Egress::unreported());
+        }
+        let answered: Option<LegSid> = row.parse_or_null("answered_leg")?;
+        let way = |leg: &Row| {
+            let talked = answered.is_some()
+                && (leg.text("role")? == LegRole::A.name()
+                    || leg.parse_or_null("sid")? == answered);
+            let edges = leg.text_or_null("edge_regions")?.unwrap_or_default();
+            let edges = edges.split(' ').filter(|edge| !edge.is_empty()).map(|edge| {
+                edge.parse().map_err(|_| StoreError::Column {
+                    column: "call_leg.edge_regions".to_owned(),
+                    problem: "it does not name regions".to_owned(),
+                })
+            });
+            Ok(LegWay {
+                trunk: leg.parse_or_null("party_trunk")?,
+                region: leg.parse_or_null("party_region")?,
+                edges: edges.collect::<Result<_>>()?,
+                // Where the relay did not say, who answered was spoken to.
+                media: leg.int_or_null("sent_packets")?.map_or(talked, |sent| sent > 0),
+            })
+        };
+        let ways = self.legs(call).iter().map(way).collect::<Result<Vec<_>>>()?;
+        Ok(Egress::of(home, &ways))
     }
 
     fn call_key(&self, id: String) -> Result<CallKey> {

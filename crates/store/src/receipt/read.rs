@@ -3,7 +3,7 @@
 use landline_region::merkle::Plan;
 use landline_region::receipt::{
     Evidence, Inclusion, Receipt, ReceiptFile, ReceiptFileType, Report, ReportFile, ReportFileType,
-    ReportType, Signed, TreeHead, VerifyingKey,
+    ReportType, Signed, TreeHead, VerifyingKey, egress_totals,
 };
 use landline_region::{AccountSid, CallSid, RegionCode, UnixMillis};
 
@@ -184,6 +184,7 @@ impl Store {
             other_regions,
             egress_lines: egress.clone().map(|egress| egress.lines.len() as u64).sum(),
             egress_unreported: egress.filter(|egress| !egress.reported).count() as u64,
+            egress: egress_totals(receipts.iter().map(|receipt| &receipt.body)),
         })
     }
 

@@ -50,6 +50,7 @@ impl Check<'_> {
         let (region, issued_at) = (self.region(), receipt.issued_at);
         let mut now = facts.statement(row, region, issued_at, receipt.log_index)?;
         forgive_erasure(&mut now, receipt, facts);
+        forgive_fields(&mut now, receipt);
         self.found.grown += forgive_growth(&mut now.recordings, &receipt.recordings);
         for name in differences(&now, receipt) {
             self.found.fault(at, format!("`{name}` is not what its receipt says"));
@@ -117,6 +118,17 @@ fn forgive_erasure(now: &mut Receipt, receipt: &Receipt, facts: &Facts) {
         if let (Some(now), Some(then)) = (&mut now.stored, &then.stored) {
             forgive(&mut now.key, then.key.created_at);
         }
+    }
+}
+
+/// What a way out may carry is declared anew with each version; the receipt
+/// says what was declared when it was issued.
+fn forgive_fields(now: &mut Receipt, receipt: &Receipt) {
+    for (now, then) in now.egress.lines.iter_mut().zip(&receipt.egress.lines) {
+        now.fields.clone_from(&then.fields);
+    }
+    if !receipt.egress.reported {
+        now.egress = receipt.egress.clone();
     }
 }
 

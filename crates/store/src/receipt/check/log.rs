@@ -167,7 +167,9 @@ impl<'a> Walk<'a> {
                       (SELECT MIN(log_index) FROM receipt) AS first, \
                       (SELECT COUNT(*) FROM receipt_node) AS nodes, \
                       (SELECT MIN(tree_size) FROM tree_head) AS first_head, \
-                      (SELECT MAX(tree_size) FROM tree_head) AS last_head";
+                      (SELECT MAX(tree_size) FROM tree_head) AS last_head, \
+                      (SELECT key_generation FROM receipt_log) AS generation, \
+                      (SELECT COALESCE(MAX(generation), 0) FROM signing_key) AS key";
         let Some(row) = self.store.database().row(select, values![]).await? else { return Ok(()) };
         let size = row.int_or_null("size")?.unwrap_or(-1);
         let entries = row.int("entries")?;
@@ -180,6 +182,9 @@ impl<'a> Walk<'a> {
         if row.int_or_null("last_head")?.unwrap_or(0) != entries {
             found
                 .fault("the log", "its newest entries have no signed head, or the other way about");
+        }
+        if row.int_or_null("generation")? != row.int_or_null("key")? {
+            found.fault("the log", "it is not signed with the region's newest key");
         }
         if row.int_or_null("first_head")?.is_some_and(|size| size < 1) {
             found.fault("the log", "a head of nothing was added");
