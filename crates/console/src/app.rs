@@ -13,6 +13,7 @@ use landline_store::{ApiKey, Claim, NewAudit, RequestName, Store};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::StartError;
 use crate::config::{CallControl, ConsoleConfig, RegionInfo};
 use crate::homes::Homes;
 use crate::input::{Input, Query};
@@ -21,6 +22,7 @@ use crate::problem::Problem;
 use crate::rate::Buckets;
 use crate::reply::{Payload, Reply};
 use crate::route::{self, Audit, Route};
+use crate::webhook::Sender;
 
 /// A body beyond this is refused with 413.
 pub const MAX_BODY: usize = 64 << 10;
@@ -41,16 +43,23 @@ pub struct App {
     pub homes: Homes,
     pub calls: Option<Arc<dyn CallControl>>,
     pub metrics: Metrics,
+    pub webhooks: Arc<Sender>,
     pub failures: Buckets<IpAddr>,
     pub renderers: Arc<Semaphore>,
     rates: Buckets<ApiKeySid>,
 }
 
 impl App {
-    pub fn new(config: ConsoleConfig, homes: Homes, metrics: Metrics) -> Self {
+    pub fn new(config: ConsoleConfig, homes: Homes, metrics: Metrics) -> Result<Self, StartError> {
         let limits = &config.limits;
         let rates = Buckets::new(f64::from(limits.requests_per_second), f64::from(limits.burst));
-        Self {
+        let webhooks = Arc::new(Sender::new(
+            config.region.clone(),
+            config.store.clone(),
+            config.webhooks,
+            metrics.clone(),
+        )?);
+        Ok(Self {
             region: config.region,
             store: config.store,
             homes,
@@ -59,7 +68,8 @@ impl App {
             failures: Buckets::new(FAILURES.0, FAILURES.1),
             renderers: Arc::new(Semaphore::new(RENDERERS)),
             rates,
-        }
+            webhooks,
+        })
     }
 
     pub async fn answer(self: Arc<Self>, request: Request<Body>, source: IpAddr) -> Response<Body> {

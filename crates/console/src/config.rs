@@ -6,6 +6,8 @@ use landline_region::{CallSid, Jurisdiction, RegionCode};
 use landline_store::Store;
 use prometheus::Registry;
 
+use crate::webhook::WebhookConfig;
+
 /// What a console needs to serve one region.
 pub struct ConsoleConfig {
     pub region: RegionInfo,
@@ -17,6 +19,7 @@ pub struct ConsoleConfig {
     /// The region's calls, where the proxy that carries them is at hand.
     pub calls: Option<Arc<dyn CallControl>>,
     pub limits: Limits,
+    pub webhooks: WebhookConfig,
     pub registry: Registry,
 }
 

@@ -26,7 +26,9 @@ mod server;
 mod time;
 mod tls;
 mod upkeep;
+mod webhook;
 
 pub use config::{CallControl, ConsoleConfig, Limits, RegionInfo, TlsFiles};
 pub use error::StartError;
 pub use server::{Console, ConsoleHandle};
+pub use webhook::WebhookConfig;

@@ -3,11 +3,13 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// What the console counts. Labels are names of routes and outcomes: no
 /// account, no person.
+#[derive(Clone)]
 pub struct Metrics {
     pub connections: IntGauge,
     connections_ended: IntCounterVec,
     requests: IntCounterVec,
     pub audit_failures: IntCounter,
+    webhooks: IntCounterVec,
 }
 
 impl Metrics {
@@ -34,12 +36,24 @@ impl Metrics {
                 "landline_console_audit_failures_total",
                 "Requests refused because they could not be written into the audit.",
             ))?,
+            webhooks: IntCounterVec::new(
+                opts(
+                    "landline_console_webhook_attempts_total",
+                    "Attempts to tell webhooks of events, by outcome; given_up counts events.",
+                ),
+                &["outcome"],
+            )?,
         };
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.connections_ended.clone()))?;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.audit_failures.clone()))?;
+        registry.register(Box::new(metrics.webhooks.clone()))?;
         Ok(metrics)
+    }
+
+    pub fn webhook(&self, outcome: &str) {
+        self.webhooks.with_label_values(&[outcome]).inc();
     }
 
     pub fn refused(&self, cause: &str) {

@@ -14,6 +14,7 @@ use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::resources::{
     account, audit, calls, keys, numbers, receipts, recordings, region, trunks, usage, users,
+    webhooks,
 };
 
 /// One thing that can be asked.
@@ -97,6 +98,11 @@ const RECORDING_QUERY: &[Parameter] = &[
 const AUDIT_QUERY: &[Parameter] = &[
     parameter("StartTime>", Kind::Time, "Done at or after."),
     parameter("StartTime<", Kind::Time, "Done before."),
+    PAGE_SIZE,
+    PAGE_TOKEN,
+];
+const DELIVERY_QUERY: &[Parameter] = &[
+    parameter("Status", Kind::OneOf(&["waiting", "failed"]), "How they stand."),
     PAGE_SIZE,
     PAGE_TOKEN,
 ];
@@ -476,6 +482,66 @@ pub static ROUTES: &[Route] = &[
         body: None,
         success: (204, Content::Nothing),
         run: run!(keys::revoke),
+    },
+    Route {
+        operation: "webhook_list",
+        method: Method::GET,
+        path: "/2010-04-01/Accounts/{account}/Webhooks.json",
+        roles: &[Admin, Auditor],
+        audit: Audit::Read,
+        summary: "Where the account wants to be told of events.",
+        query: PAGES,
+        body: None,
+        success: (200, Content::Json(schema::<webhooks::WebhookPage>)),
+        run: run!(webhooks::list),
+    },
+    Route {
+        operation: "webhook_create",
+        method: Method::POST,
+        path: "/2010-04-01/Accounts/{account}/Webhooks.json",
+        roles: &[Admin],
+        audit: Audit::Write,
+        summary: "Adds an address that is told of events; a secret that is made is shown once.",
+        query: &[],
+        body: Some(schema::<webhooks::WebhookNew>),
+        success: (201, Content::Json(schema::<webhooks::WebhookView>)),
+        run: run!(webhooks::create),
+    },
+    Route {
+        operation: "webhook_show",
+        method: Method::GET,
+        path: "/2010-04-01/Accounts/{account}/Webhooks/{webhook}.json",
+        roles: &[Admin, Auditor],
+        audit: Audit::Read,
+        summary: "One webhook.",
+        query: &[],
+        body: None,
+        success: (200, Content::Json(schema::<webhooks::WebhookView>)),
+        run: run!(webhooks::show),
+    },
+    Route {
+        operation: "webhook_delete",
+        method: Method::DELETE,
+        path: "/2010-04-01/Accounts/{account}/Webhooks/{webhook}.json",
+        roles: &[Admin],
+        audit: Audit::Write,
+        summary: "Removes a webhook and what waits for it.",
+        query: &[],
+        body: None,
+        success: (204, Content::Nothing),
+        run: run!(webhooks::delete),
+    },
+    Route {
+        operation: "webhook_delivery_list",
+        method: Method::GET,
+        path: "/2010-04-01/Accounts/{account}/Webhooks/{webhook}/Deliveries.json",
+        roles: &[Admin, Auditor],
+        audit: Audit::Read,
+        summary: "Events that wait for the webhook, and those that were given up in the last seven days.",
+        query: DELIVERY_QUERY,
+        body: None,
+        success: (200, Content::Json(schema::<webhooks::DeliveryPage>)),
+        run: run!(webhooks::deliveries),
     },
     Route {
         operation: "usage_show",

@@ -40,9 +40,10 @@ impl Console {
         let listener = TcpListener::bind(address).await.map_err(bound)?;
         let address = listener.local_addr().map_err(bound)?;
         let permits = Arc::new(Semaphore::new(config.limits.connections));
-        let app = Arc::new(App::new(config, homes, metrics));
+        let app = Arc::new(App::new(config, homes, metrics)?);
         let mut tasks = JoinSet::new();
         tasks.spawn(upkeep::run(Arc::clone(&app), Arc::clone(&certificate)));
+        tasks.spawn(Arc::clone(&app.webhooks).run());
         let task = tokio::spawn(async move {
             let _tasks = tasks;
             accept(listener, certificate, app, permits).await;

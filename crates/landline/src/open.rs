@@ -60,6 +60,11 @@ fn declared(config: &Config) -> Result<Declared> {
         regions: regions.iter().map(|item| item.code).collect(),
         subprocessors: subprocessors(config)?,
         minimum_group: config.egress.minimum_group,
+        account_countries: config
+            .egress
+            .account_countries
+            .as_ref()
+            .map(|countries| countries.iter().copied().collect()),
     })
 }
 

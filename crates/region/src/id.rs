@@ -106,6 +106,15 @@ sid!(
     JoinToken, "JN"
 );
 
+sid!(
+    /// An address that an account is told events at.
+    WebhookSid, "WH"
+);
+sid!(
+    /// One event on its way to one webhook.
+    EventSid, "WE"
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,10 @@ mod time;
 pub use api_key::{ApiKeySid, InvalidApiKeySid};
 pub use code::{InvalidRegion, Jurisdiction, RegionCode};
 pub use entropy::{Entropy, Seed};
-pub use id::{AccountSid, CallSid, InvalidSid, JoinToken, LegSid, RecordingSid, TrunkSid, UserSid};
+pub use id::{
+    AccountSid, CallSid, EventSid, InvalidSid, JoinToken, LegSid, RecordingSid, TrunkSid, UserSid,
+    WebhookSid,
+};
 pub use number_token::{InvalidNumberToken, NumberKey, NumberToken};
 pub use personal::{DataClass, Personal, Secret};
 pub use pseudonym::{PseudonymKey, Token};

@@ -16,10 +16,12 @@ use sqlx::AssertSqlSafe;
 
 use crate::call::Applied;
 use crate::chain;
+use crate::delivery::{self, Happened};
 use crate::error::{Result, StoreError};
 use crate::seal::{self, Sealer};
 use crate::sql::{Row, Tx, Value, values};
 use crate::store::{Store, now};
+use crate::webhook::HookEvent;
 
 const CALL_COLUMNS: &[&str] = &[
     "sid",
@@ -115,6 +117,8 @@ struct Batch {
     legs_closed: Vec<Vec<Value>>,
     /// Rare: a phone of the account that is in another region.
     edges: Vec<(CallSid, LegSid, RegionCode)>,
+    /// What webhooks may want to be told.
+    happened: Vec<Happened>,
     applied: Applied,
 }
 
@@ -286,14 +290,23 @@ impl Batch {
             Step::Opened(_) => {}
             Step::Joined(join) => call.join = Some(*join),
             Step::LegByEdge { leg, edge } => self.edges.push((event.call, *leg, *edge)),
-            Step::Ringing => drop(call.ringing_at.get_or_insert(event.at)),
-            Step::Answered { leg } => drop(call.answered.get_or_insert((event.at, *leg))),
+            Step::Ringing => {
+                if call.ringing_at.replace(call.ringing_at.unwrap_or(event.at)).is_none() {
+                    self.happened.push(happened(event, HookEvent::CallRinging));
+                }
+            }
+            Step::Answered { leg } => {
+                if call.answered.replace(call.answered.unwrap_or((event.at, *leg))).is_none() {
+                    self.happened.push(happened(event, HookEvent::CallAnswered));
+                }
+            }
             Step::LegOpened(leg) => self.legs.push(leg_row(event, leg, call)?),
             Step::LegClosed(leg) => self.legs_closed.push(leg_closed_row(event.at, leg)),
             Step::Closed(closed) => {
                 call.is_closed = true;
                 call.closed = Some((event.at, closed.clone()));
                 self.closed.push(event.call);
+                self.happened.push(happened(event, HookEvent::CallEnded));
             }
         }
         Ok(())
@@ -324,6 +337,7 @@ impl Batch {
             consent.map(|consent| consent.granted_at),
         ];
         self.keys.push(key_row);
+        self.happened.push(happened(event, HookEvent::CallStarted));
         self.applied.applied += 1;
         self.calls.insert(
             event.call,
@@ -372,12 +386,17 @@ impl Batch {
                           || $3 WHERE sid = $1 AND call = $2";
             tx.execute(update, values![leg, call, edge]).await?;
         }
+        delivery::enqueue(tx, store.database(), &self.happened).await?;
         if self.closed.is_empty() {
             return Ok(());
         }
         close_legs(store, tx, &self.closed).await?;
         chain::extend(tx, store.database(), &self.closed).await
     }
+}
+
+fn happened(event: &CallEvent, what: HookEvent) -> Happened {
+    Happened { account: event.account, event: what, call: event.call, recording: None }
 }
 
 /// A leg that reported no end of its own ended with its call.

@@ -12,6 +12,7 @@ mod binding;
 mod call;
 mod chain;
 mod chunk;
+mod delivery;
 pub mod directory;
 mod egress;
 mod error;
@@ -36,6 +37,7 @@ mod tenancy;
 mod trunk;
 mod usage;
 mod user;
+mod webhook;
 
 pub use account::{AccountChange, NewAccount};
 pub use answer::{Claim, RequestName};
@@ -45,6 +47,7 @@ pub use call::{
     Applied, CallCounts, CallFilter, CallRecord, CallState, ChainReport, LegRecord, OpenCall,
     Readable,
 };
+pub use delivery::{Delivery, Told};
 pub use error::{Result, StoreError};
 pub use keys::KeyRing;
 pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};
@@ -60,3 +63,4 @@ pub use store::{Store, StoreConfig, StoreCounters};
 pub use trunk::NewTrunk;
 pub use usage::UsageDay;
 pub use user::{NewUser, UserChange};
+pub use webhook::{HookEvent, NewWebhook, Webhook};

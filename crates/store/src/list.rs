@@ -93,7 +93,7 @@ impl Store {
 
     /// `select` is a statement without conditions, `key` the column that tells
     /// its rows apart, both columns of the table named by `prefix`.
-    async fn page(
+    pub(crate) async fn page(
         &self,
         select: &str,
         prefix: &str,

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_api.sql"),
     include_str!("../migrations/0004_egress.sql"),
     include_str!("../migrations/0005_join.sql"),
+    include_str!("../migrations/0006_webhooks.sql"),
     include_str!("../migrations/0007_log.sql"),
 ];
 

@@ -511,6 +511,8 @@ value_from!(Text: String => |v| v, &str => str::to_owned,
     landline_region::JoinToken => |v: landline_region::JoinToken| v.to_string(),
     landline_region::LegSid => |v: landline_region::LegSid| v.to_string(),
     landline_region::RecordingSid => |v: landline_region::RecordingSid| v.to_string(),
+    landline_region::WebhookSid => |v: landline_region::WebhookSid| v.to_string(),
+    landline_region::EventSid => |v: landline_region::EventSid| v.to_string(),
     landline_region::RegionCode => |v: landline_region::RegionCode| v.to_string());
 value_from!(Bytes: Vec<u8> => |v| v, [u8; 32] => |v: [u8; 32]| v.to_vec());
 

@@ -47,6 +47,7 @@ pub struct AccountUris {
     pub usage: String,
     pub audit: String,
     pub residency_report: String,
+    pub webhooks: String,
 }
 
 /// What is left out stays as it is.
@@ -84,6 +85,7 @@ impl AccountView {
                 keys: format!("{uri}/Keys.json"),
                 usage: format!("{uri}/Usage.json"),
                 audit: format!("{uri}/Audit.json"),
+                webhooks: format!("{uri}/Webhooks.json"),
                 residency_report: format!("{uri}/ResidencyReport.json"),
             },
             uri: format!("{uri}.json"),

@@ -207,7 +207,7 @@ fn stream(stats: &StreamStats) -> StreamView {
     StreamView { packets: stats.packets, lost: stats.lost, jitter_us: stats.jitter_us.into() }
 }
 
-const fn direction(direction: CallDirection) -> &'static str {
+pub const fn direction(direction: CallDirection) -> &'static str {
     match direction {
         CallDirection::Internal => "internal",
         CallDirection::Inbound => "inbound",

@@ -12,6 +12,7 @@ pub mod region;
 pub mod trunks;
 pub mod usage;
 pub mod users;
+pub mod webhooks;
 
 use landline_region::{AccountSid, UnixMillis};
 
@@ -33,6 +34,29 @@ where
 {
     let parsed = name.map(str::parse).transpose();
     parsed.map_err(|error: T::Err| Problem::invalid(field, error.to_string()))
+}
+
+/// A form's field that is given once is no list.
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl OneOrMany {
+    pub fn texts(self) -> Vec<String> {
+        match self {
+            Self::One(text) => vec![text],
+            Self::Many(texts) => texts,
+        }
+    }
 }
 
 /// What every list says of its place among the pages.

@@ -102,6 +102,7 @@ fn features(with_calls: bool) -> Vec<Feature> {
             true,
             "signed receipts of calls and residency reports, checked offline",
         ),
+        row("webhooks", true, "signed events with retries, without names, numbers or times"),
         row("hang_up_api", with_calls, "where the console runs in the proxy's process"),
         row("originate_api", false, "calls begin at a phone or a trunk"),
         row("messaging", false, "SMS and conversations are not offered"),

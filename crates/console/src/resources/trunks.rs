@@ -8,7 +8,7 @@ use landline_store::{Listed, NewTrunk};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Page, account_uri, list_query, named, page_of};
+use super::{OneOrMany, Page, account_uri, list_query, named, page_of};
 use crate::app::App;
 use crate::cursor;
 use crate::input::Input;
@@ -53,37 +53,15 @@ pub struct TrunkNew {
     pub password: Option<String>,
 }
 
-/// A form's field that is given once is no list.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Default for OneOrMany {
-    fn default() -> Self {
-        Self::Many(Vec::new())
-    }
-}
-
-impl OneOrMany {
-    fn networks(self) -> Result<Vec<IpNet>, Problem> {
-        let texts = match self {
-            Self::One(text) => vec![text],
-            Self::Many(texts) => texts,
-        };
-        let network = |text: String| {
-            let parsed = text.parse::<IpNet>().or_else(|error| match text.parse() {
-                Ok(address) => Ok(IpNet::from(std::net::IpAddr::to_canonical(&address))),
-                Err(_) => Err(error),
-            });
-            parsed.map_err(|error| {
-                Problem::invalid("accept_from", format!("{error}, as 192.0.2.0/24"))
-            })
-        };
-        texts.into_iter().map(network).collect()
-    }
+fn networks(texts: Vec<String>) -> Result<Vec<IpNet>, Problem> {
+    let network = |text: String| {
+        let parsed = text.parse::<IpNet>().or_else(|error| match text.parse() {
+            Ok(address) => Ok(IpNet::from(std::net::IpAddr::to_canonical(&address))),
+            Err(_) => Err(error),
+        });
+        parsed.map_err(|error| Problem::invalid("accept_from", format!("{error}, as 192.0.2.0/24")))
+    };
+    texts.into_iter().map(network).collect()
 }
 
 impl TrunkView {
@@ -133,7 +111,7 @@ pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let trunk = NewTrunk {
         name: new.friendly_name,
         send_to: new.send_to.parse().map_err(invalid)?,
-        accept_from: new.accept_from.networks()?,
+        accept_from: networks(new.accept_from.texts())?,
         media: named("media", new.media.as_deref())?.unwrap_or_default(),
         credentials,
     };

@@ -5,5 +5,7 @@ mod administration;
 mod calls;
 mod doors;
 mod receipts;
+mod receiver;
 mod recordings;
 mod support;
+mod webhooks;

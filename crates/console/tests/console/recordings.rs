@@ -10,7 +10,7 @@ use crate::support::{World, uri};
 const START: i64 = 1_700_000_000_000;
 
 /// Two seconds of G.711: the caller sends 440 Hz, the callee 620 Hz.
-async fn recorded(world: &World, account: &Account, number: u128) -> RecordingSid {
+pub async fn recorded(world: &World, account: &Account, number: u128) -> RecordingSid {
     let sid = RecordingSid::from_u128(number);
     let spool = RecorderConfig::new(world.dir.path().join(format!("spool-{number}")));
     let recorder = Recorder::start(world.ie1.store.clone(), spool).unwrap();

@@ -16,10 +16,12 @@ use landline_call::record::{
 };
 use landline_call::tenancy::{Account, EdgePolicy};
 use landline_console::{
-    CallControl, Console, ConsoleConfig, ConsoleHandle, Limits, RegionInfo, TlsFiles,
+    CallControl, Console, ConsoleConfig, ConsoleHandle, Limits, RegionInfo, TlsFiles, WebhookConfig,
 };
 use landline_control::Protocol;
-use landline_region::{AccountSid, CallSid, LegSid, Personal, RegionCode, UnixMillis, UserSid};
+use landline_region::{
+    AccountSid, CallSid, Jurisdiction, LegSid, Personal, RegionCode, UnixMillis, UserSid,
+};
 use landline_store::{ApiRole, KeyRing, NewAccount, Store, StoreConfig, directory};
 use prometheus::Registry;
 use rcgen::{CertificateParams, Issuer, KeyPair};
@@ -69,6 +71,25 @@ pub struct World {
     pub acme: Account,
     pub globex: Account,
     pub dir: TempDir,
+    authority: Authority,
+}
+
+/// What a world's regions are started with.
+#[derive(Clone)]
+pub struct Settings {
+    pub limits: Limits,
+    pub webhooks: WebhookConfig,
+    /// Whether webhooks may be certified by the world's own authority.
+    pub trusts_own: bool,
+    pub account_countries: Option<Vec<&'static str>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let limits = Limits { requests_per_second: 1000, burst: 1000, ..Limits::default() };
+        let webhooks = WebhookConfig::default();
+        Self { limits, webhooks, trusts_own: false, account_countries: None }
+    }
 }
 
 pub struct Region {
@@ -78,7 +99,9 @@ pub struct Region {
     pub calls: Arc<Calls>,
     pub registry: Registry,
     pub ca: PathBuf,
-    console: ConsoleHandle,
+    console: Option<ConsoleHandle>,
+    config: Box<dyn Fn(Store, Registry) -> ConsoleConfig + Send + Sync>,
+    opening: StoreConfig,
     database: Option<TestDatabase>,
     roots: RootCertStore,
 }
@@ -99,32 +122,35 @@ impl CallControl for Calls {
 
 impl World {
     pub async fn new(engine: Engine) -> Option<Self> {
-        Self::with_limits(
-            engine,
-            Limits { requests_per_second: 1000, burst: 1000, ..Limits::default() },
-        )
-        .await
+        Self::with(engine, Settings::default()).await
     }
 
     pub async fn with_limits(engine: Engine, limits: Limits) -> Option<Self> {
+        Self::with(engine, Settings { limits, ..Settings::default() }).await
+    }
+
+    pub async fn with(engine: Engine, mut settings: Settings) -> Option<Self> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new(dir.path());
+        if settings.trusts_own {
+            settings.webhooks.authorities = Some(dir.path().join("ca.pem"));
+        }
         let snapshot = dir.path().join("directory.json");
         for (code, law) in [("ie1", "IE"), ("us1", "US")] {
             let code = code.parse().unwrap();
             let gate = landline_region::egress::Gate::new(code, Default::default());
             directory::region_add(&gate, &snapshot, code, entry(law, None)).unwrap();
         }
-        let ie1 = Region::start("ie1", "IE", engine, dir.path(), &authority, &limits).await?;
-        let us1 = Region::start("us1", "US", engine, dir.path(), &authority, &limits).await?;
+        let ie1 = Region::start("ie1", "IE", engine, dir.path(), &authority, &settings).await?;
+        let us1 = Region::start("us1", "US", engine, dir.path(), &authority, &settings).await?;
         let acme = ie1.account(&snapshot, "Acme Ltd", "acme.test").await;
         let globex = us1.account(&snapshot, "Globex", "globex.test").await;
         for (region, law) in [(&ie1, "IE"), (&us1, "US")] {
             let own = entry(law, Some(region.base_url()));
             directory::region_add(region.store.gate(), &snapshot, region.code, own).unwrap();
         }
-        let world = Self { ie1, us1, acme, globex, dir };
+        let world = Self { ie1, us1, acme, globex, dir, authority };
         world.directory_is_known().await;
         Some(world)
     }
@@ -145,6 +171,11 @@ impl World {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         }
+    }
+
+    /// A certificate for 127.0.0.1 by the world's own authority.
+    pub fn certificate(&self, stem: &str) -> TlsFiles {
+        self.authority.issue(self.dir.path(), stem)
     }
 
     pub async fn key(&self, role: ApiRole) -> Key {
@@ -185,7 +216,7 @@ impl Region {
         engine: Engine,
         dir: &Path,
         authority: &Authority,
-        limits: &Limits,
+        settings: &Settings,
     ) -> Option<Self> {
         let (database, url) = match engine {
             Engine::Sqlite => {
@@ -200,29 +231,63 @@ impl Region {
         let region: RegionCode = code.parse().unwrap();
         let ring = dir.join(format!("{code}.keys"));
         KeyRing::create(&ring, region).unwrap();
-        let store = Store::open(&StoreConfig::new(url, region, ring)).await.unwrap();
+        let mut opening = StoreConfig::new(url, region, ring);
+        opening.egress.account_countries = settings
+            .account_countries
+            .as_ref()
+            .map(|codes| codes.iter().map(|code| code.parse().unwrap()).collect());
+        let store = Store::open(&opening).await.unwrap();
         let calls = Arc::new(Calls::default());
         let registry = Registry::new();
-        let config = ConsoleConfig {
+        let tls = authority.issue(dir, code);
+        let (heard, settings, directory) =
+            (Arc::clone(&calls), settings.clone(), dir.join("directory.json"));
+        let (law, code): (Jurisdiction, String) = (law.parse().unwrap(), code.to_owned());
+        let config = move |store: Store, registry: Registry| ConsoleConfig {
             region: RegionInfo {
                 code: region,
-                jurisdiction: law.parse().unwrap(),
+                jurisdiction: law,
                 contracting_entity: format!("Landline {law} Ltd"),
                 data_protection_officer: Some(format!("dpo@{code}.example")),
             },
             listen: ([127, 0, 0, 1], 0).into(),
-            tls: authority.issue(dir, code),
-            store: store.clone(),
-            directory: dir.join("directory.json"),
-            calls: Some(Arc::clone(&calls) as Arc<dyn CallControl>),
-            limits: limits.clone(),
-            registry: registry.clone(),
+            tls: tls.clone(),
+            store,
+            directory: directory.clone(),
+            calls: Some(Arc::clone(&heard) as Arc<dyn CallControl>),
+            limits: settings.limits.clone(),
+            webhooks: settings.webhooks.clone(),
+            registry,
         };
-        let console = Console::start(config).await.unwrap();
+        let console = Console::start(config(store.clone(), registry.clone())).await.unwrap();
         let (address, ca) = (console.address(), dir.join("ca.pem"));
         let mut roots = RootCertStore::empty();
         roots.add(authority.der.clone()).unwrap();
-        Some(Self { code: region, store, address, calls, registry, ca, console, database, roots })
+        Some(Self {
+            code: region,
+            store,
+            address,
+            calls,
+            registry,
+            ca,
+            console: Some(console),
+            config: Box::new(config),
+            opening,
+            database,
+            roots,
+        })
+    }
+
+    /// Ends console and database, and starts them again, at another port.
+    pub async fn restart(&mut self) {
+        self.console = None;
+        self.store.close().await;
+        self.store = Store::open(&self.opening).await.unwrap();
+        self.registry = Registry::new();
+        let config = (self.config)(self.store.clone(), self.registry.clone());
+        let console = Console::start(config).await.unwrap();
+        self.address = console.address();
+        self.console = Some(console);
     }
 
     pub fn base_url(&self) -> String {

@@ -100,6 +100,9 @@ impl Config {
         if let Some(console) = &mut self.console {
             paths.push(("console.tls.certificate", &mut console.tls.certificate));
             paths.push(("console.tls.key", &mut console.tls.key));
+            if let Some(ca) = &mut console.webhooks.ca {
+                paths.push(("console.webhooks.ca", ca));
+            }
         }
         paths
     }

@@ -11,6 +11,7 @@ mod write;
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use landline_region::{Jurisdiction, RegionCode};
 use serde::{Deserialize, Serialize};
 
@@ -87,11 +88,18 @@ pub struct Egress {
     pub subprocessors: Option<PathBuf>,
     /// Aggregates over fewer accounts stay in the region.
     pub minimum_group: u64,
+    /// Countries that accounts' webhooks may be in; left out, any that the
+    /// account names.
+    pub account_countries: Option<Vec<Jurisdiction>>,
 }
 
 impl Default for Egress {
     fn default() -> Self {
-        Self { subprocessors: None, minimum_group: landline_region::egress::MINIMUM_GROUP }
+        Self {
+            subprocessors: None,
+            minimum_group: landline_region::egress::MINIMUM_GROUP,
+            account_countries: None,
+        }
     }
 }
 
@@ -247,6 +255,18 @@ pub struct Console {
     pub tls: KeyPair,
     #[serde(default)]
     pub limits: ConsoleLimits,
+    #[serde(default)]
+    pub webhooks: Webhooks,
+}
+
+/// How accounts' own addresses are told of events.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Webhooks {
+    /// Networks that may be sent to although they are not public.
+    pub allow: Vec<IpNet>,
+    /// Authorities of receivers' certificates, besides the operating system's. PEM.
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use landline_region::{Jurisdiction, RegionCode};
 use super::{
     BindAddress, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress,
     InterRegion, KeyPair, Listen, Media, PortRange, Proxy, ProxyLimits, Region, Regions, Registrar,
-    Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, ninety,
+    Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, Webhooks, ninety,
 };
 use crate::pki;
 
@@ -67,6 +67,7 @@ impl Draft {
                 address: BindAddress(address),
                 tls: self.pair(pki::CONSOLE_TLS),
                 limits: ConsoleLimits::default(),
+                webhooks: Webhooks::default(),
             }),
             egress: Egress::default(),
             telemetry: Telemetry {

@@ -121,6 +121,11 @@ pub fn console(
             requests_per_second: limits.requests_per_second,
             burst: limits.burst,
         },
+        webhooks: landline_console::WebhookConfig {
+            allow: console.webhooks.allow.clone(),
+            authorities: console.webhooks.ca.clone(),
+            ..landline_console::WebhookConfig::default()
+        },
         registry: registry.clone(),
     }
 }

@@ -12,7 +12,7 @@ use super::sealed::{
     SEALED_ACCOUNT_KEY, SEALED_ACCOUNT_NAME, SEALED_API_ANSWER, SEALED_API_KEY_NAME,
     SEALED_AUDIT_SOURCE, SEALED_BINDING, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER,
     SEALED_CHUNK, SEALED_NUMBER, SEALED_SIP_CALL_ID, SEALED_TRUNK_CREDENTIALS, SEALED_USER_DIGEST,
-    SEALED_USER_NAME, Sealed,
+    SEALED_USER_NAME, SEALED_WEBHOOK_SECRET, SEALED_WEBHOOK_URL, Sealed,
 };
 
 /// A column with personal data.
@@ -182,6 +182,17 @@ pub static COLUMNS: &[Column] = &[
     plain("api_answer", "api_key", &[&SID]),
     index("api_answer", "request_index", &INDEX_API_ANSWER),
     sealed("api_answer", "answer", &SEALED_API_ANSWER),
+    plain("webhook", "sid", &[&SID]),
+    plain("webhook", "account", &[&SID]),
+    sealed("webhook", "url", &SEALED_WEBHOOK_URL),
+    sealed("webhook", "secret", &SEALED_WEBHOOK_SECRET),
+    plain("webhook_delivery", "sid", &[&SID]),
+    plain("webhook_delivery", "webhook", &[&SID]),
+    plain("webhook_delivery", "account", &[&SID]),
+    plain("webhook_delivery", "event", &[&CALL_OUTCOME]),
+    plain("webhook_delivery", "call", &[&SID]),
+    plain("webhook_delivery", "recording", &[&SID]),
+    plain("webhook_delivery", "created_at", &[&CALL_TIME]),
 ];
 
 pub static FILES: &[StoredFile] = &[
@@ -279,6 +290,16 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("api_key", &["role", "created_at", "revoked_at"], "the key's settings"),
     ("audit", &["sid", "role"], "a random name, and the key's role"),
     ("api_answer", &["fingerprint", "created_at", "status"], "which request was answered"),
+    (
+        "webhook",
+        &["events", "country", "created_at", "delivered", "dropped"],
+        "the webhook's settings and counts",
+    ),
+    (
+        "webhook_delivery",
+        &["attempts", "next_at", "given_up_at", "failure"],
+        "how the sending goes: a cause from a closed set",
+    ),
     (
         "egress",
         &["flow", "destination", "verdict", "hour", "count", "first_at", "last_at"],

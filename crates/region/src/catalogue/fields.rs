@@ -47,6 +47,8 @@ pub static FIELDS: &[&Field] = &[
     &API_ANSWER,
     &AUDIT_ACT,
     &AUDIT_SOURCE,
+    &WEBHOOK_URL,
+    &WEBHOOK_SECRET,
 ];
 
 pub static ACCOUNT_NAME: Field = Field {
@@ -535,5 +537,27 @@ pub static AUDIT_SOURCE: Field = Field {
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::LegalObligation),
     held: &["NewAudit.source", "AuditRecord.source"],
+    carried: NOWHERE,
+};
+
+pub static WEBHOOK_URL: Field = Field {
+    name: "webhook.url",
+    class: DataClass::Address,
+    what: "Where an account wants to be told of events, by an address of its own",
+    purpose: Purpose::Administration,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::Contract),
+    held: &["NewWebhook.url", "Webhook.url"],
+    carried: NOWHERE,
+};
+
+pub static WEBHOOK_SECRET: Field = Field {
+    name: "webhook.secret",
+    class: DataClass::Credential,
+    what: "What events are signed with, shared with the account",
+    purpose: Purpose::Security,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::Contract),
+    held: &["NewWebhook.secret", "Webhook.secret", "WebhookNew.secret", "WebhookView.secret"],
     carried: NOWHERE,
 };

@@ -7,6 +7,7 @@ use super::fields::{
     ACCOUNT_KEY, ACCOUNT_NAME, API_ANSWER, API_KEY_NAME, API_KEY_SECRET, AUDIO, AUDIT_SOURCE,
     CALL_KEY, CALLEE, CALLER, CONTACT_PATH, CONTACT_URI, DEVICE_ADDRESS, DEVICE_INSTANCE, NUMBER,
     REGISTRATION_CALL_ID, SIP_CALL_ID, TRUNK_CREDENTIALS, USER_AGENT, USER_DIGEST, USER_NAME,
+    WEBHOOK_SECRET, WEBHOOK_URL,
 };
 
 /// Values that are encrypted with a key of their account or call.
@@ -81,6 +82,8 @@ pub static SEALED_CHUNK: Sealed = Sealed::new("chunk", &[&AUDIO]);
 pub static SEALED_API_KEY_NAME: Sealed = Sealed::new("api_key.name", &[&API_KEY_NAME]);
 pub static SEALED_API_ANSWER: Sealed = Sealed::new("api_answer", &[&API_ANSWER]);
 pub static SEALED_AUDIT_SOURCE: Sealed = Sealed::new("audit.source", &[&AUDIT_SOURCE]);
+pub static SEALED_WEBHOOK_URL: Sealed = Sealed::new("webhook.url", &[&WEBHOOK_URL]);
+pub static SEALED_WEBHOOK_SECRET: Sealed = Sealed::new("webhook.secret", &[&WEBHOOK_SECRET]);
 
 pub static INDEX_USER: Index = Index::new("user", &[&USER_NAME]);
 pub static INDEX_NUMBER: Index = Index::new("number", &[&NUMBER]);

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountSid, RegionCode};
+use crate::{AccountSid, Jurisdiction, RegionCode};
 
 /// A way out of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Flow {
             (self, destination),
             (Self::InterRegionSip, Destination::Region(_))
                 | (Self::Directory, Destination::Directory)
-                | (Self::Webhook, Destination::Account(_))
+                | (Self::Webhook, Destination::Account(..))
                 | (
                     Self::Metrics
                         | Self::Logs
@@ -134,8 +134,9 @@ pub enum Destination<'a> {
     Region(RegionCode),
     /// The directory that all regions share.
     Directory,
-    /// An address that the account named, which decides over its own data.
-    Account(AccountSid),
+    /// An address that the account named, which decides over its own data; and
+    /// the country that it says the address is in.
+    Account(AccountSid, Jurisdiction),
     /// Anybody else, by host name. Must be in the registry of sub-processors.
     Party(&'a str),
 }
@@ -145,7 +146,7 @@ impl Destination<'_> {
         match self {
             Self::Region(_) => "a region",
             Self::Directory => "the directory",
-            Self::Account(_) => "an account's own address",
+            Self::Account(..) => "an account's own address",
             Self::Party(_) => "a sub-processor",
         }
     }

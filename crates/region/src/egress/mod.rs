@@ -15,8 +15,8 @@ mod subprocessor;
 
 use std::collections::BTreeSet;
 
-use crate::RegionCode;
 use crate::catalogue::Field;
+use crate::{Jurisdiction, RegionCode};
 
 pub use aggregate::Step;
 pub use count::{Counted, Verdict};
@@ -37,6 +37,9 @@ pub struct Declared {
     pub subprocessors: Registry,
     /// Aggregates over fewer accounts than this do not leave.
     pub minimum_group: u64,
+    /// Countries that accounts may have their own addresses in; `None` is any,
+    /// as long as the account says which.
+    pub account_countries: Option<BTreeSet<Jurisdiction>>,
 }
 
 impl Default for Declared {
@@ -46,6 +49,7 @@ impl Default for Declared {
             regions: BTreeSet::new(),
             subprocessors: Registry::default(),
             minimum_group: MINIMUM_GROUP,
+            account_countries: None,
         }
     }
 }
@@ -82,6 +86,8 @@ pub enum Refused {
     Unlisted(Flow),
     #[error("{flow}: the sub-processor is not listed for it, or not for region {region}")]
     NotForThis { flow: Flow, region: RegionCode },
+    #[error("{flow} goes to no account's address in {country} from here")]
+    Country { flow: Flow, country: Jurisdiction },
     #[error("{flow} may not carry {field}")]
     Field { flow: Flow, field: &'static str },
     #[error("{flow} may carry {field} as a pseudonym only")]
@@ -99,6 +105,7 @@ impl Refused {
             Self::Home(_) => "home",
             Self::Unlisted(_) => "unlisted",
             Self::NotForThis { .. } => "not_for_this",
+            Self::Country { .. } => "country",
             Self::Field { .. } => "field",
             Self::Bare { .. } => "bare",
             Self::SmallGroup { .. } => "small_group",
@@ -196,7 +203,8 @@ impl Gate {
                 return Err(Refused::UnknownRegion(*region));
             }
             Destination::Party(host) => self.check_party(flow, host)?,
-            Destination::Region(_) | Destination::Directory | Destination::Account(_) => {}
+            Destination::Account(_, country) => self.check_country(flow, *country)?,
+            Destination::Region(_) | Destination::Directory => {}
         }
         for (field, form) in fields {
             match (field.form_in(flow), form) {
@@ -208,6 +216,15 @@ impl Gate {
             }
         }
         Ok(Pass(flow))
+    }
+
+    fn check_country(&self, flow: Flow, country: Jurisdiction) -> Result<(), Refused> {
+        match &self.declared.account_countries {
+            Some(countries) if !countries.contains(&country) => {
+                Err(Refused::Country { flow, country })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_party(&self, flow: Flow, host: &str) -> Result<(), Refused> {
@@ -226,7 +243,7 @@ impl Gate {
                 region.to_string()
             }
             Destination::Directory => "directory".to_owned(),
-            Destination::Account(_) => "account".to_owned(),
+            Destination::Account(..) => "account".to_owned(),
             Destination::Party(host) => match self.declared.subprocessors.by_host(host) {
                 Some(listed) => listed.name.clone(),
                 None => "undeclared".to_owned(),
@@ -259,7 +276,8 @@ mod tests {
         };
         let subprocessors = Registry { version: 1, subprocessors: vec![mail] };
         let regions = ["ie1", "us1"].map(region).into();
-        Gate::new(region("ie1"), Declared { regions, subprocessors, minimum_group: 3 })
+        let declared = Declared { regions, subprocessors, minimum_group: 3, ..Declared::default() };
+        Gate::new(region("ie1"), declared)
     }
 
     #[test]
@@ -308,10 +326,27 @@ mod tests {
 
     #[test]
     fn a_flow_goes_to_its_own_kind_of_destination() {
-        let own = Destination::Account(AccountSid::from_u128(1));
+        let own = Destination::Account(AccountSid::from_u128(1), "FR".parse().unwrap());
         let decided = gate().decide(Flow::Directory, &own, &[]);
         assert_eq!(decided.unwrap_err().reason(), "misdirected");
         assert!(gate().decide(Flow::Webhook, &own, &[]).is_ok());
+    }
+
+    #[test]
+    fn an_accounts_own_address_is_in_a_country_that_is_allowed() {
+        let countries = ["IE", "FR"].map(|code| code.parse().unwrap());
+        let declared =
+            Declared { account_countries: Some(countries.into()), ..gate().declared().clone() };
+        let gate = Gate::new(region("ie1"), declared);
+        let decide = |country: &str, fields: &[Carried]| {
+            let own = Destination::Account(AccountSid::from_u128(1), country.parse().unwrap());
+            gate.decide(Flow::Webhook, &own, fields)
+        };
+        assert!(decide("FR", &[]).is_ok());
+        assert_eq!(decide("US", &[]).unwrap_err().reason(), "country");
+        assert_eq!(decide("FR", &[(&CALLER, Form::Bare)]).unwrap_err().reason(), "bare");
+        let counted: Vec<_> = gate.counted().into_iter().map(|it| it.destination).collect();
+        assert_eq!(counted, ["account"; 3], "no account is named");
     }
 
     #[test]
