@@ -2,6 +2,8 @@
 
 use landline_residency::{Canary, CanaryList, Exception, PlaceKind, Word, WordKind};
 
+use crate::api::Key;
+
 /// A region's account.
 #[derive(Debug, Clone, Copy)]
 pub struct Cast {
@@ -45,7 +47,7 @@ impl Cast {
             people: [
                 person("willow.forge", "Dakota Birch", "+12125550142", "tumbleweed-Fjord-41", 487),
                 person("copper.mesa", "Wyatt Sable", "+13125550187", "cottonwood-Opal-88", 911),
-                person("granite.pike", "June Calloway", "+16465550119", "saddle-Nimbus-63", 1361),
+                person("granite.pike", "June Calloway", "+16465550119", "saddle-Nimbus-63", 1397),
             ],
         },
         Self {
@@ -56,7 +58,7 @@ impl Cast {
             trunk: ["liffey-carriers", "trunk-of-harbour", "Curlew3?Saffron~Slate"],
             people: [
                 person("thistle.ford", "Siobhán Quill", "+353155501234", "turlough-Velvet-17", 673),
-                person("heron.slipway", "Pádraig Wren", "+353155505678", "bodhran-Cinder-52", 1129),
+                person("heron.slipway", "Pádraig Wren", "+353155505678", "bodhran-Cinder-52", 1181),
                 person("bramble.quay", "Aoife Lanigan", "+353155509012", "currach-Zephyr-09", 1523),
             ],
         },
@@ -114,10 +116,24 @@ fn canary(cast: &Cast) -> Canary {
     Canary { region: cast.region.to_owned(), words, tones }
 }
 
+/// The secrets of the account's API keys, which nobody knows beforehand.
+pub fn add_keys(list: &mut CanaryList, region: &str, keys: &[Key]) {
+    let words = keys.iter().map(|key| Word {
+        what: format!("{}'s API secret", key.role),
+        text: key.secret.clone(),
+        kind: WordKind::Text,
+    });
+    let canary = list.canaries.iter_mut().find(|canary| canary.region == region);
+    canary.into_iter().for_each(|canary| canary.words.extend(words.clone()));
+}
+
 /// The region that holds what is between regions, on the wire.
 pub const BETWEEN: &str = "between regions";
 /// And that of what all regions share.
 pub const SHARED: &str = "all regions";
+/// And that of what is made to leave its region: not even the region's own
+/// canaries may be in it.
+pub const OUTSIDE: &str = "readers outside";
 
 /// Whose traveller registers at whose edge, and calls whose traveller.
 const TRAVELS: [(&str, &str); 3] = [("us1", "ie1"), ("ie1", "au1"), ("au1", "us1")];
@@ -132,14 +148,16 @@ const AT_AN_EDGE: [&str; 5] = [
     "caller's display name",
 ];
 
-/// The addresses that the parties of a call across regions present.
-const PRESENTED: [&str; 3] = ["SIP domain", "traveller's user name", "traveller's number"];
-
 fn exceptions() -> Vec<Exception> {
     let why = "the directory says which region is home to which SIP domain";
     let directory = (PlaceKind::Directory, "shared/directory.json".to_owned());
     let mut all = vec![exception("directory", ("*", SHARED, "SIP domain"), directory, why)];
+    for cast in Cast::ALL {
+        let place = (PlaceKind::CoreDump, format!("{}/core.*", cast.region));
+        all.push(exception("directory-memory", ("*", cast.region, "SIP domain"), place, why));
+    }
     for (home, edge) in TRAVELS {
+        all.extend(at_a_console(home, edge));
         for what in AT_AN_EDGE {
             let why = "a phone that registers at another region's edge is forwarded home";
             all.extend(on_links("edge-link", [home, edge], home, what, why));
@@ -147,36 +165,51 @@ fn exceptions() -> Vec<Exception> {
             let why = "what the phone itself sends to the edge that it chose, and is sent";
             all.push(exception("edge-client", (home, edge, what), place, why));
             // A proxy does not wipe what it has forwarded from its memory.
-            let place = (PlaceKind::CoreDump, format!("{edge}/core.proxy"));
+            let place = (PlaceKind::CoreDump, core(edge, "proxy"));
             let why = "OPEN: what was forwarded stays in freed memory until that is used again";
             all.push(exception("edge-memory", (home, edge, what), place, why));
         }
-        for (owner, other) in [(home, edge), (edge, home)] {
-            all.extend(across(owner, other));
-        }
+        all.extend(dialled(home, edge));
     }
     all
 }
 
-/// A call between an account of `owner` and one of `other`: what the latter
-/// may hold of the former.
-fn across(owner: &str, other: &str) -> Vec<Exception> {
-    let mut all = Vec::new();
-    let why = "the other party of a call across regions, as presented or dialled";
-    for what in PRESENTED {
-        all.extend(on_links("call-link", [owner, other], owner, what, why));
-        for place in [
-            (PlaceKind::Listing, "landline calls list*".to_owned()),
-            (PlaceKind::Capture, format!("client of {other}: *")),
-            (PlaceKind::CoreDump, format!("{other}/core.proxy")),
-        ] {
-            all.push(exception("call-party", (owner, other, what), place, why));
-        }
+/// What a customer's program shows the API of a region that is not its home.
+fn at_a_console(home: &str, edge: &str) -> Vec<Exception> {
+    let what = "operator's API secret";
+    let places = [
+        (PlaceKind::Decrypted, format!("client of {edge} > {edge}, TLS")),
+        (PlaceKind::CoreDump, core(edge, "console")),
+    ];
+    let why = "a key that its holder shows to the wrong region's API";
+    places.map(|place| exception("console-client", (home, edge, what), place, why)).into()
+}
+
+/// The crash dump of the process that has this role.
+fn core(region: &str, role: &str) -> String {
+    let process = if region == ONE_PROCESS { "up" } else { role };
+    format!("{region}/core.{process}")
+}
+
+/// The region whose roles share a process.
+pub const ONE_PROCESS: &str = "au1";
+
+/// An account of `from` dials one of `to`: its own region writes down whom.
+fn dialled(from: &str, to: &str) -> Vec<Exception> {
+    let why = "whom the region's own account dialled, on record there";
+    let exception = |what, place| exception("dialled", (to, from, what), place, why);
+    let phone = (PlaceKind::Capture, format!("client of {from}: *"));
+    let mut all = vec![exception("SIP domain", phone.clone())];
+    for place in [
+        phone,
+        (PlaceKind::Listing, "landline calls list*".to_owned()),
+        (PlaceKind::Listing, "*/Calls*".to_owned()),
+        (PlaceKind::Decrypted, format!("{from} > client of {from}, TLS")),
+        (PlaceKind::CoreDump, core(from, "proxy")),
+        (PlaceKind::CoreDump, core(from, "console")),
+    ] {
+        all.push(exception("traveller's user name", place));
     }
-    let voice = Cast::of(owner).map_or(0, |cast| cast.people[2].tone);
-    let place = (PlaceKind::CoreDump, format!("{other}/core.relay"));
-    let why = "the other party's voice, while it is relayed and recorded";
-    all.push(exception("call-voice", (owner, other, &format!("tone of {voice} Hz")), place, why));
     all
 }
 
@@ -187,10 +220,10 @@ fn on_links(
     what: &str,
     why: &str,
 ) -> [Exception; 2] {
-    // Whichever of the two opened the connection.
-    [(one, other), (other, one)].map(|(client, server)| {
-        let place = (PlaceKind::Decrypted, format!("{client} > {server}, TLS"));
-        exception(&format!("{id} {client}"), (owner, BETWEEN, what), place, why)
+    // There in requests, back in their answers.
+    [(one, other), (other, one)].map(|(from, to)| {
+        let place = (PlaceKind::Decrypted, format!("{from} > {to}, TLS"));
+        exception(&format!("{id} from {from}"), (owner, BETWEEN, what), place, why)
     })
 }
 

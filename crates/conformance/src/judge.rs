@@ -10,9 +10,9 @@ use landline_residency::{
     scan_database,
 };
 
-use crate::cast::{BETWEEN, SHARED};
+use crate::cast::{BETWEEN, OUTSIDE, SHARED};
 use crate::net::Network;
-use crate::region::{INTER_REGION, MEDIA, Region, SIPS, Shared};
+use crate::region::{CONSOLE, INTER_REGION, MEDIA, Region, SIPS, Shared};
 use crate::wire;
 
 /// Searches it all; the flows between regions.
@@ -25,16 +25,9 @@ pub fn everything(
 ) -> Result<Vec<FlowLine>> {
     let mut dumps = Vec::new();
     for region in regions {
+        at_home(search, shared, region)?;
+        made_to_leave(search, region)?;
         let code = region.code();
-        search.directory(code, &region.directory, None)?;
-        search.directory(code, &shared.directory.join("pki").join(code), None)?;
-        scan_database(search, code, &region.database_url())?;
-        for (name, octets) in &region.pages {
-            search.octets(code, PlaceKind::Metrics, name, octets);
-        }
-        for (name, octets) in &region.listings {
-            search.octets(code, PlaceKind::Listing, name, octets);
-        }
         dumps.extend(region.cores.iter().map(|(role, _)| format!("{code}'s {role}")));
     }
     let made = !dumps.is_empty();
@@ -48,6 +41,39 @@ pub fn everything(
         decrypted(search, shared.network, region.code(), &file, &shared.keys, facts)?;
     }
     Ok(lines)
+}
+
+fn at_home(search: &mut Search<'_>, shared: &Shared<'_>, region: &Region<'_>) -> Result<()> {
+    let code = region.code();
+    search.directory(code, &region.directory, None)?;
+    search.directory(code, &shared.directory.join("pki").join(code), None)?;
+    scan_database(search, code, &region.database_url())?;
+    if let Some(cluster) = region.cluster() {
+        search.directory(code, &cluster.join("data"), Some(PlaceKind::DatabaseFile))?;
+        search.file(code, PlaceKind::Log, "PostgreSQL's log", &cluster.join("log"))?;
+    }
+    for (name, octets) in &region.listings {
+        search.octets(code, PlaceKind::Listing, name, octets);
+    }
+    Ok(())
+}
+
+/// Metrics, health, receipts, reports and logs: nobody is named in them, at
+/// home no more than elsewhere.
+fn made_to_leave(search: &mut Search<'_>, region: &Region<'_>) -> Result<()> {
+    let code = region.code();
+    for (name, octets) in &region.pages {
+        search.octets(OUTSIDE, PlaceKind::Metrics, &format!("{code}'s {name}"), octets);
+    }
+    for (name, octets) in &region.handed_out {
+        search.octets(OUTSIDE, PlaceKind::Listing, &format!("{code}'s {name}"), octets);
+    }
+    for role in region.roles() {
+        let log = format!("{code}/{role}.log");
+        let path = region.directory.join(format!("{role}.log"));
+        search.file(OUTSIDE, PlaceKind::Log, &log, &path)?;
+    }
+    Ok(())
 }
 
 /// One region's link: its clients' flows, and those to other regions.
@@ -132,21 +158,23 @@ pub fn decrypted(
     facts: &mut Vec<Fact>,
 ) -> Result<()> {
     let (mut opened, mut opaque, mut octets) = (0, 0, 0);
-    for stream in decrypted_streams(capture, keys, &[INTER_REGION, SIPS])? {
+    for stream in decrypted_streams(capture, keys, &[INTER_REGION, SIPS, CONSOLE])? {
         let ends = [stream.client, stream.server].map(|end| network.region_of(end.ip()));
-        let (held_by, name) = match ends {
+        let (held_by, [client, server]) = match ends {
             [Some(client), Some(server)] if client == region => {
                 let said = stream.is_opened();
                 opened += usize::from(said);
                 opaque += usize::from(!said);
-                (BETWEEN, format!("{client} > {server}, TLS"))
+                (BETWEEN, [client, server].map(str::to_owned))
             }
             [Some(_), Some(_)] => continue,
-            _ => (region, format!("client of {region}, TLS")),
+            _ => (region, [format!("client of {region}"), region.to_owned()]),
         };
-        for side in [&stream.from_client, &stream.from_server] {
+        for (from, to, side) in
+            [(&client, &server, &stream.from_client), (&server, &client, &stream.from_server)]
+        {
             octets += side.len();
-            search.octets(held_by, PlaceKind::Decrypted, &name, side);
+            search.octets(held_by, PlaceKind::Decrypted, &format!("{from} > {to}, TLS"), side);
         }
     }
     let text = format!(
@@ -178,4 +206,20 @@ pub fn not_blind(report: &mut Report) {
         .map(|it| it.hits)
         .sum::<u64>();
     report.fact(forwarded > 0, format!("{forwarded} declared hits in what edges forwarded"));
+}
+
+/// An exception that nothing needed would have covered a leak. What stays in
+/// memory is a matter of chance.
+pub fn nothing_declared_in_vain(report: &mut Report) {
+    let vain: Vec<&str> = report
+        .declared
+        .iter()
+        .filter(|it| it.hits == 0 && it.exception.place != PlaceKind::CoreDump)
+        .map(|it| it.exception.id.as_str())
+        .collect();
+    let text = match vain.as_slice() {
+        [] => "every exception was needed".to_owned(),
+        vain => format!("every exception was needed; not so: {}", vain.join("; ")),
+    };
+    report.fact(vain.is_empty(), text);
 }

@@ -142,7 +142,7 @@ fn surroundings(holder: &Region<'_>, kind: PlaceKind) -> Result<Vec<u8>> {
         PlaceKind::DatabaseFile => of("database.sqlite"),
         PlaceKind::Ledger => first_in("ledger"),
         PlaceKind::Spool => first_in("spool"),
-        PlaceKind::Log => of("proxy.log"),
+        PlaceKind::Log => of(&format!("{}.log", holder.signalling())),
         PlaceKind::CoreDump => holder.cores.first().map(|(_, path)| path.clone()),
         PlaceKind::Temporary => first_in("tmp"),
         PlaceKind::Directory => of("../shared/directory.json"),

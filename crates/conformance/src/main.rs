@@ -7,10 +7,14 @@
 //! All processes run below one `unshare`d process and network namespace: when
 //! it ends, however it ends, the kernel ends them and removes the namespaces.
 
+mod api;
 mod cast;
+mod evidence;
 mod judge;
 mod leaks;
+mod memory;
 mod net;
+mod overload;
 mod process;
 mod region;
 mod script;
@@ -47,6 +51,9 @@ pub struct Arguments {
     /// Keep what the regions leave behind here, captures and keys included.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Read the processes' memory also where the kernel would write crash dumps.
+    #[arg(long)]
+    read_memory: bool,
     /// Set by the program itself, within the namespaces.
     #[arg(long, hide = true)]
     inside: bool,
@@ -171,8 +178,12 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Report> {
     let mut report = Report::default();
     let played = runtime.block_on(script::play(&mut regions, arguments.reduced, &mut report));
     let played = played.and_then(|()| {
-        clock.say("what admins see, crash dumps");
-        regions.iter_mut().try_for_each(|region| region.close(arguments.reduced))
+        clock.say("what is handed out, backups, crash dumps");
+        regions.iter_mut().try_for_each(|region| {
+            region.hand_out()?;
+            region.back_up()?;
+            region.close(!arguments.reduced || region.code() == "us1")
+        })
     });
     if let Err(error) = played {
         let logs = directory.display();
@@ -182,7 +193,8 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Report> {
     taps.stop()?;
 
     clock.say("the search");
-    let list = cast::canaries();
+    let mut list = cast::canaries();
+    regions.iter().for_each(|region| cast::add_keys(&mut list, region.code(), &region.keys));
     let scanner = Scanner::new(&list)?;
     let mut search = Search::new(&scanner, &list.exceptions);
     let mut facts = std::mem::take(&mut report.facts);
@@ -191,6 +203,7 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Report> {
     report.facts = facts;
     report.flows = flows;
     judge::not_blind(&mut report);
+    judge::nothing_declared_in_vain(&mut report);
 
     clock.say("planted leaks");
     leaks::plant(&scanner, &shared, &network, &regions, directory, &mut report)?;

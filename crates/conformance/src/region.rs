@@ -1,5 +1,6 @@
-//! One region: its configuration, its processes, and what an admin asks it.
+//! One region: its configuration, its processes, its account.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -8,11 +9,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use landline::config::{Draft, PortRange, RegionItem, Regions, Transport};
+use landline::config::{Draft, PortRange, RegionItem, Regions, Scope, Transport};
 use serde_json::Value;
 
 use crate::Arguments;
-use crate::cast::Cast;
+use crate::api::Key;
+use crate::cast::{Cast, ONE_PROCESS};
 use crate::net::{Network, run};
 use crate::process::{Process, eventually};
 use crate::script::CARRIER;
@@ -26,8 +28,8 @@ pub const MEDIA: RangeInclusive<u16> = 30_000..=30_999;
 /// Each region's HTTPS API.
 pub const CONSOLE: u16 = 8443;
 const CONTROL: u16 = 5071;
-const PROXY_PAGES: u16 = 9090;
-const RELAY_PAGES: u16 = 9091;
+pub const PROXY_PAGES: u16 = 9090;
+pub const RELAY_PAGES: u16 = 9091;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -44,15 +46,20 @@ pub struct Region<'a> {
     pub cast: Cast,
     pub directory: PathBuf,
     pub address: SocketAddr,
-    shared: &'a Shared<'a>,
+    pub shared: &'a Shared<'a>,
     config: PathBuf,
     /// As the configuration has it, and as a client beside it would.
     pub database: String,
-    proxy: Option<Process>,
-    relay: Option<Process>,
-    /// What admin commands and pages said.
+    /// By role.
+    pub processes: BTreeMap<&'static str, Process>,
+    /// The account's sid, and keys of the API by role.
+    pub account: String,
+    pub keys: Vec<Key>,
+    /// What admins, customers and monitors were told.
     pub listings: Vec<(String, Vec<u8>)>,
     pub pages: Vec<(String, Vec<u8>)>,
+    /// What is made to be handed to others, who may be anywhere.
+    pub handed_out: Vec<(String, Vec<u8>)>,
     /// By role.
     pub cores: Vec<(&'static str, PathBuf)>,
 }
@@ -103,14 +110,6 @@ impl<'a> Region<'a> {
         let database = postgres.map_or_else(|| "sqlite:database.sqlite".to_owned(), str::to_owned);
         let address = SocketAddr::new(site.address, SIP);
         let config = directory.join("config.toml");
-        fs::write(&config, configuration(cast, address, &database)?)?;
-        if postgres.is_some() {
-            run(Command::new(&shared.arguments.landline)
-                .args(["keys", "create", "--config"])
-                .arg(&config))?;
-        }
-        let (listings, pages, cores) = Default::default();
-        let (proxy, relay) = (None, None);
         let mut region = Self {
             cast,
             directory,
@@ -118,70 +117,86 @@ impl<'a> Region<'a> {
             shared,
             config,
             database,
-            proxy,
-            relay,
-            listings,
-            pages,
-            cores,
+            processes: BTreeMap::new(),
+            account: String::new(),
+            keys: Vec::new(),
+            listings: Vec::new(),
+            pages: Vec::new(),
+            handed_out: Vec::new(),
+            cores: Vec::new(),
         };
-        region.start_relay()?;
-        region.start_proxy()?;
+        region.configure(Scope::Region)?;
+        if postgres.is_some() {
+            run(Command::new(&shared.arguments.landline)
+                .args(["keys", "create", "--config"])
+                .arg(&region.config))?;
+        }
+        region.start_all()?;
         region.open_account()?;
         Ok(region)
+    }
+
+    fn configure(&self, scope: Scope) -> Result<()> {
+        Ok(fs::write(&self.config, configuration(self.cast, self.address, &self.database, scope)?)?)
     }
 
     pub fn code(&self) -> &'static str {
         self.cast.region
     }
 
-    pub fn start_proxy(&mut self) -> Result<()> {
-        let mut proxy = self.role("proxy")?;
-        eventually(&format!("{}'s proxy answers", self.code()), SOON, || {
-            (self.page(PROXY_PAGES, "health")?.starts_with(b"HTTP/1.1 200") || !proxy.is_running())
-                .then_some(())
-        })?;
-        if !proxy.is_running() {
-            let log = fs::read_to_string(self.directory.join("proxy.log"))?;
-            bail!("{}'s proxy has ended: {log}", self.code());
+    /// One region runs as a single process, the others as three.
+    pub fn roles(&self) -> &'static [&'static str] {
+        if self.code() == ONE_PROCESS { &["up"] } else { &["relay", "proxy", "console"] }
+    }
+
+    /// The role whose process carries signalling.
+    pub fn signalling(&self) -> &'static str {
+        if self.roles().contains(&"up") { "up" } else { "proxy" }
+    }
+
+    pub fn start_all(&mut self) -> Result<()> {
+        self.roles().iter().try_for_each(|role| self.start_role(role))
+    }
+
+    fn start_role(&mut self, role: &'static str) -> Result<()> {
+        let mut process = self.role(role)?;
+        if role == self.signalling() {
+            eventually(&format!("{}'s {role} answers", self.code()), SOON, || {
+                (self.is_healthy() || !process.is_running()).then_some(())
+            })?;
         }
-        self.proxy = Some(proxy);
+        if !process.is_running() {
+            let log = fs::read_to_string(self.directory.join(format!("{role}.log")))?;
+            bail!("{}'s {role} has ended: {log}", self.code());
+        }
+        self.processes.insert(role, process);
         Ok(())
     }
 
-    pub fn start_relay(&mut self) -> Result<()> {
-        let relay = self.role("relay")?;
-        self.relay = Some(relay);
-        Ok(())
+    fn is_healthy(&self) -> bool {
+        self.page(PROXY_PAGES, "health").is_some_and(|page| page.starts_with(b"HTTP/1.1 200"))
     }
 
     fn role(&self, role: &str) -> Result<Process> {
         let program = self.shared.arguments.landline.to_str().context("landline's path")?;
         let namespace = &self.shared.network.site(self.code())?.namespace;
         let mut command = namespace.command("prlimit");
-        command
-            .args(["--core=unlimited:unlimited", "--", program, role, "--reveal-tls-secrets"])
-            .arg("--config")
-            .arg(&self.config)
-            .env("SSLKEYLOGFILE", &self.shared.keys)
-            .env("TMPDIR", self.directory.join("tmp"))
-            // A crash dump lies where the process was.
-            .current_dir(&self.directory);
+        command.args(["--core=unlimited:unlimited", "--", program, role, "--config"]);
+        command.arg(&self.config);
+        // A customer's program reveals its own sessions with a console.
+        if role == self.signalling() {
+            command.arg("--reveal-tls-secrets").env("SSLKEYLOGFILE", &self.shared.keys);
+        }
+        // A crash dump lies where the process was.
+        command.env("TMPDIR", self.directory.join("tmp")).current_dir(&self.directory);
         Process::start(&mut command, &self.directory.join(format!("{role}.log")))
     }
 
-    fn open_account(&self) -> Result<()> {
+    fn open_account(&mut self) -> Result<()> {
         let Cast { region, account, domain, trunk, people, .. } = self.cast;
-        self.admin(&[
-            "account",
-            "create",
-            account,
-            "--domain",
-            domain,
-            "--region",
-            region,
-            "--recording",
-            "all",
-        ])?;
+        let create = ["account", "create", account, "--domain", domain, "--region", region];
+        let made = self.admin(&[&create[..], &["--recording", "all"]].concat())?;
+        self.account = made["sid"].as_str().context("an account without a sid")?.to_owned();
         // An account is called by nobody of another region unless it says so.
         // What comes of such a call is a line of the report, also where it is refused.
         if let Err(problem) = self.admin(&["account", "set", domain, "--calls-from", "any"]) {
@@ -216,6 +231,15 @@ impl<'a> Region<'a> {
             "--password",
             password,
         ])?;
+        self.keys = Key::ROLES
+            .into_iter()
+            .map(|role| {
+                let name = format!("{role} of {account}");
+                let made =
+                    self.admin(&["key", "create", domain, "--role", role, "--name", &name])?;
+                Key::of(role, &made)
+            })
+            .collect::<Result<_>>()?;
         Ok(())
     }
 
@@ -233,7 +257,7 @@ impl<'a> Region<'a> {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    fn page(&self, port: u16, path: &str) -> Option<Vec<u8>> {
+    pub fn page(&self, port: u16, path: &str) -> Option<Vec<u8>> {
         let program = std::env::current_exe().ok()?;
         let namespace = &self.shared.network.site(self.code()).ok()?.namespace;
         let mut command = namespace.command(program.to_str()?);
@@ -245,74 +269,29 @@ impl<'a> Region<'a> {
         output.status.success().then_some(output.stdout)
     }
 
-    /// An orderly stop and a new start.
-    pub fn restart_proxy(&mut self) -> Result<()> {
-        self.proxy.take().context("no proxy runs")?.end("TERM")?;
-        self.start_proxy()
+    /// An orderly stop and a new start, now with metrics for readers outside
+    /// the region.
+    pub fn restart_for_readers_outside(&mut self) -> Result<()> {
+        let role = self.signalling();
+        self.end(role, "TERM")?;
+        self.configure(Scope::Outside)?;
+        self.start_role(role)
     }
 
-    pub fn kill_proxy(&mut self) -> Result<()> {
-        self.proxy.take().context("no proxy runs")?.end("KILL")?;
-        self.start_proxy()
-    }
-
-    pub fn kill_relay(&mut self) -> Result<()> {
-        self.relay.take().context("no relay runs")?.end("KILL")?;
-        self.start_relay()?;
+    pub fn kill(&mut self, role: &'static str) -> Result<()> {
+        self.end(role, "KILL")?;
+        self.start_role(role)?;
         eventually(&format!("{}'s relay is linked", self.code()), SOON, || {
-            self.page(PROXY_PAGES, "health")?.starts_with(b"HTTP/1.1 200").then_some(())
+            self.is_healthy().then_some(())
         })
     }
 
-    /// How many calls are closed, and how many recordings there are.
-    pub fn counts(&self) -> Result<(usize, usize)> {
-        let calls = self.admin(&["calls", "list", "--limit", "1000"])?;
-        let closed = calls
-            .as_array()
-            .map_or(0, |calls| calls.iter().filter(|call| !call["closed_at"].is_null()).count());
-        let recordings = self.admin(&["recording", "list", "--limit", "1000"])?;
-        Ok((closed, recordings.as_array().map_or(0, Vec::len)))
+    pub fn stop_all(&mut self) -> Result<()> {
+        self.roles().iter().try_for_each(|role| self.end(role, "TERM"))
     }
 
-    /// Takes what an admin and a monitor see, then ends the processes: some
-    /// by a signal that leaves a crash dump.
-    pub fn close(&mut self, reduced: bool) -> Result<()> {
-        for arguments in [
-            &["account", "list"][..],
-            &["region", "list"],
-            &["user", "list", self.cast.domain],
-            &["number", "list", self.cast.domain],
-            &["trunk", "list", self.cast.domain],
-            &["calls", "list", "--limit", "1000"],
-            &["recording", "list", "--limit", "1000"],
-        ] {
-            let listed = self.admin(arguments)?.to_string();
-            self.listings.push((format!("landline {}", arguments.join(" ")), listed.into()));
-        }
-        for (role, port) in [("proxy", PROXY_PAGES), ("relay", RELAY_PAGES)] {
-            for path in ["metrics", "health"] {
-                let page = self.page(port, path).with_context(|| format!("{role} /{path}"))?;
-                self.pages.push((format!("{role} /{path}"), page));
-            }
-        }
-        let dumped = !reduced || self.code() == "us1";
-        for (role, process) in [("proxy", self.proxy.take()), ("relay", self.relay.take())] {
-            let mut process = process.with_context(|| format!("no {role} runs"))?;
-            if !dumped {
-                process.end("TERM")?;
-                continue;
-            }
-            let id = process.id();
-            process.end("ABRT")?;
-            for name in ["core".to_owned(), format!("core.{id}")] {
-                let core = self.directory.join(name);
-                if core.exists() {
-                    let kept = self.directory.join(format!("core.{role}"));
-                    fs::rename(core, &kept)?;
-                    self.cores.push((role, kept));
-                }
-            }
-        }
+    fn end(&mut self, role: &str, signal: &str) -> Result<()> {
+        self.processes.remove(role).with_context(|| format!("no {role} runs"))?.end(signal)?;
         Ok(())
     }
 
@@ -323,9 +302,15 @@ impl<'a> Region<'a> {
             None => self.database.clone(),
         }
     }
+
+    /// Where a PostgreSQL cluster's own files are: beside its socket.
+    pub fn cluster(&self) -> Option<PathBuf> {
+        let (_, options) = self.database.split_once('?')?;
+        options.split('&').find_map(|option| option.strip_prefix("host=")).map(PathBuf::from)
+    }
 }
 
-fn configuration(cast: Cast, address: SocketAddr, database: &str) -> Result<String> {
+fn configuration(cast: Cast, address: SocketAddr, database: &str, scope: Scope) -> Result<String> {
     let at = |port| SocketAddr::new(address.ip(), port);
     let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let draft = Draft {
@@ -352,5 +337,7 @@ fn configuration(cast: Cast, address: SocketAddr, database: &str) -> Result<Stri
         // As talkative as an operator would ever make it.
         log_level: "debug".to_owned(),
     };
-    Ok(draft.config().to_toml()?)
+    let mut config = draft.config();
+    config.telemetry.scope = scope;
+    Ok(config.to_toml()?)
 }

@@ -11,8 +11,10 @@ use rustls::pki_types::pem::PemObject;
 use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
+use crate::api;
 use crate::cast::{Cast, Person};
 use crate::net::OUTSIDE;
+use crate::overload;
 use crate::process::eventually;
 use crate::region::{Region, SIPS};
 
@@ -20,9 +22,6 @@ const SOON: Duration = Duration::from_secs(15);
 
 /// Where the accounts' trunks lead.
 pub const CARRIER: u16 = 5999;
-
-/// INVITEs of an overload, each region.
-const BURST: usize = 400;
 
 /// Plays everything; what was seen on the way becomes facts of the report.
 pub async fn play(regions: &mut [Region<'_>], reduced: bool, report: &mut Report) -> Result<()> {
@@ -32,15 +31,22 @@ pub async fn play(regions: &mut [Region<'_>], reduced: bool, report: &mut Report
     let carrier = tokio::spawn(carrier(UdpSocket::bind((OUTSIDE, CARRIER)).await?));
     tokio::try_join!(within(us1), within(ie1), within(au1))?;
     tokio::try_join!(at_an_edge(us1, ie1), at_an_edge(ie1, au1), at_an_edge(au1, us1))?;
-    let mut calls = 3 * (1 + 1);
+    hung_up_by_api(au1).await.context("a hang-up by the API")?;
     if !reduced {
         tokio::try_join!(failures(us1), failures(ie1), failures(au1))?;
-        tokio::try_join!(overload(us1, ie1), overload(ie1, au1), overload(au1, us1))?;
-        us1.restart_proxy().context("restart of a proxy")?;
-        killed_in_a_call(ie1, Victim::Relay).await.context("a relay killed in a call")?;
-        killed_in_a_call(au1, Victim::Proxy).await.context("a proxy killed in a call")?;
+        let answered = tokio::try_join!(
+            overload::burst(us1, ie1),
+            overload::burst(ie1, au1),
+            overload::burst(au1, us1)
+        )?;
+        report.fact(true, format!("an overload of us1: {}", answered.0));
+        us1.scrape()?;
+        us1.restart_for_readers_outside().context("restart of a proxy")?;
+        killed_in_a_call(ie1, "relay").await.context("a relay killed in a call")?;
+        killed_in_a_call(au1, "up").await.context("a region killed in a call")?;
+        let said = dead(au1, us1).await.context("a dead region")?;
+        report.fact(true, format!("while au1 was dead, its account at us1's edge {said}"));
         tokio::try_join!(within(us1), within(ie1), within(au1))?;
-        calls += 3 + 2;
     }
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {
         let said = across(&regions[from], &regions[to]).await?;
@@ -48,11 +54,25 @@ pub async fn play(regions: &mut [Region<'_>], reduced: bool, report: &mut Report
         report.fact(true, format!("a call from {from}'s account to {to}'s: {said}"));
     }
     carrier.abort();
-    let mut recorded = 0;
-    let mut closed = 0;
-    for region in regions.iter() {
+    all_closed(regions, if reduced { 2 } else { 3 }, report)?;
+    let mut asked = 0;
+    for region in regions.iter_mut() {
+        asked += api::visit(region).with_context(|| format!("{}'s API", region.code()))?;
+    }
+    let [us1, ie1, au1] = regions else { anyhow::bail!("three regions are wanted") };
+    api::ask_in_the_wrong_region(us1, ie1)?;
+    api::ask_in_the_wrong_region(ie1, au1)?;
+    api::ask_in_the_wrong_region(au1, us1)?;
+    report.fact(true, format!("{asked} requests to the APIs were answered; a key of another region was told its home by each"));
+    Ok(())
+}
+
+/// Every call that was begun has ended, also on record.
+fn all_closed(regions: &[Region<'_>], least: usize, report: &mut Report) -> Result<()> {
+    let (mut closed, mut recorded) = (0, 0);
+    for region in regions {
         let counts = eventually("every call is closed", SOON, || {
-            region.counts().ok().filter(|(closed, _)| *closed >= calls / 3)
+            region.counts().ok().filter(|(closed, _)| *closed >= least)
         })
         .with_context(|| format!("{}: {:?}", region.code(), region.counts()))?;
         closed += counts.0;
@@ -189,70 +209,45 @@ async fn failures(region: &Region<'_>) -> Result<()> {
     Ok(())
 }
 
-/// More than anybody answers: INVITEs without credentials at home, requests of
-/// another region's account and nonsense at its edge.
-async fn overload(home: &Region<'_>, edge: &Region<'_>) -> Result<()> {
-    let socket = UdpSocket::bind((OUTSIDE, 0)).await?;
-    let local = socket.local_addr()?;
-    let Cast { domain, people: [caller, callee, traveller], .. } = home.cast;
-    for n in 0..BURST {
-        let invite = request("INVITE", local, (caller, callee.user), domain, n);
-        socket.send_to(invite.as_bytes(), home.address).await?;
-        if n % 8 == 0 {
-            let options = request("OPTIONS", local, (traveller, traveller.user), domain, n);
-            socket.send_to(options.as_bytes(), edge.address).await?;
-            // Cut short, with a header that cannot be read.
-            let nonsense = options.replace("CSeq", "CSeq: x\r\nCSeq");
-            let cut = nonsense.len() - n % 60;
-            let nonsense = nonsense.as_bytes().get(..cut).unwrap_or_default();
-            socket.send_to(nonsense, edge.address).await?;
-            sleep(Duration::from_millis(2)).await;
-        }
-    }
-    sleep(Duration::from_millis(500)).await;
-    Ok(())
-}
-
-fn request(
-    method: &str,
-    local: SocketAddr,
-    (from, to): (Person, &str),
-    domain: &str,
-    n: usize,
-) -> String {
-    let Person { user, display, .. } = from;
-    format!(
-        "{method} sip:{to}@{domain} SIP/2.0\r\n\
-         Via: SIP/2.0/UDP {local};branch=z9hG4bKburst{method}{n};rport\r\n\
-         Max-Forwards: 70\r\n\
-         From: \"{display}\" <sip:{user}@{domain}>;tag=t{n}\r\n\
-         To: <sip:{to}@{domain}>\r\n\
-         Call-ID: burst-{method}-{n}@{local}\r\n\
-         CSeq: 1 {method}\r\n\
-         Contact: <sip:{user}@{local}>\r\n\
-         Content-Length: 0\r\n\r\n"
-    )
-}
-
-#[derive(Clone, Copy)]
-enum Victim {
-    Proxy,
-    Relay,
-}
-
 /// The process dies without a word while somebody talks and is recorded.
-async fn killed_in_a_call(region: &mut Region<'_>, victim: Victim) -> Result<()> {
+async fn killed_in_a_call(region: &mut Region<'_>, role: &'static str) -> Result<()> {
     let [caller, _callee] = pair(region).await?;
     let call = caller.call(region.cast.people[1].number).await?;
     call.answered(SOON).await?;
     call.hears(region.cast.people[1].tone, SOON).await?;
-    match victim {
-        Victim::Proxy => region.kill_proxy()?,
-        Victim::Relay => region.kill_relay()?,
-    }
+    region.kill(role)?;
     // The call may be over already; its record is what must be right.
     let _ = call.hang_up().await;
     Ok(())
+}
+
+/// The account's own program ends a call in which two people talk.
+async fn hung_up_by_api(region: &Region<'_>) -> Result<()> {
+    let [caller, callee] = pair(region).await?;
+    let call = caller.call(region.cast.people[1].user).await?;
+    call.answered(SOON).await?;
+    let called = callee.next_call().await.ok_or(PhoneError::Off)?;
+    tokio::task::block_in_place(|| api::hang_up(region, region.cast.people[1].user))?;
+    call.ended(SOON).await?;
+    called.ended(SOON).await?;
+    caller.unregister().await?;
+    callee.unregister().await?;
+    Ok(())
+}
+
+/// A whole region is gone. Its traveller is refused at another's edge, whose
+/// own people are served; what the traveller was told.
+async fn dead(home: &mut Region<'_>, edge: &Region<'_>) -> Result<String> {
+    home.stop_all()?;
+    let traveller = phone(home.cast.people[2], home.cast, edge.address, MediaMode::Dtls);
+    let refused = Phone::start(traveller).await?.register().await;
+    within(edge).await.context("the other region")?;
+    home.start_all()?;
+    match refused {
+        Err(PhoneError::Refused { status, reason }) => Ok(format!("was told {status} {reason}")),
+        Err(error) => Err(error).context("no clear answer"),
+        Ok(()) => anyhow::bail!("who answered?"),
+    }
 }
 
 /// An account of one region calls one of another; what came of it.

@@ -24,7 +24,8 @@ pub struct CanaryList {
 pub struct Canary {
     pub region: String,
     pub words: Vec<Word>,
-    /// The voices: each a steady tone, in Hz, at least 20 Hz from any other.
+    /// The voices: each a steady tone, in Hz, at least 20 Hz from any other's, also
+    /// when played at twice, three or six times the rate.
     #[serde(default)]
     pub tones: Vec<u32>,
 }
@@ -92,7 +93,11 @@ impl std::fmt::Display for CanaryError {
                 write!(f, "the {what} is within the {other} of another region")
             }
             Self::TonesTooClose { one, other } => {
-                write!(f, "{one} Hz and {other} Hz are of two regions and within 20 Hz")
+                write!(
+                    f,
+                    "{one} Hz and {other} Hz are of two regions and within 20 Hz, \
+                     perhaps played at another rate"
+                )
             }
         }
     }
@@ -136,7 +141,7 @@ impl CanaryList {
         for canary in &self.canaries {
             for other in self.canaries.iter().filter(|it| it.region != canary.region) {
                 for &one in &canary.tones {
-                    if let Some(&other) = other.tones.iter().find(|it| it.abs_diff(one) < 20) {
+                    if let Some(&other) = other.tones.iter().find(|it| sounds_like(one, **it)) {
                         return Err(CanaryError::TonesTooClose { one, other });
                     }
                 }
@@ -161,6 +166,12 @@ impl Exception {
             && self.place == hit.place
             && agrees(&self.name, &hit.name)
     }
+}
+
+/// Samples do not say at which rate they are: those of 563 Hz at 8 kHz are
+/// those of 1126 Hz at 16 kHz.
+fn sounds_like(one: u32, other: u32) -> bool {
+    [1, 2, 3, 6].iter().any(|times| (one * times).abs_diff(other) < 20)
 }
 
 fn agrees(pattern: &str, name: &str) -> bool {
@@ -209,6 +220,10 @@ mod tests {
         assert!(list.check().is_err());
         list.canaries[1].tones = vec![540];
         assert!(list.check().is_ok());
+        for at_another_rate in [1001, 1499, 2999] {
+            list.canaries[1].tones = vec![at_another_rate];
+            assert!(list.check().is_err(), "{at_another_rate}");
+        }
     }
 
     #[test]

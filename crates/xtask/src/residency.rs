@@ -69,7 +69,7 @@ pub fn run_if_possible() -> Result<()> {
 }
 
 fn possible() -> Result<()> {
-    for program in ["tshark", "dumpcap", "sqlite3", "ip", "openssl"] {
+    for program in ["tshark", "dumpcap", "sqlite3", "ip", "openssl", "curl"] {
         let there = Command::new(program)
             .arg("--version")
             .stdout(Stdio::null())

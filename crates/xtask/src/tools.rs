@@ -22,6 +22,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("openssl", "/usr/bin/openssl", "a DTLS peer with an RSA certificate"),
     ("tshark", "/usr/bin/tshark", "captures of the conformance run"),
     ("sqlite3", "/usr/bin/sqlite3", "dumps of the regions' databases"),
+    ("curl", "/usr/bin/curl", "customers of the HTTPS API"),
     ("iproute2", "/usr/sbin/ip", "the conformance run's network"),
 ];
 
