@@ -135,8 +135,14 @@ pub const SHARED: &str = "all regions";
 /// canaries may be in it.
 pub const OUTSIDE: &str = "readers outside";
 
-/// Whose traveller registers at whose edge, and calls whose traveller.
+/// Whose traveller registers at whose edge.
 const TRAVELS: [(&str, &str); 3] = [("us1", "ie1"), ("ie1", "au1"), ("au1", "us1")];
+
+/// Whose traveller calls whose, by name, and whose callee whose, by number.
+/// There is no such call between us1 and au1: nothing of one may be in the other.
+pub const CALLS: [(&str, &str); 2] = [("us1", "ie1"), ("ie1", "au1")];
+/// Whose traveller dials whose and is refused: the account takes no such calls.
+pub const REFUSED: (&str, &str) = ("au1", "us1");
 
 /// What a phone shows the edge that it chose, and is shown there: itself, and
 /// who calls it.
@@ -169,8 +175,12 @@ fn exceptions() -> Vec<Exception> {
             let why = "OPEN: what was forwarded stays in freed memory until that is used again";
             all.push(exception("edge-memory", (home, edge, what), place, why));
         }
-        all.extend(dialled(home, edge));
     }
+    for (from, to) in CALLS {
+        all.extend(across([from, to]));
+        all.extend(across([to, from]));
+    }
+    all.extend(dialled(REFUSED));
     all
 }
 
@@ -194,23 +204,55 @@ fn core(region: &str, role: &str) -> String {
 /// The region whose roles share a process.
 pub const ONE_PROCESS: &str = "au1";
 
-/// An account of `from` dials one of `to`: its own region writes down whom.
-fn dialled(from: &str, to: &str) -> Vec<Exception> {
-    let why = "whom the region's own account dialled, on record there";
-    let exception = |what, place| exception("dialled", (to, from, what), place, why);
-    let phone = (PlaceKind::Capture, format!("client of {from}: *"));
-    let mut all = vec![exception("SIP domain", phone.clone())];
-    for place in [
-        phone,
-        (PlaceKind::Listing, "landline calls list*".to_owned()),
-        (PlaceKind::Listing, "*/Calls*".to_owned()),
-        (PlaceKind::Decrypted, format!("{from} > client of {from}, TLS")),
-        (PlaceKind::CoreDump, core(from, "proxy")),
-        (PlaceKind::CoreDump, core(from, "console")),
-    ] {
-        all.push(exception("traveller's user name", place));
+/// Two calls, each at home: what the one at `other` may hold of the one at
+/// `owner`. Nobody's display name, no name where a number was dialled.
+fn across([owner, other]: [&str; 2]) -> Vec<Exception> {
+    let mut all = Vec::new();
+    let why = "the other party of a call, as it was dialled or presents itself";
+    for what in ["SIP domain", "traveller's user name", "callee's number"] {
+        all.extend(on_links("call-link", [owner, other], owner, what, why));
+        for place in on_record(other) {
+            all.push(exception("call-party", (owner, other, what), place, why));
+        }
+    }
+    let why = "the other party's voice, in the recording of one's own call";
+    let [_, callee, traveller] =
+        Cast::of(owner).map_or([0; 3], |cast| cast.people.map(|it| it.tone));
+    for tone in [callee, traveller] {
+        for place in [
+            (PlaceKind::File, format!("{other}/exports/*")),
+            (PlaceKind::Listing, "*.wav by operator".to_owned()),
+            (PlaceKind::Decrypted, format!("{other} > client of {other}, TLS")),
+            (PlaceKind::CoreDump, core(other, "relay")),
+            (PlaceKind::CoreDump, core(other, "console")),
+        ] {
+            let what = format!("tone of {tone} Hz");
+            all.push(exception("call-voice", (owner, other, &what), place, why));
+        }
     }
     all
+}
+
+/// An account of `from` dials one of `to` in vain: its own region writes down whom.
+fn dialled((from, to): (&str, &str)) -> Vec<Exception> {
+    let why = "whom the region's own account dialled";
+    let each = |what: &'static str| {
+        on_record(from).map(|place| exception("dialled", (to, from, what), place, why))
+    };
+    ["SIP domain", "traveller's user name"].into_iter().flat_map(each).collect()
+}
+
+/// Where whoever was called or calls stands: on the phone's wire, in the
+/// account's list of calls, in the memory of what wrote and read that.
+fn on_record(region: &str) -> [(PlaceKind, String); 6] {
+    [
+        (PlaceKind::Capture, format!("client of {region}: *")),
+        (PlaceKind::Listing, "landline calls list*".to_owned()),
+        (PlaceKind::Listing, "*/Calls*".to_owned()),
+        (PlaceKind::Decrypted, format!("{region} > client of {region}, TLS")),
+        (PlaceKind::CoreDump, core(region, "proxy")),
+        (PlaceKind::CoreDump, core(region, "console")),
+    ]
 }
 
 fn on_links(

@@ -14,12 +14,13 @@ use crate::net::run;
 use crate::process::eventually;
 use crate::region::{PROXY_PAGES, RELAY_PAGES, Region};
 
-/// Recordings and receipts that are exported.
-const EXPORTS: usize = 3;
+/// Recordings and receipts that are exported, of each at most.
+pub const EXPORTS: usize = 20;
 
 impl Region<'_> {
-    /// What admins list and export, and what monitors scrape.
-    pub fn hand_out(&mut self) -> Result<()> {
+    /// What admins list and export, and what monitors scrape; how many
+    /// recordings and receipts there were.
+    pub fn hand_out(&mut self) -> Result<(usize, usize)> {
         for arguments in [
             &["account", "list"][..],
             &["region", "list"],
@@ -57,13 +58,15 @@ impl Region<'_> {
     }
 
     /// Recordings for the customer; receipts and a report for whoever doubts.
-    fn export(&mut self) -> Result<()> {
+    fn export(&mut self) -> Result<(usize, usize)> {
         let exports = self.directory.join("exports");
         fs::create_dir_all(&exports)?;
         let path = |name: String| -> Result<String> {
             Ok(exports.join(name).to_str().context("a path that is no text")?.to_owned())
         };
-        for recording in self.sids(&["recording", "list"])?.iter().take(EXPORTS) {
+        let mut recordings = self.sids(&["recording", "list", "--limit", "1000"])?;
+        recordings.truncate(EXPORTS);
+        for recording in &recordings {
             self.admin(&["recording", "export", recording, &path(format!("{recording}.wav"))?])?;
         }
         let trust = path("trust".to_owned())?;
@@ -81,6 +84,7 @@ impl Region<'_> {
                 .collect();
             (!files.is_empty()).then_some(())
         })?;
+        let receipts = files.len();
         let report = path("residency-report.json".to_owned())?;
         self.admin(&["residency", "prove", self.cast.domain, "--out", &report])?;
         files.push(report);
@@ -88,7 +92,7 @@ impl Region<'_> {
             self.admin(&["receipt", "verify", &file, "--trust", &trust])?;
             self.handed_out.push((file.clone(), fs::read(file)?));
         }
-        Ok(())
+        Ok((recordings.len(), receipts))
     }
 
     fn sids(&self, arguments: &[&str]) -> Result<Vec<String>> {

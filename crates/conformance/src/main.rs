@@ -72,15 +72,47 @@ fn main() -> ExitCode {
     } else if arguments.inside {
         inside(&arguments)
     } else {
-        enter()
+        programs(&arguments.landline).map_err(Into::into).and_then(|()| enter())
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("conformance: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(if error.is::<Impossible>() { 3 } else { 2 })
         }
+    }
+}
+
+/// What this machine lacks or forbids.
+#[derive(Debug)]
+struct Impossible(String);
+
+impl std::error::Error for Impossible {}
+
+impl std::fmt::Display for Impossible {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is run, beside the program under test.
+const PROGRAMS: [&str; 9] =
+    ["unshare", "nsenter", "setpriv", "ip", "dumpcap", "tshark", "sqlite3", "openssl", "curl"];
+
+fn programs(landline: &Path) -> Result<(), Impossible> {
+    if !landline.exists() {
+        let missing = format!("{} is missing: `cargo build -p landline`", landline.display());
+        return Err(Impossible(missing));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there =
+        |program: &&str| std::env::split_paths(&path).any(|it| it.join(program).exists());
+    match PROGRAMS.iter().find(|program| !is_there(program)) {
+        Some(program) => {
+            Err(Impossible(format!("{program} is missing: `cargo xtask tools` installs it")))
+        }
+        None => Ok(()),
     }
 }
 
@@ -102,12 +134,13 @@ fn enter() -> Result<bool> {
         .output()
         .context("unshare (util-linux) cannot be started")?;
     if !possible.status.success() {
-        bail!(
+        return Err(Impossible(format!(
             "namespaces are not permitted here: {}\nrun as root, or allow unprivileged user \
              namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu \
              kernel.apparmor_restrict_unprivileged_userns=0)",
             String::from_utf8_lossy(&possible.stderr).trim()
-        );
+        ))
+        .into());
     }
     let mut child = unshare
         .arg("--")
@@ -179,11 +212,17 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Report> {
     let played = runtime.block_on(script::play(&mut regions, arguments.reduced, &mut report));
     let played = played.and_then(|()| {
         clock.say("what is handed out, backups, crash dumps");
+        let (mut recordings, mut receipts) = (0, 0);
         regions.iter_mut().try_for_each(|region| {
-            region.hand_out()?;
+            let exported = region.hand_out()?;
+            recordings += exported.0;
+            receipts += exported.1;
             region.back_up()?;
             region.close(!arguments.reduced || region.code() == "us1")
-        })
+        })?;
+        let text = format!("{recordings} recordings exported, {receipts} receipts verified");
+        report.fact(recordings > 0 && receipts > 0, text);
+        anyhow::Ok(())
     });
     if let Err(error) = played {
         let logs = directory.display();

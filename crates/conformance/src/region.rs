@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::Arguments;
 use crate::api::Key;
-use crate::cast::{Cast, ONE_PROCESS};
+use crate::cast::{Cast, ONE_PROCESS, REFUSED};
 use crate::net::{Network, run};
 use crate::process::{Process, eventually};
 use crate::script::CARRIER;
@@ -197,11 +197,9 @@ impl<'a> Region<'a> {
         let create = ["account", "create", account, "--domain", domain, "--region", region];
         let made = self.admin(&[&create[..], &["--recording", "all"]].concat())?;
         self.account = made["sid"].as_str().context("an account without a sid")?.to_owned();
-        // An account is called by nobody of another region unless it says so.
-        // What comes of such a call is a line of the report, also where it is refused.
-        if let Err(problem) = self.admin(&["account", "set", domain, "--calls-from", "any"]) {
-            eprintln!("calls across regions: {problem:#}");
-        }
+        // Nobody of another account calls unless it says so.
+        let from = if REFUSED.1 == region { "region" } else { "any" };
+        self.admin(&["account", "set", domain, "--calls-from", from])?;
         for (person, media) in people.iter().zip(["dtls", "sdes", "dtls"]) {
             let (user, number, password) = (person.user, person.number, person.password);
             self.admin(&[

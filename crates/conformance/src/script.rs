@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
 use crate::api;
-use crate::cast::{Cast, Person};
+use crate::cast::{CALLS, Cast, Person, REFUSED};
 use crate::net::OUTSIDE;
 use crate::overload;
 use crate::process::eventually;
@@ -44,15 +44,11 @@ pub async fn play(regions: &mut [Region<'_>], reduced: bool, report: &mut Report
         us1.restart_for_readers_outside().context("restart of a proxy")?;
         killed_in_a_call(ie1, "relay").await.context("a relay killed in a call")?;
         killed_in_a_call(au1, "up").await.context("a region killed in a call")?;
-        let said = dead(au1, us1).await.context("a dead region")?;
-        report.fact(true, format!("while au1 was dead, its account at us1's edge {said}"));
+        let said = dead(au1, us1, ie1).await.context("a dead region")?;
+        report.fact(true, format!("while au1 was dead, {said}"));
         tokio::try_join!(within(us1), within(ie1), within(au1))?;
     }
-    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-        let said = across(&regions[from], &regions[to]).await?;
-        let (from, to) = (regions[from].code(), regions[to].code());
-        report.fact(true, format!("a call from {from}'s account to {to}'s: {said}"));
-    }
+    between(regions, report).await?;
     carrier.abort();
     all_closed(regions, if reduced { 2 } else { 3 }, report)?;
     let mut asked = 0;
@@ -236,39 +232,84 @@ async fn hung_up_by_api(region: &Region<'_>) -> Result<()> {
 }
 
 /// A whole region is gone. Its traveller is refused at another's edge, whose
-/// own people are served; what the traveller was told.
-async fn dead(home: &mut Region<'_>, edge: &Region<'_>) -> Result<String> {
+/// own people are served, and calls to it fail; what each was told.
+async fn dead(home: &mut Region<'_>, edge: &Region<'_>, other: &Region<'_>) -> Result<String> {
     home.stop_all()?;
     let traveller = phone(home.cast.people[2], home.cast, edge.address, MediaMode::Dtls);
     let refused = Phone::start(traveller).await?.register().await;
     within(edge).await.context("the other region")?;
+    let called = address(home, 2);
+    let caller = ready(other, 2).await?;
+    let call = caller.call(&called).await?.answered(SOON).await;
+    caller.unregister().await?;
     home.start_all()?;
-    match refused {
-        Err(PhoneError::Refused { status, reason }) => Ok(format!("was told {status} {reason}")),
+    let told = |result: Result<(), PhoneError>| match result {
+        Err(PhoneError::Refused { status, reason }) => Ok(format!("{status} {reason}")),
         Err(error) => Err(error).context("no clear answer"),
         Ok(()) => anyhow::bail!("who answered?"),
-    }
+    };
+    let (refused, call) = (told(refused)?, told(call)?);
+    Ok(format!("its account at another's edge was told {refused}, a caller {call}"))
 }
 
+/// Calls between accounts of different regions, and one that is refused.
+async fn between(regions: &[Region<'_>], report: &mut Report) -> Result<()> {
+    let find = |code: &str| regions.iter().find(|it| it.code() == code).context("no such region");
+    for (from, to) in CALLS {
+        let (from, to) = (find(from)?, find(to)?);
+        let by_name = across(from, to, 2, &address(to, 2)).await?;
+        let by_number = across(from, to, 1, to.cast.people[1].number).await?;
+        report.fact(
+            by_name == HEARD && by_number == HEARD,
+            format!(
+                "{} called {} by name: {by_name}; by number: {by_number}",
+                from.code(),
+                to.code()
+            ),
+        );
+    }
+    let (from, to) = (find(REFUSED.0)?, find(REFUSED.1)?);
+    let said = across(from, to, 2, &address(to, 2)).await?;
+    report.fact(
+        said == "refused with 403",
+        format!("{} called {}, which takes no such calls: {said}", from.code(), to.code()),
+    );
+    Ok(())
+}
+
+const HEARD: &str = "both heard each other";
+
 /// An account of one region calls one of another; what came of it.
-async fn across(from: &Region<'_>, to: &Region<'_>) -> Result<String> {
-    let (caller, callee) = (from.cast.people[2], to.cast.people[2]);
-    let caller_phone =
-        Phone::start(phone(caller, from.cast, from.address, MediaMode::Dtls)).await?;
-    let callee_phone = Phone::start(phone(callee, to.cast, to.address, MediaMode::Dtls)).await?;
-    caller_phone.register().await?;
-    callee_phone.register().await?;
-    let call = caller_phone.call(&format!("sip:{}@{}", callee.user, to.cast.domain)).await?;
+async fn across(from: &Region<'_>, to: &Region<'_>, person: usize, target: &str) -> Result<String> {
+    let (caller, callee) = (ready(from, person).await?, ready(to, person).await?);
+    let call = caller.call(target).await?;
     let said = match call.answered(SOON).await {
         Ok(()) => {
-            call.hears(callee.tone, SOON).await.context("a call across regions is heard")?;
+            let called = callee.next_call().await.ok_or(PhoneError::Off)?;
+            let tone = |cast: Cast| cast.people[person].tone;
+            call.hears(tone(to.cast), SOON).await.context("the caller hears")?;
+            called.hears(tone(from.cast), SOON).await.context("the callee hears")?;
             call.hang_up().await?;
-            "answered and heard".to_owned()
+            called.ended(SOON).await?;
+            HEARD.to_owned()
         }
         Err(PhoneError::Refused { status, .. }) => format!("refused with {status}"),
         Err(error) => return Err(error).context("a call across regions"),
     };
-    caller_phone.unregister().await?;
-    callee_phone.unregister().await?;
+    caller.unregister().await?;
+    callee.unregister().await?;
     Ok(said)
+}
+
+/// A person's phone, registered at home.
+async fn ready(region: &Region<'_>, person: usize) -> Result<Phone> {
+    let media = if person == 1 { MediaMode::Sdes } else { MediaMode::Dtls };
+    let config = phone(region.cast.people[person], region.cast, region.address, media);
+    let phone = Phone::start(config).await?;
+    phone.register().await?;
+    Ok(phone)
+}
+
+fn address(region: &Region<'_>, person: usize) -> String {
+    format!("sip:{}@{}", region.cast.people[person].user, region.cast.domain)
 }

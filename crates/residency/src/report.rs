@@ -43,7 +43,7 @@ pub struct Place {
     pub searched: Searched,
 }
 
-/// An exception, and what it covered.
+/// An exception, and what it covers; another may cover the same.
 #[derive(Debug, Serialize)]
 pub struct Declared {
     #[serde(flatten)]
@@ -67,11 +67,7 @@ impl Report {
     pub fn of(search: &Search<'_>, needles: usize, exceptions: &[Exception]) -> Self {
         let declared = |exception: &Exception| Declared {
             exception: exception.clone(),
-            hits: search
-                .hits
-                .iter()
-                .filter(|hit| hit.exception.as_deref() == Some(&exception.id))
-                .count() as u64,
+            hits: search.hits.iter().filter(|hit| exception.covers(hit)).count() as u64,
         };
         let place = |((held_by, kind), searched): (&(String, PlaceKind), &Searched)| Place {
             held_by: held_by.clone(),

@@ -2,9 +2,9 @@
 //! where its report is.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::postgres::Cluster;
@@ -17,7 +17,7 @@ pub struct Options {
     /// What the regions keep their records in.
     #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
     database: Engine,
-    /// Fewer calls, as in `cargo xtask test`.
+    /// Fewer calls and crash dumps, as among the tests.
     #[arg(long)]
     reduced: bool,
     /// Keep what the regions leave behind here, captures and TLS secrets included.
@@ -53,41 +53,6 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     execute(&mut command)
-}
-
-/// As part of a test run: skipped, loudly, where it cannot run, unless it is
-/// said that nothing may be skipped.
-pub fn run_if_possible() -> Result<()> {
-    if let Err(problem) = possible() {
-        if std::env::var_os("LANDLINE_REQUIRE_TOOLS").is_some() {
-            return Err(problem.context("the conformance run is required and cannot run"));
-        }
-        eprintln!("SKIPPED: the conformance run: {problem:#}");
-        return Ok(());
-    }
-    run(&Options { database: Engine::Sqlite, reduced: true, keep: None })
-}
-
-fn possible() -> Result<()> {
-    for program in ["tshark", "dumpcap", "sqlite3", "ip", "openssl", "curl"] {
-        let there = Command::new(program)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if there.is_err() {
-            bail!("{program} is missing: `cargo xtask tools` installs it");
-        }
-    }
-    let mut unshare = Command::new("unshare");
-    if !tools::is_root() {
-        unshare.args(["--user", "--map-root-user"]);
-    }
-    let output = unshare.args(["--net", "--pid", "--fork", "--mount-proc", "true"]).output()?;
-    if !output.status.success() {
-        bail!("no namespaces: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }
 
 /// This program lies in `target/debug`.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::postgres::Cluster;
-use crate::{cargo, deny, execute, residency, tidy, tools};
+use crate::{cargo, deny, execute, tidy, tools};
 
 /// The regions that get a PostgreSQL cluster of their own.
 const REGIONS: [&str; 3] = ["us1", "ie1", "au1"];
@@ -75,11 +75,5 @@ pub fn run(options: &Options) -> Result<()> {
         tests.env("LANDLINE_REQUIRE_TOOLS", "1");
     }
     eprintln!("── {}\n── tests", summary.join("\n── "));
-    let tested = execute(&mut tests);
-    if options.filter.is_some() {
-        return tested;
-    }
-    eprintln!("── residency");
-    let resident = residency::run_if_possible();
-    tested.and(resident)
+    execute(&mut tests)
 }
