@@ -107,7 +107,7 @@ pub fn body(content_type: &str) -> &'static [Carried] {
     let is = |known: &&str| media_type.eq_ignore_ascii_case(known);
     match media_type {
         _ if is(&"application/sdp") => SDP,
-        _ if ["application/dtmf-relay", "application/dtmf"].iter().any(|it| is(it)) => KEYS,
+        _ if ["application/dtmf-relay", "application/dtmf"].iter().any(is) => KEYS,
         _ => UNDECLARED,
     }
 }
