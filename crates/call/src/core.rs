@@ -247,14 +247,10 @@ impl Core {
         }
     }
 
-    /// A call without a record does not ring.
     fn journal_failed(&mut self, token: JournalToken) {
         let Some(key) = self.cx.journal.remove(&token) else { return };
         self.cx.counters.journal_failures += 1;
-        self.with(key, |call, cx| {
-            cx.log(Log::RecordsNotJournaled { call: call.sid });
-            call.end(cx, Ending::new(Cause::Failed, 503));
-        });
+        self.with(key, |call, cx| call.journal_failed(cx));
     }
 
     fn end_by_admin(&mut self, key: CallKey) {
@@ -273,6 +269,7 @@ impl Core {
             }
             CallTimer::Retry => call.retry(cx),
             CallTimer::Forget => call.forget(),
+            CallTimer::Farewell => call.say_farewell(cx),
         });
     }
 

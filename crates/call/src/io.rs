@@ -66,10 +66,12 @@ pub enum Output {
         id: RequestId,
         request: Request,
     },
-    /// With a token, [`Input::Journaled`] is waited for.
+    /// Events of one call, in order. With a token, [`Input::Journaled`] is waited
+    /// for; an opening that cannot be written is dropped, everything else kept
+    /// and written as soon as it can be.
     Journal {
         token: Option<JournalToken>,
-        event: CallEvent,
+        events: Vec<CallEvent>,
     },
     StoreBindings {
         token: BindingsToken,

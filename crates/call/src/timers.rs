@@ -30,6 +30,8 @@ pub(crate) enum CallTimer {
     MaxDuration,
     /// A re-INVITE of our own is due again after a 491 (RFC 3261 §14.1).
     Retry,
+    /// The BYE that ended the call is answered, whatever is still under way.
+    Farewell,
     /// A closed call is forgotten, whatever is still under way.
     Forget,
 }

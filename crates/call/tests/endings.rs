@@ -214,8 +214,12 @@ fn a_call_is_recorded_when_either_party_or_the_account_says_so() {
 fn a_relay_that_does_not_close_does_not_keep_the_record_open() {
     let (mut world, mut a, _b) = up(12);
     world.proxies[0].relay.silent = true;
-    world.hang_up(&mut a);
+    world.within(&mut a, Method::Bye, None);
     assert_eq!(world.proxies[0].ledger.last().cause, "open");
+    assert!(world.phones[a.phone].take_final().is_none(), "its end is not written yet");
+    world.wait(1);
+    let answer = world.phones[a.phone].take_final().expect("its BYE is answered");
+    assert_eq!(answer.status.code(), 200);
     world.wait(5);
     assert_eq!(world.proxies[0].ledger.last().cause, "caller_hung_up");
     world.proxies[0].relay = world::relay::FakeRelay::new(1);
@@ -244,5 +248,27 @@ fn a_phone_whose_connection_is_gone_is_hung_up_over_its_next_one() {
     world.dead.push("10.1.0.7:5060".parse().unwrap());
     world.hang_up(&mut a);
     assert!(world.phones[again].take(Method::Bye).is_some());
+    world.assert_at_rest();
+}
+
+#[test]
+fn an_answer_is_on_disk_before_the_caller_hears_of_it() {
+    let mut world = World::ie1(31);
+    let [alice, bob] = world.registered(["alice", "bob"]);
+    let (_, invite) = world.dial(alice, "sip:bob@acme.test");
+    world.proxies[0].journal_stuck = true;
+    world.pick_up(bob);
+    assert!(world.proxies[0].ledger.last().answered, "it is on its way to the disk");
+    assert!(world.phones[alice].take_final().is_none(), "and not there yet");
+    // A disk that fails ends no call that has a record.
+    world.wait(5);
+    let mut a = world.confirm(alice, &invite, None);
+    assert_eq!(world.proxies[0].core.counters().journal_failures, 1);
+    world.within(&mut a, Method::Bye, None);
+    assert!(world.phones[bob].take(Method::Bye).is_some(), "the other side hears at once");
+    assert!(world.phones[alice].take_final().is_none());
+    world.wait(1);
+    assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 200);
+    assert_eq!(world.proxies[0].ledger.last().cause, "caller_hung_up");
     world.assert_at_rest();
 }

@@ -267,7 +267,7 @@ impl Driver {
             landline_call::Output::Relay { relay, id, request } => {
                 self.ask_relay(relay, id, request)
             }
-            landline_call::Output::Journal { token, event } => self.journal((token, event)),
+            landline_call::Output::Journal { token, events } => self.journal((token, events)),
             landline_call::Output::StoreBindings { token, changes } => {
                 if self.bindings.try_send((token, changes)).is_err() {
                     self.shared.metrics.drop(Cause::BindingQueueFull);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use landline_call::JournalToken;
-use landline_call::record::CallEvent;
+use landline_call::record::{CallEvent, Step};
 use landline_region::UnixMillis;
 use landline_store::{AppendError, Ledger};
 use tokio::sync::mpsc;
@@ -20,13 +20,16 @@ pub(crate) const QUEUE: usize = 8192;
 const BATCH: usize = 512;
 /// How long events that nobody waits for gather: each write costs an fsync.
 const GATHER: Duration = Duration::from_millis(20);
+/// How long an answer and an end gather, for which a phone waits. An opening
+/// does not: the call's set-up has only begun.
+const GATHER_AWAITED: Duration = Duration::from_millis(8);
 /// How often a ledger that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 /// Events kept for a ledger that fails. New calls are refused meanwhile, so
 /// these are the ends of the calls there were.
 const MOST_KEPT: usize = 200_000;
 
-pub(crate) type Entry = (Option<JournalToken>, CallEvent);
+pub(crate) type Entry = (Option<JournalToken>, Vec<CallEvent>);
 
 /// Appends what comes until the driver's end of the queue is dropped.
 pub(crate) async fn run(ledger: Ledger, mut entries: mpsc::Receiver<Entry>, shared: Arc<Shared>) {
@@ -57,11 +60,11 @@ pub(crate) async fn run(ledger: Ledger, mut entries: mpsc::Receiver<Entry>, shar
     }
 }
 
-/// Takes what comes until one of it is waited for or the first has waited long
+/// Takes what comes until a call is opened or the first has waited long
 /// enough. Gives how many; none once the queue is closed.
 async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> usize {
     let mut looked_at = 0;
-    let mut until = None;
+    let mut until: Option<Instant> = None;
     loop {
         let next = entries.recv_many(batch, BATCH - batch.len());
         let taken = match until {
@@ -69,13 +72,20 @@ async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> 
             Some(until) => timeout_at(until, next).await.unwrap_or(0),
         };
         let fresh = batch.get(looked_at..).unwrap_or_default();
+        let opens = fresh.iter().any(opens);
         let is_awaited = fresh.iter().any(|(token, _)| token.is_some());
         looked_at = batch.len();
-        if taken == 0 || is_awaited || batch.len() >= BATCH {
+        if taken == 0 || opens || batch.len() >= BATCH {
             return batch.len();
         }
-        until.get_or_insert_with(|| Instant::now() + GATHER);
+        let patience = if is_awaited { GATHER_AWAITED } else { GATHER };
+        let latest = Instant::now() + patience;
+        until = Some(until.map_or(latest, |until| until.min(latest)));
     }
+}
+
+fn opens((_, events): &Entry) -> bool {
+    events.iter().any(|event| matches!(event.step, Step::Opened(_)))
 }
 
 struct Journal {
@@ -88,7 +98,7 @@ struct Journal {
 
 impl Journal {
     async fn append(&mut self, batch: &mut Vec<Entry>) {
-        let events = batch.iter().map(|(_, event)| event.clone()).collect();
+        let events = batch.iter().flat_map(|(_, events)| events.iter().cloned()).collect();
         if let Err(error) = self.write(events).await {
             self.retry_at = Instant::now() + RETRY;
             tracing::error!(%error, "call events cannot be journaled; new calls are refused");
@@ -101,14 +111,19 @@ impl Journal {
         }
     }
 
-    /// Refuses what waits for its confirmation, and keeps the rest for later.
+    /// Drops openings, whose calls do not ring then, and keeps the rest for
+    /// later. Whoever waits is told that it is not on disk.
     async fn keep_back(&mut self, batch: &mut Vec<Entry>) {
         let mut tokens = Vec::new();
-        for (token, event) in batch.drain(..) {
-            match token {
-                Some(token) => tokens.push(token),
-                None if self.kept.len() < MOST_KEPT => self.kept.push(event),
-                None => self.shared.metrics.drop(Cause::JournalFull),
+        for entry in batch.drain(..) {
+            let drops = opens(&entry);
+            let (token, events) = entry;
+            tokens.extend(token);
+            for event in events.into_iter().filter(|_| !drops) {
+                match self.kept.len() < MOST_KEPT {
+                    true => self.kept.push(event),
+                    false => self.shared.metrics.drop(Cause::JournalFull),
+                }
             }
         }
         if !tokens.is_empty() {

@@ -138,9 +138,23 @@ impl Call {
         Some(Op::Remote(it.relay_leg, Box::new(remote)))
     }
 
-    /// The relay has joined both sides: the caller may know.
+    /// The relay has joined both sides: the record says so, then the caller may
+    /// know. An answered call that a death left without its answer could not be
+    /// charged for.
     pub(super) fn joined(&mut self, cx: &mut Context) {
-        let Some(winner) = self.winner.filter(|_| self.phase == Phase::Answering) else { return };
+        let winner = self.winner.filter(|_| self.phase == Phase::Answering);
+        let Some(leg) = winner.and_then(|leg| self.legs.get(leg)).map(|it| it.sid) else { return };
+        if std::mem::replace(&mut self.is_answer_written, true) {
+            return;
+        }
+        self.answered_at = Some(cx.now.unix);
+        self.journal(cx, Step::Answered { leg });
+        self.await_journal(cx);
+    }
+
+    pub(super) fn pass_answer(&mut self, cx: &mut Context) {
+        let winner = self.winner.filter(|_| self.phase == Phase::Answering);
+        let Some(winner) = winner.filter(|_| self.is_answer_written) else { return };
         let body = self.answer_caller(winner).or_else(|| self.offer_caller(winner));
         let response = self.caller_response(StatusCode::OK);
         let (Some(body), Some(mut response)) = (body, response) else {
@@ -149,7 +163,6 @@ impl Call {
         response.set_body(SDP, body);
         response.headers.push(landline_sip::HeaderName::Allow, super::allow_header());
         self.phase = Phase::Up;
-        self.answered_at = Some(cx.now.unix);
         cx.counters.calls_answered += 1;
         if let Some(caller) = self.legs.get_mut(A) {
             caller.state = LegState::Confirmed;
@@ -163,10 +176,6 @@ impl Call {
             }
         }
         self.learn(cx);
-        let sid = self.legs.get(winner).map(|it| it.sid);
-        if let Some(leg) = sid {
-            self.journal(cx, None, Step::Answered { leg });
-        }
         cx.log(Log::CallAnswered { call: self.sid });
         if let Some(longest) = cx.config.timers.max_call {
             let timer = Timer::Call(self.key, CallTimer::MaxDuration);

@@ -24,13 +24,27 @@ const REGION_GRACE: Duration = Duration::from_secs(5);
 impl Call {
     /// The record is on disk: the media may be made, and then it may ring.
     pub(crate) fn journaled(&mut self, cx: &mut Context) {
-        if self.phase != Phase::Journaling {
-            return;
+        match self.phase {
+            Phase::Journaling => {
+                self.phase = Phase::Opening;
+                self.prepare_caller(cx);
+                self.add_group(cx);
+                self.open_session(cx);
+            }
+            Phase::Answering => self.pass_answer(cx),
+            Phase::Closed => self.say_farewell(cx),
+            Phase::Opening | Phase::Ringing | Phase::Up | Phase::Ending => {}
         }
-        self.phase = Phase::Opening;
-        self.prepare_caller(cx);
-        self.add_group(cx);
-        self.open_session(cx);
+    }
+
+    /// A call without a record does not ring. One that has one goes on and ends
+    /// as it would: its events are kept until they can be written.
+    pub(crate) fn journal_failed(&mut self, cx: &mut Context) {
+        cx.log(Log::RecordsNotJournaled { call: self.sid });
+        match self.phase {
+            Phase::Journaling => self.end(cx, Ending::new(Cause::Failed, 503)),
+            _ => self.journaled(cx),
+        }
     }
 
     /// Asks the next relay for the call's first legs.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use landline_control::{Consent, LegId, RelayId, SessionId};
 use landline_region::{CallSid, JoinToken, Personal, RecordingSid, UnixMillis};
-use landline_sip::ByteStr;
+use landline_sip::{ByteStr, Response, ServerKey};
 
 use crate::calls::CallKey;
 use crate::io::LiveCall;
@@ -69,6 +69,11 @@ pub(crate) struct Call {
     early: Option<usize>,
     best: Option<Failure>,
     rang: bool,
+    /// The record says that the call was answered; the caller is told once that
+    /// is on disk.
+    is_answer_written: bool,
+    /// The 200 to the BYE that ended the call, sent once its end is on disk.
+    farewell: Option<(ServerKey, Response)>,
     /// The relay has been told to join caller and winner.
     is_joined: bool,
     recording: Option<(RecordingSid, Consent)>,
@@ -164,7 +169,7 @@ impl Call {
 
     /// Closed, and nothing is owed to anybody any more.
     pub(crate) fn is_done(&self) -> bool {
-        self.is_closed() && self.legs.iter().all(Leg::is_done)
+        self.is_closed() && self.farewell.is_none() && self.legs.iter().all(Leg::is_done)
     }
 
     /// The leg that talks with this one.

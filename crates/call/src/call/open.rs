@@ -11,12 +11,11 @@ use super::message::{ContactFor, accept_header, bare, contact, display_of, push_
 use super::{A, Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
 use crate::context::{Context, ServerUse};
-use crate::io::{JournalToken, Log};
+use crate::io::Log;
 use crate::negotiate::{Description, LegMedia, Mismatch};
 use crate::record::{CallDirection, Cause, Opened, Step};
 use crate::route::{Reach, Refusal, Route, Side};
 use crate::tenancy::{Account, RecordingPolicy, is_e164};
-use crate::timers::Timer;
 
 /// An INVITE of somebody we know, and where it leads.
 pub(crate) struct Attempt {
@@ -52,15 +51,16 @@ impl Call {
         call.join = join.or_else(|| is_away.then(|| JoinToken::new(&mut cx.entropy)));
         let admitted = call.admit(cx);
         let refusal = call.caller_leg(cx, server, flow, request, media);
-        let token = JournalToken(cx.next_token());
-        call.record_opened(cx, &dialled, token);
+        call.record_opened(cx, &dialled);
         call.record_leg(cx, A, sip_call_id.unwrap_or_default());
-        match (route, admitted.and(refusal)) {
+        let refusal = admitted.and(refusal);
+        if route.is_ok() && refusal.is_ok() {
+            call.await_journal(cx);
+        }
+        cx.log(Log::CallOpened { call: call.sid, account: call.account.sid });
+        match (route, refusal) {
             (Ok(route), Ok(())) => {
                 call.groups = route.groups;
-                cx.journal.insert(token, key);
-                let deadline = cx.now.instant + cx.config.timers.journal;
-                cx.timers.set(deadline, Timer::Journal(token));
             }
             (Err(refusal), Ok(())) | (_, Err(refusal)) => call.refuse(cx, refusal),
         }
@@ -83,6 +83,8 @@ impl Call {
             phase: Phase::Journaling,
             opened_at: cx.now.unix,
             answered_at: None,
+            is_answer_written: false,
+            farewell: None,
             legs: Vec::with_capacity(2),
             session: None,
             sequence: 0,
@@ -169,7 +171,7 @@ impl Call {
         problem.or(mismatch).map_or(Ok(()), Err)
     }
 
-    fn record_opened(&mut self, cx: &mut Context, dialled: &str, token: JournalToken) {
+    fn record_opened(&mut self, cx: &mut Context, dialled: &str) {
         let opened = Opened {
             direction: self.direction,
             from: self.identity.recorded(),
@@ -180,11 +182,10 @@ impl Call {
             proxy: cx.config.proxy.clone(),
             recording: self.recording,
         };
-        self.journal(cx, Some(token), Step::Opened(opened));
+        self.journal(cx, Step::Opened(opened));
         if let Some(join) = self.join {
-            self.journal(cx, None, Step::Joined(join));
+            self.journal(cx, Step::Joined(join));
         }
-        cx.log(Log::CallOpened { call: self.sid, account: self.account.sid });
     }
 
     fn refuse(&mut self, cx: &mut Context, refusal: Refusal) {

@@ -7,9 +7,10 @@ use crate::context::Context;
 use crate::io::{JournalToken, Log, Output};
 use crate::record::{CallEvent, Closed, LegClosed, LegOpened, Step};
 use crate::route::Reach;
+use crate::timers::Timer;
 
 impl Call {
-    pub(super) fn journal(&mut self, cx: &mut Context, token: Option<JournalToken>, step: Step) {
+    pub(super) fn journal(&mut self, cx: &mut Context, step: Step) {
         let event = CallEvent {
             call: self.sid,
             account: self.account.sid,
@@ -18,7 +19,24 @@ impl Call {
             step,
         };
         self.sequence += 1;
-        cx.out.push_back(Output::Journal { token, event });
+        // What belongs together is written together.
+        if let Some(Output::Journal { token: None, events }) = cx.out.back_mut()
+            && events.first().is_some_and(|first| first.call == self.sid)
+        {
+            return events.push(event);
+        }
+        cx.out.push_back(Output::Journal { token: None, events: vec![event] });
+    }
+
+    /// Waits until what was last journaled, and all before it, is on disk; not
+    /// longer than until somebody else would give up.
+    pub(super) fn await_journal(&self, cx: &mut Context) {
+        let awaited = JournalToken(cx.next_token());
+        let Some(Output::Journal { token: token @ None, .. }) = cx.out.back_mut() else { return };
+        *token = Some(awaited);
+        cx.journal.insert(awaited, self.key);
+        let deadline = cx.now.instant + cx.config.timers.journal;
+        cx.timers.set(deadline, Timer::Journal(awaited));
     }
 
     /// The leg exists from now on, for the record.
@@ -33,7 +51,7 @@ impl Call {
             media: it.media.as_ref().map(|media| media.spec.protocol),
         };
         cx.counters.legs_opened += 1;
-        self.journal(cx, None, Step::LegOpened(opened));
+        self.journal(cx, Step::LegOpened(opened));
         self.record_edge(cx, leg);
     }
 
@@ -47,13 +65,13 @@ impl Call {
         }
         it.edges.push(edge);
         let leg = it.sid;
-        self.journal(cx, None, Step::LegByEdge { leg, edge });
+        self.journal(cx, Step::LegByEdge { leg, edge });
     }
 
     pub(super) fn record_ringing(&mut self, cx: &mut Context) {
         if !self.rang {
             self.rang = true;
-            self.journal(cx, None, Step::Ringing);
+            self.journal(cx, Step::Ringing);
         }
     }
 
@@ -67,7 +85,7 @@ impl Call {
             .map(|leg| LegClosed { leg: leg.sid, sip_status: leg.status, stats: leg.stats.clone() })
             .collect();
         for closed in closed_legs {
-            self.journal(cx, None, Step::LegClosed(closed));
+            self.journal(cx, Step::LegClosed(closed));
         }
         let closed = Closed {
             cause: ending.cause,
@@ -76,7 +94,10 @@ impl Call {
             media_region: self.session.as_ref().map(|_| cx.config.region),
             recorded: self.recorded,
         };
-        self.journal(cx, None, Step::Closed(closed));
+        self.journal(cx, Step::Closed(closed));
+        if self.farewell.is_some() {
+            self.await_journal(cx);
+        }
         self.phase = Phase::Closed;
         cx.counters.calls_closed += 1;
         cx.usage.remove(self.account.sid, self.caller.sid());

@@ -40,11 +40,19 @@ impl Ending {
 
 /// How long the transactions of a closed call may take: longer than any can.
 const FORGET: Duration = Duration::from_secs(70);
+/// How long a BYE may wait for its 200: less than until it is sent again
+/// (T1, RFC 3261 §17.1.2.2).
+const FAREWELL: Duration = Duration::from_millis(400);
 
 impl Call {
     /// Ends the call on every leg, then on the relay, then in the record. The
     /// first ending is the one that counts.
     pub(crate) fn end(&mut self, cx: &mut Context, mut ending: Ending) {
+        if self.ending.is_some() {
+            return;
+        }
+        // Written as answered, it was: the caller is told so before it is hung up.
+        self.pass_answer(cx);
         if self.ending.is_some() {
             return;
         }
@@ -151,7 +159,6 @@ impl Call {
             Some(dialog) => dialog.respond(bye, StatusCode::OK),
             None => Response::for_request(bye, StatusCode::OK),
         };
-        cx.respond(key, response);
         if let Some(it) = self.legs.get_mut(leg) {
             it.owes_bye = false;
         }
@@ -161,10 +168,22 @@ impl Call {
             (A, true) => Ending::new(Cause::CallerCancelled, 487),
             (A, false) => Ending::new(Cause::CallerHungUp, 200),
             _ if self.winner == Some(leg) => Ending::new(Cause::CalleeHungUp, 487),
-            _ => return,
+            _ => return cx.respond(key, response),
         };
+        if self.ending.is_some() {
+            return cx.respond(key, response);
+        }
+        self.farewell = Some((key, response));
+        cx.timers.set(cx.now.instant + FAREWELL, Timer::Call(self.key, CallTimer::Farewell));
         let hung_up = (!early).then_some(leg);
         self.end(cx, Ending { reasons: reasons(&bye.headers), hung_up, ..ending });
+    }
+
+    /// Its end is on disk, or the one who hung up would ask again.
+    pub(crate) fn say_farewell(&mut self, cx: &mut Context) {
+        if let Some((key, response)) = self.farewell.take() {
+            cx.respond(key, response);
+        }
     }
 
     /// The caller's CANCEL; it has its 200 already.

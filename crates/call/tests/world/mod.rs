@@ -404,9 +404,9 @@ impl World {
         let transport = Transport::ALL.iter().position(|it| *it == transport).unwrap() as u8;
         if peer.is_some() {
             let undeclared = |it: &Carried| it.0.name == SIP_UNDECLARED.name;
-            let carried = landline_call::crossing::carried(&bytes);
-            assert!(!carried.iter().any(undeclared), "{}", String::from_utf8_lossy(&bytes));
-            self.crossed.push(String::from_utf8_lossy(&bytes).into_owned());
+            let carried = landline_call::crossing::carried(bytes);
+            assert!(!carried.iter().any(undeclared), "{}", String::from_utf8_lossy(bytes));
+            self.crossed.push(String::from_utf8_lossy(bytes).into_owned());
         }
         let bytes = bytes.to_vec();
         self.schedule(Delivery::Packet(Packet {
@@ -468,8 +468,10 @@ impl World {
                     self.answer_core(proxy, Input::Relay { relay, message });
                 }
             }
-            Output::Journal { token, event } => {
-                self.proxies[proxy].ledger.append(event);
+            Output::Journal { token, events } => {
+                for event in events {
+                    self.proxies[proxy].ledger.append(event);
+                }
                 if let Some(token) = token.filter(|_| !self.proxies[proxy].journal_stuck) {
                     self.answer_core(proxy, Input::Journaled(token));
                 }
