@@ -5,37 +5,18 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use landline::config::{Draft, PortRange, RegionItem, Regions, Transport};
 use landline_phone::{MediaMode, Phone, PhoneConfig};
 use landline_residency::{CanaryList, Scanner, Word, WordKind};
 use support::baresip::{self, Baresip, Options};
-use support::process::Process;
-use support::server::{self, PROGRAM, array, text};
+use support::region::{Database, Region, http, write_regions};
+use support::server::{array, text};
 use support::{eventually, free_ports, have, tone};
 
 const SOON: Duration = Duration::from_secs(15);
-
-/// One region: a proxy process, a relay process, a database.
-struct Region {
-    code: &'static str,
-    directory: PathBuf,
-    config: PathBuf,
-    database: Database,
-    base: u16,
-    proxy: Process,
-    relay: Process,
-}
-
-enum Database {
-    Sqlite(PathBuf),
-    Postgres(String),
-}
 
 /// Words that belong to one region's account alone.
 struct Canary {
@@ -262,32 +243,6 @@ async fn travel(edge: &Region, home: &Region, canary: &Canary, passwords: &[Stri
 }
 
 impl Region {
-    fn start(parent: &Path, code: &'static str, jurisdiction: &str, base: u16) -> Self {
-        let directory = parent.join(code);
-        fs::create_dir_all(&directory).unwrap();
-        let database = Database::create(&directory, code);
-        landline(&["pki", "init", "--region", code], parent.join("pki").as_path());
-        let config = directory.join("config.toml");
-        fs::write(&config, configuration(code, jurisdiction, base, &database)).unwrap();
-        if matches!(database, Database::Postgres(_)) {
-            let made =
-                Command::new(PROGRAM).args(["keys", "create", "--config"]).arg(&config).output();
-            assert!(made.as_ref().is_ok_and(|made| made.status.success()), "{made:?}");
-        }
-        let role = |role: &str| {
-            let mut command = Command::new(PROGRAM);
-            command.arg(role).arg("--config").arg(&config);
-            Process::start(&mut command, &directory.join(format!("{role}.log")))
-        };
-        let relay = role("relay");
-        let mut proxy = role("proxy");
-        eventually("the proxy's health", SOON, || {
-            assert_eq!(proxy.exit_code(), None, "{}", proxy.log());
-            http(base + 5, "/health").filter(|answer| answer.contains(" 200 "))
-        });
-        Self { code, directory, config, database, base, proxy, relay }
-    }
-
     /// Makes the account and its users; their passwords.
     fn people(&self, canary: &Canary) -> [String; 2] {
         let name = canary.domain.trim_end_matches(".test");
@@ -315,10 +270,6 @@ impl Region {
             ]);
             text(&user["password"]).to_owned()
         })
-    }
-
-    fn admin(&self, arguments: &[&str]) -> serde_json::Value {
-        server::admin(arguments, "--config", &self.config)
     }
 
     async fn phones(&self, canary: &Canary, passwords: &[String; 2]) -> [Phone; 2] {
@@ -350,18 +301,6 @@ impl Region {
                 answers: true,
             },
         )
-    }
-
-    /// The records of so many closed calls, oldest first.
-    fn closed(&self, wanted: usize) -> Vec<serde_json::Value> {
-        let mut sids: Vec<String> = eventually(&format!("{wanted} closed calls"), SOON, || {
-            let listed = self.admin(&["calls", "list"]);
-            let closed = array(&listed).iter().filter(|call| !call["closed_at"].is_null());
-            let sids: Vec<_> = closed.map(|call| text(&call["sid"]).to_owned()).collect();
-            (sids.len() == wanted).then_some(sids)
-        });
-        sids.reverse();
-        sids.iter().map(|sid| self.admin(&["calls", "show", sid])).collect()
     }
 
     fn recorded(&self, calls: usize) {
@@ -413,29 +352,6 @@ impl Region {
     }
 }
 
-impl Database {
-    fn create(directory: &Path, code: &str) -> Self {
-        let Ok(server) = std::env::var(format!("LANDLINE_TEST_POSTGRES_{}", code.to_uppercase()))
-        else {
-            return Self::Sqlite(directory.join("database.sqlite"));
-        };
-        let name = format!("regions_{code}_{}", std::process::id());
-        let made = Command::new("psql")
-            .arg(format!("{server}/postgres"))
-            .args(["-qc", &format!("create database {name}")])
-            .status();
-        assert!(made.is_ok_and(|status| status.success()), "no database at {server}");
-        Self::Postgres(format!("{server}/{name}?sslmode=disable"))
-    }
-
-    fn url(&self) -> String {
-        match self {
-            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
-            Self::Postgres(url) => url.clone(),
-        }
-    }
-}
-
 impl Canary {
     /// A user's name, a number or a password, however it is written.
     fn list(&self, passwords: &[String; 2]) -> CanaryList {
@@ -460,58 +376,4 @@ fn files(directory: &Path, found: &mut Vec<(String, Vec<u8>)>) {
             found.push((path.display().to_string(), bytes));
         }
     }
-}
-
-fn http(port: u16, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
-}
-
-#[track_caller]
-fn landline(arguments: &[&str], directory: &Path) {
-    let output = Command::new(PROGRAM).args(arguments).arg(directory).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn local(port: u16) -> SocketAddr {
-    ([127, 0, 0, 1], port).into()
-}
-
-fn write_regions(parent: &Path, regions: &[(&str, &str, u16)]) {
-    let item = |&(code, jurisdiction, base): &(&str, &str, u16)| RegionItem {
-        code: code.parse().unwrap(),
-        jurisdiction: jurisdiction.parse().unwrap(),
-        proxies: vec![local(base + 3).into()],
-        public_uri: None,
-        console: None,
-    };
-    let regions = Regions { regions: regions.iter().map(item).collect() };
-    fs::write(parent.join("regions.toml"), regions.to_toml().unwrap()).unwrap();
-}
-
-fn configuration(code: &str, jurisdiction: &str, base: u16, database: &Database) -> String {
-    let media = 40_000 + base % 400 * 50;
-    let draft = Draft {
-        code: code.parse().unwrap(),
-        jurisdiction: jurisdiction.parse().unwrap(),
-        contracting_entity: format!("Landline {jurisdiction}"),
-        database: database.url().parse().unwrap(),
-        shared: "..".into(),
-        ca: "../pki/ca.pem".into(),
-        certificates: format!("../pki/{code}").into(),
-        listen: vec![(Transport::Udp, local(base))],
-        inter_region: local(base + 3),
-        control: local(base + 4),
-        media: local(0).ip(),
-        ports: PortRange { first: media, last: media + 49 },
-        shards: 0,
-        telemetry: local(base + 5),
-        relay_telemetry: Some(local(base + 6)),
-        console: None,
-        log_level: "info".to_owned(),
-    };
-    draft.config().to_toml().unwrap()
 }

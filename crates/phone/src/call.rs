@@ -45,6 +45,7 @@ pub struct Call {
     pub(crate) faults: watch::Receiver<Option<MediaFault>>,
     /// User part of the other side's URI, as it showed itself.
     pub(crate) peer: String,
+    pub(crate) call_id: String,
 }
 
 impl Call {
@@ -55,6 +56,11 @@ impl Call {
     /// Who is on the other side, as the signalling says.
     pub fn peer(&self) -> &str {
         &self.peer
+    }
+
+    /// The Call-ID, by which a leg of the record knows this call.
+    pub fn call_id(&self) -> &str {
+        &self.call_id
     }
 
     pub async fn ringing(&self, limit: Duration) -> Result<(), PhoneError> {

@@ -6,6 +6,7 @@ pub mod baresip;
 pub mod browser;
 pub mod linphone;
 pub mod process;
+pub mod region;
 pub mod server;
 pub mod sipp;
 pub mod tone;

@@ -25,7 +25,8 @@ impl Process {
 
     #[track_caller]
     fn spawn(command: &mut Command, log: &Path) -> Self {
-        let words = File::create(log).unwrap();
+        // A process that takes a dead one's place adds to its words.
+        let words = File::options().create(true).append(true).open(log).unwrap();
         let child = command
             .stdout(words.try_clone().unwrap())
             .stderr(words)
@@ -57,6 +58,12 @@ impl Process {
             assert!(Instant::now() < deadline, "still running after {limit:?}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// SIGKILL: no last word.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// SIGTERM, then SIGKILL if that does not help.

@@ -39,9 +39,10 @@ impl Agent {
         };
         let session = self.session(true, false).await?;
         let invite = ClientKey(self.last_key + 1);
-        let (mut line, call) = self.line(Side::Caller { invite }, session, target.to_owned())?;
-        let offer = line.offer();
         let call_id = token(&mut self.random);
+        let leg = Side::Caller { invite };
+        let (mut line, call) = self.line(leg, session, target.to_owned(), call_id.clone())?;
+        let offer = line.offer();
         let request = self
             .first_request(Method::Invite, uri.clone(), uri, &call_id, 1)
             .with_header(HeaderName::Supported, "replaces")
@@ -57,6 +58,7 @@ impl Agent {
         leg: Side,
         session: Session,
         peer: String,
+        call_id: String,
     ) -> Result<(Line, Call), PhoneError> {
         self.last_line += 1;
         let (state, watched) = watch::channel(CallState::Calling);
@@ -68,6 +70,7 @@ impl Agent {
             media: session.commands.clone(),
             faults: session.faults.clone(),
             peer,
+            call_id,
         };
         let PhoneConfig { media, codec, .. } = self.config;
         let line = Line {

@@ -50,8 +50,10 @@ impl Agent {
         let offered = !request.body.is_empty();
         let peer_is_lite = memmem(&request.body, b"a=ice-lite");
         let session = self.session(!offered, peer_is_lite).await?;
+        let call_id =
+            request.call_id().map(|id| id.to_str_lossy().into_owned()).unwrap_or_default();
         let leg = Side::Callee { invite: Some((key, Box::new(request.clone()))), offered };
-        let (mut line, call) = self.line(leg, session, Self::caller(request))?;
+        let (mut line, call) = self.line(leg, session, Self::caller(request), call_id)?;
         if offered {
             line.take(&request.body, false).await?;
         }
