@@ -99,6 +99,8 @@ fn file() -> ReceiptFile {
             inclusion: Inclusion { tree_size: LOG, path },
         },
         tree_head: Signed::new(head, &key()).expect("a head"),
+        deletions: Vec::new(),
+        key_changes: Vec::new(),
         keys: vec![key().verifying_key().into()],
     }
 }

@@ -56,6 +56,8 @@ fn every_tone_is_heard_and_every_record_lies_in_its_home_region_and_in_no_other(
     a_recording_is_exported_with_a_tone_in_each_channel(&dir, &document);
     the_ledger_balances(&dir);
     each_call_has_a_receipt_that_is_checked_without_its_region(&dir, &document);
+    a_receipt_is_held_to_the_key_that_is_pinned(&dir, &document);
+    a_recording_is_deleted_with_a_statement(&dir, &document);
 }
 
 #[test]
@@ -219,6 +221,86 @@ fn each_call_has_a_receipt_that_is_checked_without_its_region(dir: &TempDir, doc
             "{found}"
         );
     }
+}
+
+/// Right, wrong, and the former one after another took its place.
+fn a_receipt_is_held_to_the_key_that_is_pinned(dir: &TempDir, document: &Value) {
+    let data = dir.path().to_str().unwrap();
+    let trust = dir.path().join("trust");
+    let pem_of = |row: &Value| {
+        trust.join(format!("{}.pem", row["key_id"].as_str().unwrap())).to_str().unwrap().to_owned()
+    };
+    let keys = || {
+        let out = trust.to_str().unwrap();
+        landline(&["receipt", "keys", "--out", out, "--json", "--data", data]).json()
+    };
+    let first = keys();
+    let of = |keys: &Value, region: &str| -> Vec<Value> {
+        let rows = keys.as_array().unwrap().iter().filter(|row| row["region"] == region);
+        rows.cloned().collect()
+    };
+    let (right, wrong) = (pem_of(&of(&first, "ie1")[0]), pem_of(&of(&first, "us1")[0]));
+    let call = calls(document).find(|call| call["domain"] == at_ie1()).unwrap();
+    let sid = call["record"].as_str().unwrap();
+    let file = dir.path().join("pinned.receipt");
+    let file = file.to_str().unwrap();
+    let export = || {
+        let exported = landline(&["receipt", "export", sid, file, "--data", data]);
+        assert_eq!(exported.code, 0, "{}", exported.err);
+    };
+    let verify = |key: &str| landline(&["receipt", "verify", file, "--key", key]);
+    export();
+    assert_eq!(verify(&right).code, 0, "{}", verify(&right).err);
+    let refused = verify(&wrong);
+    assert!(refused.code == 1 && refused.out.contains("not among the trusted"), "{}", refused.out);
+    assert_eq!(verify("/nowhere.pem").code, 1);
+
+    let rotated = landline(&["receipt", "rotate-key", "ie1", "--json", "--data", data]);
+    assert_eq!(rotated.code, 0, "{}", rotated.err);
+    let second = keys();
+    let of_ie1 = of(&second, "ie1");
+    assert_eq!((of_ie1.len(), of(&second, "us1").len()), (2, 1), "{second}");
+    assert_eq!(of_ie1[1]["key_id"], rotated.json()["key_id"]);
+    assert_eq!(of_ie1[0]["until"], of_ie1[1]["since"]);
+    // The file from before, by the key of then; and the new file by either.
+    assert_eq!(verify(&right).code, 0);
+    assert_eq!(verify(&pem_of(&of_ie1[1])).code, 1, "the old file knows no new key");
+    export();
+    for key in &of_ie1 {
+        let verified = verify(&pem_of(key));
+        assert_eq!(verified.code, 0, "{}", verified.out);
+        assert!(verified.out.contains("was certified by"), "{}", verified.out);
+    }
+    assert_eq!(verify(&wrong).code, 1);
+}
+
+/// The domain of the demo's account there.
+fn at_ie1() -> &'static str {
+    HOMES.into_iter().find(|(_, home)| *home == "ie1").unwrap().0
+}
+
+fn a_recording_is_deleted_with_a_statement(dir: &TempDir, document: &Value) {
+    let data = dir.path().to_str().unwrap();
+    let call = calls(document).find(|call| call["domain"] == at_ie1()).unwrap();
+    let recording = call["recording"].as_str().unwrap();
+    let deleted = landline(&["recording", "delete", recording, "--erasure", "--data", data]);
+    assert_eq!(deleted.code, 0, "{}", deleted.err);
+    let checked = landline(&["residency", "check", "--json", "--config", &config(dir, "ie1")]);
+    assert_eq!(checked.code, 0, "{}", checked.err);
+    assert_eq!(checked.json()[0]["deleted"], 1, "{}", checked.out);
+    let shown = landline(&[
+        "receipt",
+        "export",
+        call["record"].as_str().unwrap(),
+        dir.path().join("deleted.receipt").to_str().unwrap(),
+        "--data",
+        data,
+    ]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let file = dir.path().join("deleted.receipt");
+    let verified = landline(&["receipt", "verify", file.to_str().unwrap(), "--data", data]);
+    assert_eq!(verified.code, 0, "{}", verified.out);
+    assert!(verified.out.contains("erasure, by operator"), "{}", verified.out);
 }
 
 fn the_ledger_balances(dir: &TempDir) {

@@ -94,6 +94,8 @@ fn receipt_file(change: impl Fn(&mut Receipt)) -> ReceiptFile {
         r#type: landline_region::receipt::ReceiptFileType::V1,
         tree_head: head(7, root(receipts.iter().map(|receipt| receipt.leaf().unwrap()))),
         evidence: evidence.into_iter().nth(index).unwrap(),
+        deletions: Vec::new(),
+        key_changes: Vec::new(),
         keys: vec![key("ie1").verifying_key().into()],
     }
 }
@@ -156,6 +158,8 @@ fn report_file(change: impl Fn(&mut Report), change_receipt: impl Fn(&mut Receip
         earlier_head: Some(head(3, root(leaves[..3].iter().copied()))),
         consistency: plan.assemble(|node| nodes.get(&node).copied()).unwrap(),
         tree_head: head(7, root(leaves)),
+        deletions: Vec::new(),
+        key_changes: Vec::new(),
         keys: vec![key("ie1").verifying_key().into()],
     }
 }

@@ -4,14 +4,16 @@
 //! Hashed is what the tables hold, sealed columns as they are: the chain still
 //! verifies after an erasure destroyed keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use landline_region::receipt::{Deletion, Record};
 use landline_region::{CallSid, RegionCode};
 use sqlx::AssertSqlSafe;
 
 use crate::call::ChainReport;
 use crate::error::{Result, StoreError};
+use crate::receipt::statement_of;
 use crate::sql::{Database, Row, Tx, values};
 use crate::store::Store;
 
@@ -148,10 +150,12 @@ impl Store {
         while position < end {
             let upto = end.min(position + PAGE);
             let calls = self.chain_page(position, upto).await?;
+            let mut deleted = self.chain_deleted(position, upto).await?;
             let sids: Vec<String> = calls.iter().map(|r| r.text("sid")).collect::<Result<_>>()?;
             let legs = self.chain_legs(sids).await?;
             for call in &calls {
                 let sid: CallSid = call.parse("sid")?;
+                pass_deleted(&mut deleted, &mut position, &mut head)?;
                 position += 1;
                 let broken =
                     |problem: &str| StoreError::Chain { call: sid, problem: problem.into() };
@@ -167,6 +171,7 @@ impl Store {
                     return Err(broken("its record was changed after it was closed"));
                 }
             }
+            pass_deleted(&mut deleted, &mut position, &mut head)?;
             if position < upto {
                 return Err(gone(&format!("records after number {position} were removed")));
             }
@@ -183,11 +188,41 @@ impl Store {
         self.database().rows(select, values![after, upto]).await
     }
 
+    /// The records of this part that were deleted, as the log has them.
+    async fn chain_deleted(&self, after: i64, upto: i64) -> Result<VecDeque<Record>> {
+        let select = "SELECT * FROM log_statement WHERE chain_position > $1 \
+                      AND chain_position <= $2 ORDER BY chain_position";
+        let rows = self.database().rows(select, values![after, upto]).await?;
+        let record = |row: &Row| Ok(statement_of::<Deletion>(row)?.body.record);
+        Ok(rows.iter().map(record).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
     async fn chain_legs(&self, calls: Vec<String>) -> Result<HashMap<CallSid, Vec<Row>>> {
         let among = self.database().among("call", 1);
         let select = format!("SELECT * FROM call_leg WHERE {among} ORDER BY sid");
         grouped(self.database().rows(AssertSqlSafe(select), values![calls]).await?)
     }
+}
+
+/// Goes on behind the records that come next and were deleted: that they were,
+/// and what their hashes were, is signed.
+fn pass_deleted(
+    deleted: &mut VecDeque<Record>,
+    position: &mut i64,
+    head: &mut [u8; 32],
+) -> Result<()> {
+    while let Some(record) =
+        deleted.pop_front_if(|it| i64::try_from(it.position) == Ok(*position + 1))
+    {
+        if record.previous.0 != *head {
+            return Err(gone(&format!(
+                "record {}, deleted, does not follow the one before",
+                record.position
+            )));
+        }
+        (*position, *head) = (*position + 1, record.hash.0);
+    }
+    Ok(())
 }
 
 pub fn grouped(legs: Vec<Row>) -> Result<HashMap<CallSid, Vec<Row>>> {

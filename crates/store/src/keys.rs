@@ -4,6 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use aws_lc_rs::{hkdf, hmac};
 use landline_region::catalogue::Index;
@@ -26,7 +27,9 @@ pub struct KeyRing {
     /// Derives the ledger's and the spool's segment keys.
     journal: KeyBytes,
     /// Signs receipts, tree heads and residency reports.
-    signing: SigningKey,
+    signing: Arc<SigningKey>,
+    /// Derives the signing keys after the first.
+    later: KeyBytes,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,7 +108,8 @@ impl KeyRing {
             index: hmac::Key::new(hmac::HMAC_SHA256, &key("index")[..]),
             pseudonym: PseudonymKey::new(&key("pseudonym")),
             journal: key("journal"),
-            signing: SigningKey::from_seed(region, &key("signing")),
+            signing: Arc::new(SigningKey::from_seed(region, &key("signing"))),
+            later: key("later signing"),
         }
     }
 
@@ -122,9 +126,18 @@ impl KeyRing {
         self.pseudonym.clone()
     }
 
-    /// What the region's statements are signed with; its public half goes out.
-    pub fn signing_key(&self) -> &SigningKey {
-        &self.signing
+    /// What the region's statements are signed with until the first change.
+    pub fn first_signing_key(&self) -> Arc<SigningKey> {
+        self.signing.clone()
+    }
+
+    /// A later signing key, by the salt that was made for it.
+    pub(crate) fn later_signing_key(&self, salt: &[u8; 32]) -> SigningKey {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&self.later[..]);
+        SigningKey::from_seed(
+            self.region,
+            &expand(&prk, &[b"signing", self.region.as_str().as_bytes()]),
+        )
     }
 
     /// The look-up key of a sealed value: equal for equal values of one kind
@@ -186,7 +199,7 @@ mod tests {
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         let opened = KeyRing::open(&path, ie1).unwrap();
         assert_eq!(made.id(), opened.id());
-        assert_eq!(made.signing_key().id(), opened.signing_key().id());
+        assert_eq!(made.first_signing_key().id(), opened.first_signing_key().id());
         assert_eq!(made.index(&INDEX_NUMBER, "", "+353"), opened.index(&INDEX_NUMBER, "", "+353"));
         assert_ne!(made.index(&INDEX_NUMBER, "", "+353"), made.index(&INDEX_USER, "", "+353"));
         assert!(KeyRing::create(&path, ie1).unwrap_err().to_string().contains("exists already"));

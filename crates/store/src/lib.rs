@@ -54,7 +54,10 @@ pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};
 pub use list::{ListQuery, Listed};
 pub use number::NewNumber;
 pub use page::{CallQuery, CallStanding, RecordingQuery};
-pub use receipt::{Fault, Issued, Issuer, IssuerConfig, IssuerCounters, ResidencyCheck};
+pub use receipt::{
+    DeletedBy, Fault, Issued, Issuer, IssuerConfig, IssuerCounters, RegionKey, ResidencyCheck,
+    Retention, Swept,
+};
 pub use recorder::{
     Full, Recorder, RecorderConfig, RecorderCounters, RecordingSink, RecordingStart,
 };

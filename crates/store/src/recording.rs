@@ -9,7 +9,7 @@ use crate::chunk::{self, Chunk};
 use crate::error::{Result, StoreError};
 use crate::seal::Sealer;
 use crate::sql::{Row, values};
-use crate::store::{Store, now};
+use crate::store::Store;
 
 /// Chunks that are read at once: about half a minute.
 const PAGE: i64 = 32;
@@ -122,34 +122,6 @@ impl Store {
         })
     }
 
-    /// Removes the audio and keeps the row, as proof that there was one. A
-    /// recording that still runs is refused.
-    pub async fn recording_delete(
-        &self,
-        account: AccountSid,
-        recording: RecordingSid,
-    ) -> Result<RecordingRecord> {
-        let found = self.recording_show(recording).await?;
-        if found.account != account {
-            return Err(unknown(recording));
-        }
-        let mut tx = self.database().begin().await?;
-        // A call that is over will not be recorded any more, finished or not.
-        let update = "UPDATE recording SET deleted_at = COALESCE(deleted_at, $2) WHERE sid = $1 \
-                      AND (finished_at IS NOT NULL OR EXISTS (SELECT 1 FROM call c \
-                      WHERE c.sid = recording.call AND c.closed_at IS NOT NULL))";
-        if tx.execute(update, values![recording, now()]).await? == 0 {
-            return Err(StoreError::InUse {
-                what: format!("recording {recording}"),
-                next: format!("call {} is still recorded; hang up first", found.call),
-            });
-        }
-        let delete = "DELETE FROM recording_chunk WHERE recording = $1";
-        tx.execute(delete, values![recording]).await?;
-        tx.commit().await?;
-        self.recording_show(recording).await
-    }
-
     async fn recording_row(&self, recording: RecordingSid) -> Result<Row> {
         let select = format!("{SELECT} WHERE r.sid = $1");
         let row = self.database().row(AssertSqlSafe(select), values![recording]).await?;
@@ -157,7 +129,7 @@ impl Store {
     }
 }
 
-fn unknown(recording: RecordingSid) -> StoreError {
+pub(crate) fn unknown(recording: RecordingSid) -> StoreError {
     StoreError::NotFound {
         what: format!("recording {recording} in this region"),
         next: "`recording list` shows this region's; others are in their home regions".to_owned(),

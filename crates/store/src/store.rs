@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use landline_region::catalogue::sealed::SEALED_ACCOUNT_KEY;
 use landline_region::egress::{Declared, Gate};
+use landline_region::receipt::SigningKey;
 use landline_region::{AccountSid, Entropy, PseudonymKey, RegionCode, UnixMillis};
 use zeroize::Zeroizing;
 
@@ -59,6 +60,8 @@ pub(crate) struct Inner {
     pub gate: Arc<Gate>,
     pub tenancy: tokio::sync::Mutex<TenancyCache>,
     account_keys: Mutex<HashMap<AccountSid, Arc<Sealer>>>,
+    /// The signing key after the first that was used last, and which it is.
+    pub signing: Mutex<Option<(i64, Arc<SigningKey>)>>,
 }
 
 /// Counted since the store was opened.
@@ -104,6 +107,7 @@ impl Store {
             gate: Arc::new(Gate::new(config.region, config.egress.clone())),
             tenancy: tokio::sync::Mutex::default(),
             account_keys: Mutex::default(),
+            signing: Mutex::default(),
         };
         Ok(Store { inner: Arc::new(inner) })
     }

@@ -38,7 +38,7 @@ async fn a_region_of_the_first_schema_opens_and_its_calls_get_receipts() {
     let receipt = &file.evidence.receipt.body;
     assert_eq!(Some(receipt.record.hash.0), calls[0].hash);
     assert_eq!(receipt.recordings[0].state, RecordingState::Finished);
-    let trust = Trust { keys: vec![store.verifying_key()] };
+    let trust = Trust { keys: vec![store.verifying_key().await.unwrap()] };
     assert!(verify(&Document::Receipt(Box::new(file)), &trust).is_sound());
     let found = store.residency_check(&[]).await.unwrap();
     assert!(found.is_sound() && found.chunks > 0, "{found:?}");

@@ -13,14 +13,14 @@ use landline_region::receipt::{CallFlow, Document, LegParty, RecordingState, Tru
 use landline_region::{CallSid, LegSid, RegionCode, TrunkSid, UnixMillis};
 use landline_store::{Issuer, IssuerConfig, ResidencyCheck, Store, StoreError};
 
-fn trust(store: &Store) -> Trust {
-    Trust { keys: vec![store.verifying_key()] }
+async fn trust(store: &Store) -> Trust {
+    Trust { keys: vec![store.verifying_key().await.unwrap()] }
 }
 
 /// As who got the file sees it, who has nothing else than the region's key.
-fn sound(file: &impl serde::Serialize, store: &Store) -> bool {
+async fn sound(file: &impl serde::Serialize, store: &Store) -> bool {
     let document = Document::parse(&serde_json::to_string(file).unwrap()).unwrap();
-    let verdict = verify(&document, &trust(store));
+    let verdict = verify(&document, &trust(store).await);
     assert!(verdict.faults.is_empty(), "{verdict:?}");
     verdict.is_sound()
 }
@@ -62,7 +62,7 @@ on_both_engines! {
         let ie1 = region.config.region;
         let record = store.call_show(sid(1)).await.unwrap();
         let file = store.receipt_file(sid(1)).await.unwrap();
-        assert!(sound(&file, store));
+        assert!(sound(&file, store).await);
         let receipt = &file.evidence.receipt.body;
         assert_eq!((receipt.call, receipt.account, receipt.region), (sid(1), account.sid, ie1));
         assert!(receipt.touched().iter().all(|(_, region)| *region == ie1), "{receipt:?}");
@@ -81,7 +81,7 @@ on_both_engines! {
         // Names and numbers are in no receipt.
         for call in 1..=5 {
             let file = store.receipt_file(sid(call)).await.unwrap();
-            assert!(sound(&file, store));
+            assert!(sound(&file, store).await);
             let text = serde_json::to_string(&file).unwrap();
             for secret in ["alice", "35312345678", "secret-call-id", "192.0.2.7", "Acme", "acme"] {
                 assert!(!text.contains(secret), "{secret}: {text}");
@@ -128,7 +128,7 @@ on_both_engines! {
         ];
         for (call, wanted) in (1..).zip(wanted) {
             let file = store.receipt_file(sid(call)).await.unwrap();
-            assert!(sound(&file, store));
+            assert!(sound(&file, store).await);
             let egress = &file.evidence.receipt.body.egress;
             let lines: Vec<_> =
                 egress.lines.iter().map(|it| (it.flow, it.to.as_str(), it.party)).collect();
@@ -137,7 +137,7 @@ on_both_engines! {
         }
         let (from, to) = (UnixMillis(0), UnixMillis(i64::MAX >> 11));
         let report = store.residency_report(account.sid, from, to).await.unwrap();
-        assert!(sound(&report, store));
+        assert!(sound(&report, store).await);
         let report = &report.report.body;
         assert_eq!((report.egress_lines, report.egress_unreported), (5, 0));
         assert_eq!(report.egress.len(), 5);
@@ -252,7 +252,7 @@ on_both_engines! {
 
         let (from, to) = (at(500_000), at(2_000_000));
         let file = store.residency_report(account.sid, from, to).await.unwrap();
-        assert!(sound(&file, store));
+        assert!(sound(&file, store).await);
         let report = &file.report.body;
         assert_eq!((report.closed, report.receipts, report.waiting, report.open), (5, 4, 1, 1));
         assert!(report.other_regions.is_empty());
@@ -263,7 +263,7 @@ on_both_engines! {
 
         let other = landline_region::AccountSid::from_u128(404);
         let file = store.residency_report(other, from, to).await.unwrap();
-        assert!(sound(&file, store) && file.receipts.is_empty());
+        assert!(sound(&file, store).await && file.receipts.is_empty());
     }
 
     async fn a_destroyed_key_leaves_every_hash_in_place(region: Region) {

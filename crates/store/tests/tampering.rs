@@ -3,9 +3,11 @@
 
 mod common;
 
-use common::receipts::{NEVER, checked, closed, recorded, sid};
+use common::receipts::{NEVER, checked, closed, recorded, recording, sid};
 use landline_call::tenancy::Account;
 use landline_region::LegSid;
+use landline_region::receipt::DeletionReason;
+use landline_store::DeletedBy;
 
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
@@ -21,6 +23,8 @@ const TABLES: &[&str] = &[
     "receipt_node",
     "receipt_log",
     "receipt_pending",
+    "log_statement",
+    "signing_key",
     "tree_head",
 ];
 
@@ -127,17 +131,32 @@ fn other(column: &str, kind: &str, postgres: bool) -> Vec<String> {
 }
 
 async fn a_region_with_everything(region: &common::Region) -> Account {
+    a_region_of_calls(region, true).await
+}
+
+async fn a_region_of_calls(region: &common::Region, with_statements: bool) -> Account {
     let account = region.account().await;
     recorded(region, &account, 1).await;
     closed(region, &account, 2..=3).await;
     region.store.receipts_issue(NEVER).await.unwrap();
     closed(region, &account, 4..=5).await;
     region.store.receipts_issue(NEVER).await.unwrap();
+    if with_statements {
+        another_key_and_a_deletion(region, &account).await;
+    }
     // One that waits.
     closed(region, &account, 6..=6).await;
     let found = checked(region, &[]).await;
     assert!(found.is_sound() && found.waiting == 1, "{found:?}");
     account
+}
+
+async fn another_key_and_a_deletion(region: &common::Region, account: &Account) {
+    region.store.signing_key_rotate().await.unwrap();
+    recorded(region, account, 7).await;
+    region.store.receipts_issue(NEVER).await.unwrap();
+    let by = DeletedBy { reason: DeletionReason::Request, actor: "operator".to_owned() };
+    region.store.recording_delete(account.sid, recording(7), &by).await.unwrap();
 }
 
 on_both_engines! {
@@ -224,7 +243,7 @@ on_both_engines! {
     }
 
     async fn an_end_that_is_cut_off_with_all_that_speaks_of_it(region: Region) {
-        let account = a_region_with_everything(&region).await;
+        let account = a_region_of_calls(&region, false).await;
         let file = region.store.receipt_file(sid(5)).await.unwrap();
         let kept = [file.tree_head];
         assert!(checked(&region, &kept).await.is_sound());

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
 use axum::http::header;
+use landline_region::receipt::DeletionReason;
 use landline_region::{AccountSid, CallSid, RecordingSid};
-use landline_store::{RecordingQuery, RecordingRecord, StoreError};
+use landline_store::{DeletedBy, RecordingQuery, RecordingRecord, StoreError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -154,6 +155,8 @@ pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let account = input.account()?;
     let recording = own(&app, account, input.sid("recording")?).await?;
-    app.store.recording_delete(account, recording.sid).await?;
+    let actor = input.key.as_ref().map_or_else(|| "api".to_owned(), |key| key.sid.to_string());
+    let by = DeletedBy { reason: DeletionReason::Request, actor };
+    app.store.recording_delete(account, recording.sid, &by).await?;
     Ok(Reply::nothing())
 }

@@ -65,7 +65,7 @@ pub async fn show(app: Arc<App>, _: Input) -> Result<Reply, Problem> {
         base_url: entry.console.clone(),
         sip_uri: entry.public_uri.clone(),
     });
-    let key = app.store.verifying_key();
+    let key = app.store.verifying_key().await?;
     Reply::json(&RegionView {
         code: app.region.code.to_string(),
         jurisdiction: app.region.jurisdiction.to_string(),

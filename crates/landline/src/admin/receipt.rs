@@ -9,7 +9,7 @@ use landline_region::receipt::{
     Document, Receipt, ReceiptFile, Recording, Trust, Verdict, VerifyingKey, verify as check,
 };
 use landline_region::{CallSid, RegionCode};
-use landline_store::{KeyRing, Store};
+use landline_store::{KeyRing, RegionKey, Store};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -41,7 +41,8 @@ pub async fn run(place: &Place, verb: ReceiptVerb, style: Style) -> Result<Strin
             });
             Ok(card(&answer, style))
         }
-        ReceiptVerb::Keys { out } => keys(place, out.as_deref(), style),
+        ReceiptVerb::Keys { out } => keys(place, out.as_deref(), style).await,
+        ReceiptVerb::RotateKey { region } => rotate_key(place, region, style).await,
         ReceiptVerb::Verify { .. } => bail!("a file is verified without a region"),
     }
 }
@@ -121,35 +122,55 @@ fn egress(receipt: &Receipt) -> Vec<String> {
     }
 }
 
-fn keys(place: &Place, out: Option<&Path>, style: Style) -> Result<String> {
+async fn keys(place: &Place, out: Option<&Path>, style: Style) -> Result<String> {
     let mut rows = Vec::new();
-    for key in region_keys(place)? {
-        let mut row = json!({
-            "region": key.region().to_string(),
-            "key_id": key.id().to_string(),
-            "algorithm": "Ed25519",
-            "public_key": key.to_hex(),
-            "pem": key.to_pem(),
-        });
-        if let Some(dir) = out {
-            std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
-            let file = dir.join(format!("{}.pem", key.id()));
-            write(&file, key.to_pem().trim_end())?;
-            row["file"] = json!(file);
+    for (_, store) in place.stores().await? {
+        for key in store.signing_keys().await? {
+            rows.push(key_row(&key, out)?);
         }
-        rows.push(row);
     }
-    let mut columns = vec!["region", "algorithm", "key_id", "public_key"];
+    let mut columns = vec!["region", "algorithm", "key_id", "since", "until", "public_key"];
     if out.is_some() {
         columns.push("file");
     }
     Ok(Table::new(&columns, rows, "no regions").render(style))
 }
 
+fn key_row(region_key: &RegionKey, out: Option<&Path>) -> Result<Value> {
+    let key = &region_key.key;
+    let mut row = json!({
+        "region": key.region().to_string(),
+        "key_id": key.id().to_string(),
+        "algorithm": "Ed25519",
+        "since": time(region_key.since),
+        "until": time(region_key.until),
+        "public_key": key.to_hex(),
+        "pem": key.to_pem(),
+    });
+    if let Some(dir) = out {
+        std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
+        let file = dir.join(format!("{}.pem", key.id()));
+        write(&file, key.to_pem().trim_end())?;
+        row["file"] = json!(file);
+    }
+    Ok(row)
+}
+
+async fn rotate_key(place: &Place, region: RegionCode, style: Style) -> Result<String> {
+    place.config_of(region, "the key")?;
+    for (code, store) in place.stores().await? {
+        if code == region {
+            return Ok(card(&key_row(&store.signing_key_rotate().await?, None)?, style));
+        }
+    }
+    bail!("no region {region} in {}", place.shown())
+}
+
+/// The first key of each: a file brings the changes since, which it certifies.
 fn region_keys(place: &Place) -> Result<Vec<VerifyingKey>> {
     let of = |config: &crate::config::Config| {
         let ring = KeyRing::open(&config.key_ring, config.region.code)?;
-        Ok(ring.signing_key().verifying_key())
+        Ok(ring.first_signing_key().verifying_key())
     };
     place.configs().iter().map(of).collect()
 }

@@ -3,8 +3,9 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 use landline_console::audio;
 use landline_media::audio::{Rendered, strongest_tone};
-use landline_region::RecordingSid;
-use landline_store::{RecordingFilter, RecordingRecord, Store, StoreError};
+use landline_region::receipt::DeletionReason;
+use landline_region::{RecordingSid, RegionCode};
+use landline_store::{DeletedBy, RecordingFilter, RecordingRecord, Store, StoreError};
 use serde_json::{Value, json};
 
 use super::Place;
@@ -42,6 +43,16 @@ pub async fn run(place: &Place, verb: RecordingVerb, style: Style) -> Result<Str
             let answer = export(place, recording, &file).await?;
             Ok(card(&answer, style))
         }
+        RecordingVerb::Delete { recording, erasure } => {
+            let (region, store, found) = find(place, recording).await?;
+            let reason = if erasure { DeletionReason::Erasure } else { DeletionReason::Request };
+            let by = DeletedBy { reason, actor: "operator".to_owned() };
+            let deleted = store.recording_delete(found.account, recording, &by).await?;
+            let mut answer = shown(&deleted);
+            answer["region"] = Value::String(region.to_string());
+            answer["deleted_at"] = json!(time(deleted.deleted_at));
+            Ok(card(&answer, style))
+        }
     }
 }
 
@@ -63,27 +74,33 @@ pub fn shown(recording: &RecordingRecord) -> Value {
         },
     })
 }
-/// Writes a 16-bit WAV: the caller left, the callee right.
-async fn export(place: &Place, sid: RecordingSid, file: &Path) -> Result<Value> {
+
+/// In the region, at hand, that holds it.
+async fn find(place: &Place, sid: RecordingSid) -> Result<(RegionCode, Store, RecordingRecord)> {
     for (region, store) in place.stores().await? {
-        let recording = match store.recording_show(sid).await {
-            Ok(recording) => recording,
-            Err(StoreError::NotFound { .. }) => continue,
+        match store.recording_show(sid).await {
+            Ok(recording) => return Ok((region, store, recording)),
+            Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
-        };
-        let audio = audio::rendered(&store, sid).await?;
-        write_wav(file, &audio).with_context(|| format!("{}", file.display()))?;
-        let mut answer = shown(&recording);
-        answer["region"] = Value::String(region.to_string());
-        answer["file"] = json!(file);
-        answer["sample_rate"] = json!(audio.rate);
-        answer["audio_ms"] = json!(audio.samples.len() as u64 * 1000 / u64::from(audio.rate));
-        return Ok(answer);
+        }
     }
     Err(anyhow!(
         "no recording {sid} in {}; a recording lies in its account's home region alone",
         place.shown()
     ))
+}
+
+/// Writes a 16-bit WAV: the caller left, the callee right.
+async fn export(place: &Place, sid: RecordingSid, file: &Path) -> Result<Value> {
+    let (region, store, recording) = find(place, sid).await?;
+    let audio = audio::rendered(&store, sid).await?;
+    write_wav(file, &audio).with_context(|| format!("{}", file.display()))?;
+    let mut answer = shown(&recording);
+    answer["region"] = Value::String(region.to_string());
+    answer["file"] = json!(file);
+    answer["sample_rate"] = json!(audio.rate);
+    answer["audio_ms"] = json!(audio.samples.len() as u64 * 1000 / u64::from(audio.rate));
+    Ok(answer)
 }
 
 /// What a recording's two channels hold, in Hz: the strongest tone of each.

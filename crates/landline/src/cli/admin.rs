@@ -282,6 +282,14 @@ pub enum RecordingVerb {
         #[arg(value_name = "FILE.wav")]
         file: PathBuf,
     },
+    /// Delete a recording's audio. That it was there, and why it went, is
+    /// signed in the region's log.
+    Delete {
+        recording: RecordingSid,
+        /// A person's data is to go (GDPR Art. 17).
+        #[arg(long)]
+        erasure: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

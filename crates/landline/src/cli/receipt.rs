@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use landline_region::{CallSid, UnixMillis};
+use landline_region::{CallSid, RegionCode, UnixMillis};
 
 #[derive(Debug, Subcommand)]
 pub enum ReceiptVerb {
@@ -23,7 +23,10 @@ pub enum ReceiptVerb {
         #[command(flatten)]
         trust: TrustArgs,
     },
-    /// The public keys that regions sign with.
+    /// Sign with a new key from now on, certified by the present one in the
+    /// region's log. What was signed before stays valid.
+    RotateKey { region: RegionCode },
+    /// The public keys that regions sign with, and signed with before.
     Keys {
         /// Write them there as PEM files, as `receipt verify --trust` wants them.
         #[arg(long, value_name = "DIR")]

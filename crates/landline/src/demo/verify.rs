@@ -152,7 +152,7 @@ async fn receipt(home: &Store, call: CallSid) -> Result<Receipt, String> {
     let file = home.receipt_file(call).await.map_err(shown)?;
     let receipt = file.evidence.receipt.body.clone();
     // As who has the file and the region's public key, and nothing else.
-    let trust = Trust { keys: vec![home.verifying_key()] };
+    let trust = Trust { keys: vec![home.verifying_key().await.map_err(shown)?] };
     let verdict = verify(&Document::Receipt(Box::new(file)), &trust);
     if !verdict.is_sound() {
         return Err(format!("the receipt is not sound: {}", verdict.faults.join("; ")));

@@ -8,7 +8,7 @@ use landline_console::{CallControl, Console, ConsoleHandle};
 use landline_proxy::{Proxy, ProxyHandle};
 use landline_region::CallSid;
 use landline_relay::{Relay, RelayHandle};
-use landline_store::{Issuer, IssuerConfig, Recorder, RecorderConfig, Store};
+use landline_store::{Issuer, IssuerConfig, Recorder, RecorderConfig, Retention, Store};
 use prometheus::Registry;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -40,6 +40,8 @@ pub struct Region {
     proxy: Shared<ProxyHandle>,
     /// Beside a proxy, of closed calls.
     receipts: Option<Issuer>,
+    /// Beside a proxy, of calls past their retention.
+    retention: Option<Retention>,
     console: Option<ConsoleHandle>,
     /// Serves until the region has stopped.
     _telemetry: Option<Server>,
@@ -48,6 +50,9 @@ pub struct Region {
 
 /// How often what left the region is written into its database.
 const AUDIT: Duration = Duration::from_secs(5);
+
+/// How often what has been kept for long enough is looked for.
+const SWEEP: Duration = Duration::from_secs(3600);
 
 /// How often a running proxy is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -94,6 +99,7 @@ impl Region {
             proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
         }
         let receipts = roles.proxy.then(|| Issuer::start(store.clone(), IssuerConfig::default()));
+        let retention = roles.proxy.then(|| Retention::start(store.clone(), SWEEP));
         if let Some(issuer) = &receipts {
             let counters = issuer.counter();
             let counters = StoreMetrics::new(config.region.code, move || Some(counters()));
@@ -129,7 +135,8 @@ impl Region {
             None => None,
         };
         let egress = tokio::spawn(write_egress(store.clone()));
-        Ok(Self { store, recorder, relay, proxy, console, receipts, _telemetry: telemetry, egress })
+        let _telemetry = telemetry;
+        Ok(Self { store, recorder, relay, proxy, console, receipts, retention, _telemetry, egress })
     }
 
     pub fn store(&self) -> &Store {
@@ -172,6 +179,9 @@ impl Region {
         }
         if let Some(recorder) = self.recorder {
             recorder.shutdown().await;
+        }
+        if let Some(retention) = self.retention {
+            retention.shutdown().await;
         }
         if let Some(receipts) = self.receipts {
             receipts.shutdown().await;

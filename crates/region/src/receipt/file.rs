@@ -3,9 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Receipt, Report, Signed, TreeHead, VerifyingKey};
+use super::{
+    Deletion, Entry, KeyChange, Receipt, Report, Signed, TreeHead, VerifyingKey, canonical,
+};
 use crate::RegionCode;
-use crate::merkle::Sha256;
+use crate::merkle::{Sha256, is_included, leaf_hash};
 
 /// A receipt with its place in the log. RFC 9162 §4.12.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,16 @@ pub struct Evidence {
 pub struct Inclusion {
     pub tree_size: u64,
     pub path: Vec<Sha256>,
+}
+
+impl Inclusion {
+    /// Whether the path leads from the statement, as this entry, to the head.
+    pub fn places(&self, statement: &impl Serialize, index: u64, head: &TreeHead) -> bool {
+        let leaf = canonical(statement).map(|octets| leaf_hash(&octets));
+        self.tree_size == head.tree_size
+            && leaf
+                .is_ok_and(|leaf| is_included(leaf, index, head.tree_size, &self.path, head.root))
+    }
 }
 
 /// A key that the file brings along. That it does proves nothing of whose it is.
@@ -48,6 +60,12 @@ pub struct ReceiptFile {
     pub r#type: ReceiptFileType,
     pub evidence: Evidence,
     pub tree_head: Signed<TreeHead>,
+    /// What of the call was deleted since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deletions: Vec<Entry<Deletion>>,
+    /// From the region's first key to the one that signed `tree_head`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_changes: Vec<Entry<KeyChange>>,
     pub keys: Vec<PublicKey>,
 }
 
@@ -69,6 +87,12 @@ pub struct ReportFile {
     pub earlier_head: Option<Signed<TreeHead>>,
     pub consistency: Vec<Sha256>,
     pub tree_head: Signed<TreeHead>,
+    /// What of the calls was deleted since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deletions: Vec<Entry<Deletion>>,
+    /// From the region's first key to the one that signed `tree_head`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_changes: Vec<Entry<KeyChange>>,
     pub keys: Vec<PublicKey>,
 }
 
@@ -122,6 +146,13 @@ impl Document {
             Self::Report(file) => file.earlier_head.as_ref(),
         };
         earlier.into_iter().chain([self.tree_head()]).collect()
+    }
+
+    pub fn key_changes(&self) -> &[Entry<KeyChange>] {
+        match self {
+            Self::Receipt(file) => &file.key_changes,
+            Self::Report(file) => &file.key_changes,
+        }
     }
 
     pub fn keys(&self) -> &[PublicKey] {

@@ -11,6 +11,8 @@ mod canonical;
 mod egress;
 mod file;
 mod key;
+mod keys;
+mod statement;
 mod verify;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,9 @@ pub use file::{
     ReportFileType, UnreadableFile,
 };
 pub use key::{InvalidKey, InvalidSignature, KeyId, Signature, SigningKey, VerifyingKey};
+pub use statement::{
+    DeletedRecording, Deletion, DeletionReason, DeletionType, Entry, KeyChange, KeyChangeType,
+};
 pub use verify::{Trust, Verdict, verify};
 
 /// A statement, and who signed its canonical octets.

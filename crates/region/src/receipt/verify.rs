@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::keys::KeyChain;
 use super::{
-    Document, Evidence, KeyId, Receipt, ReceiptFile, RecordingState, ReportFile, Signed, TreeHead,
-    VerifyingKey, egress_totals,
+    Deletion, Document, Entry, Evidence, KeyId, Receipt, ReceiptFile, RecordingState, ReportFile,
+    Signed, TreeHead, VerifyingKey, egress_totals,
 };
 use crate::RegionCode;
 use crate::merkle::{is_consistent, is_included, root};
@@ -51,7 +52,7 @@ pub fn verify(document: &Document, trust: &Trust) -> Verdict {
 }
 
 struct Check {
-    keys: BTreeMap<KeyId, VerifyingKey>,
+    keys: KeyChain,
     trusted: bool,
     signers: BTreeSet<KeyId>,
     verdict: Verdict,
@@ -69,7 +70,11 @@ impl Check {
                 Err(error) => verdict.faults.push(format!("a key that the file brings: {error}")),
             }
         }
-        let keys = keys.into_iter().map(|key| (key.id(), key)).collect();
+        let mut keys = KeyChain::new(keys);
+        match keys.follow(document.key_changes(), &document.tree_head().body) {
+            Ok(followed) => verdict.proven.extend(followed),
+            Err(fault) => verdict.faults.push(fault),
+        }
         Self { keys, trusted, signers: BTreeSet::new(), verdict }
     }
 
@@ -77,10 +82,17 @@ impl Check {
         self.verdict.faults.push(fault.into());
     }
 
-    /// A fault where `region` did not sign the statement.
-    fn signed<T: Serialize>(&mut self, what: &str, signed: &Signed<T>, region: RegionCode) {
+    /// A fault where `region` did not sign the statement with the key that it
+    /// signed with at this place of its log.
+    fn signed<T: Serialize>(
+        &mut self,
+        what: &str,
+        signed: &Signed<T>,
+        region: RegionCode,
+        place: u64,
+    ) {
         let id = signed.key_id;
-        let problem = match self.keys.get(&id) {
+        let problem = match self.keys.get(id) {
             None if self.trusted => {
                 self.verdict.signer_known = false;
                 Some(format!("is signed by key {id}, which is not among the trusted ones"))
@@ -92,6 +104,9 @@ impl Check {
             )),
             Some(key) if !signed.is_by(key) => {
                 Some(format!("was changed: key {id} did not sign what it says"))
+            }
+            Some(_) if !self.keys.is_of_place(id, place) => {
+                Some(format!("is signed by key {id}, which the region did not use there"))
             }
             Some(_) => None,
         };
@@ -105,6 +120,7 @@ impl Check {
         let receipt = &file.evidence.receipt.body;
         self.head("the tree head", &file.tree_head, receipt.region);
         self.evidence(&file.evidence, &file.tree_head.body);
+        self.deletions(&file.deletions, [receipt], &file.tree_head.body);
         if self.verdict.faults.is_empty() {
             self.verdict
                 .proven
@@ -128,14 +144,14 @@ impl Check {
         if head.body.region != region {
             self.fault(format!("{what} is of region {}, not of {region}", head.body.region));
         }
-        self.signed(what, head, region);
+        self.signed(what, head, region, head.body.tree_size);
     }
 
     /// The receipt's signature, its sense, and its place under the head.
     fn evidence(&mut self, evidence: &Evidence, head: &TreeHead) {
         let (receipt, inclusion) = (&evidence.receipt.body, &evidence.inclusion);
         let what = format!("the receipt of call {}", receipt.call);
-        self.signed(&what, &evidence.receipt, receipt.region);
+        self.signed(&what, &evidence.receipt, receipt.region, receipt.log_index);
         if receipt.region != receipt.regions.home || receipt.region != receipt.regions.storage {
             self.fault(format!(
                 "{what} is of region {}, but the call's home is {} and its record lies in {}",
@@ -160,14 +176,48 @@ impl Check {
         }
     }
 
+    /// What was deleted is what the receipts spoke of.
+    fn deletions<'a>(
+        &mut self,
+        deletions: &[Entry<Deletion>],
+        receipts: impl IntoIterator<Item = &'a Receipt>,
+        head: &TreeHead,
+    ) {
+        if deletions.is_empty() {
+            return;
+        }
+        let receipts: BTreeMap<_, _> = receipts.into_iter().map(|it| (it.call, it)).collect();
+        for Entry { statement, inclusion } in deletions {
+            let deletion = &statement.body;
+            let what = format!("the deletion in entry {}", deletion.log_index);
+            self.signed(&what, statement, head.region, deletion.log_index);
+            if deletion.region != head.region
+                || !inclusion.places(&statement.body, deletion.log_index, head)
+            {
+                self.fault(format!("{what} is not that entry of the log"));
+            }
+            match receipts.get(&deletion.call) {
+                None => self.fault(format!("{what} is of a call that the file does not hold")),
+                Some(receipt) if !deletion.is_of(receipt) => self.fault(format!(
+                    "{what} is of something else than the receipt of call {} names",
+                    deletion.call
+                )),
+                Some(_) => self.verdict.stated.push(deletion.in_words()),
+            }
+        }
+    }
+
     fn report_file(&mut self, file: &ReportFile) {
         let report = &file.report.body;
-        self.signed("the report", &file.report, report.region);
+        let size = file.tree_head.body.tree_size;
+        self.signed("the report", &file.report, report.region, size);
         self.head("the tree head", &file.tree_head, report.region);
         for evidence in &file.receipts {
             self.evidence(evidence, &file.tree_head.body);
         }
         self.listed(file);
+        let receipts = file.receipts.iter().map(|evidence| &evidence.receipt.body);
+        self.deletions(&file.deletions, receipts, &file.tree_head.body);
         self.grown(file);
         if self.verdict.faults.is_empty() {
             self.report_proven(file);

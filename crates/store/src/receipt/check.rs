@@ -6,7 +6,9 @@ mod call;
 mod chunks;
 mod log;
 
-use landline_region::receipt::{Receipt, Signed, TreeHead};
+use std::collections::HashMap;
+
+use landline_region::receipt::{Deletion, Receipt, Signed, TreeHead};
 use landline_region::{CallSid, RegionCode};
 
 use super::facts::{Facts, Reader};
@@ -39,6 +41,9 @@ pub struct ResidencyCheck {
     pub recordings: u64,
     pub chunks: u64,
     pub tree_heads: u64,
+    /// Records and recordings whose deletion is signed in the log, by whom and
+    /// why.
+    pub deleted: u64,
     /// Calls of which a key was destroyed: their hashes hold, and nobody can
     /// read them.
     pub erased: u64,
@@ -77,16 +82,13 @@ impl Store {
     /// only against them is it seen when the log's end was cut off together
     /// with all that it speaks of.
     pub async fn residency_check(&self, kept: &[Signed<TreeHead>]) -> Result<ResidencyCheck> {
-        let mut check = Check { store: self, found: ResidencyCheck::default() };
+        let mut check =
+            Check { store: self, found: ResidencyCheck::default(), deletions: HashMap::new() };
         if let Err(error) = self.call_chain_verify().await {
             check.found.unless_away("the chain of closed calls", error)?;
         }
         let mut walk = log::Walk::new(self, kept, &mut check.found);
-        loop {
-            let page = walk.next(&mut check.found).await?;
-            if page.is_empty() {
-                break;
-            }
+        while let Some(page) = walk.next(&mut check.found).await? {
             check.page(&page).await?;
         }
         walk.end(&mut check.found).await?;
@@ -99,11 +101,20 @@ impl Store {
 struct Check<'a> {
     store: &'a Store,
     found: ResidencyCheck,
+    /// What was deleted of the page's calls, as the log states it.
+    deletions: HashMap<CallSid, Vec<Deletion>>,
 }
 
 impl Check<'_> {
     async fn page(&mut self, receipts: &[Receipt]) -> Result<()> {
         let calls: Vec<CallSid> = receipts.iter().map(|receipt| receipt.call).collect();
+        self.deletions.clear();
+        match self.store.deletions_of(&calls).await {
+            Ok(deletions) => deletions.into_iter().for_each(|it| {
+                self.deletions.entry(it.body.call).or_default().push(it.body);
+            }),
+            Err(error) => self.found.unless_away("the log's deletions", error)?,
+        }
         match self.gather(&calls).await {
             Ok(facts) => {
                 for receipt in receipts {

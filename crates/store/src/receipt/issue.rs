@@ -44,7 +44,7 @@ impl Store {
             return Ok(Issued::default());
         }
         let mut tx = database.begin().await?;
-        let mut growth = Growth::begin(&mut tx).await?;
+        let mut growth = Growth::begin(&mut tx, self).await?;
         // Another proxy's issuer may have been before us.
         let calls = ready(&mut Reader::Tx(&mut tx), now, give_up_before).await?;
         let facts = Facts::gather(database, &mut Reader::Tx(&mut tx), &calls).await?;
@@ -114,7 +114,7 @@ impl Batch {
         let index = growth.frontier.size();
         let receipt = facts.statement(row, store.region(), now, index)?;
         let octets = canonical(&receipt).map_err(unsignable)?;
-        let key = store.keys().signing_key();
+        let key = growth.key.clone();
         let Signature(signature) = key.sign(&octets);
         growth.append(leaf_hash(&octets));
         // Canonical JSON is text.

@@ -1,16 +1,32 @@
 //! The region's Merkle log as its tables keep it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use landline_region::merkle::{Frontier, Node, Plan, Sha256, peaks};
-use landline_region::receipt::{Receipt, Signature, Signed, TreeHead, TreeHeadType};
+use landline_region::merkle::{Frontier, Node, Plan, Sha256, leaf_hash, peaks};
+use landline_region::receipt::{
+    Deletion, Receipt, Signature, Signed, SigningKey, TreeHead, TreeHeadType, canonical,
+};
 use landline_region::{RegionCode, UnixMillis};
+use serde::Serialize;
 
 use super::facts::Reader;
 use crate::chain::hash_column;
 use crate::error::{Result, StoreError};
 use crate::sql::{Row, Tx, Value, values};
 use crate::store::Store;
+
+const STATEMENT: &[&str] = &[
+    "log_index",
+    "kind",
+    "subject",
+    "account",
+    "call",
+    "chain_position",
+    "body",
+    "key_id",
+    "signature",
+];
 
 /// Nodes that one statement asks for.
 const NODES: usize = 500;
@@ -23,21 +39,61 @@ pub struct Growth {
     /// When this growth began.
     size: u64,
     nodes: Vec<Vec<Value>>,
+    /// Entries that are no receipts.
+    statements: Vec<Vec<Value>>,
+    /// Signs what is added from here on.
+    pub key: Arc<SigningKey>,
 }
 
 impl Growth {
     /// Takes the lock that orders those who add: one writes at a time.
-    pub async fn begin(tx: &mut Tx) -> Result<Self> {
-        let lock = "UPDATE receipt_log SET size = size WHERE id = 1 RETURNING size";
+    pub async fn begin(tx: &mut Tx, store: &Store) -> Result<Self> {
+        let lock = "UPDATE receipt_log SET size = size WHERE id = 1 \
+                    RETURNING size, key_generation";
         let row = tx.row(lock, values![]).await?.ok_or_else(|| broken("receipt_log has no row"))?;
         let size = row.unsigned("size")?;
+        let generation = row.int("key_generation")?;
+        let key = store.signing_key_of(generation, &mut Reader::Tx(tx)).await?;
         let edge = peaks(0..size);
         let known = nodes(&mut Reader::Tx(tx), edge.iter().copied()).await?;
         let hashes = edge.iter().filter_map(|node| known.get(&node.position()).copied()).collect();
         let frontier = Frontier::resume(size, hashes);
         let frontier =
             frontier.ok_or_else(|| broken("a node at the log's right edge is missing"))?;
-        Ok(Self { frontier, size, nodes: Vec::new() })
+        Ok(Self { frontier, size, nodes: Vec::new(), statements: Vec::new(), key })
+    }
+
+    /// Signs a statement as the log's next entry, whose number it has to name.
+    pub fn enter(
+        &mut self,
+        kind: &str,
+        subject: &str,
+        about: Option<&Deletion>,
+        body: &impl Serialize,
+    ) -> Result<()> {
+        let octets = canonical(body).map_err(unsignable)?;
+        let Signature(signature) = self.key.sign(&octets);
+        let position = about.and_then(|deletion| Some(deletion.record.as_ref()?.position));
+        let row = values![
+            self.frontier.size(),
+            kind,
+            subject,
+            about.map(|deletion| deletion.account),
+            about.map(|deletion| deletion.call),
+            position,
+            String::from_utf8(octets.clone()).map_err(unsignable)?,
+            self.key.id().to_string(),
+            signature.to_vec(),
+        ];
+        self.statements.push(row);
+        self.append(leaf_hash(&octets));
+        Ok(())
+    }
+
+    /// States a deletion as the log's next entry.
+    pub fn delete(&mut self, kind: &str, subject: &str, deletion: Deletion) -> Result<()> {
+        let deletion = Deletion { log_index: self.frontier.size(), ..deletion };
+        self.enter(kind, subject, Some(&deletion), &deletion)
     }
 
     pub fn append(&mut self, leaf: Sha256) {
@@ -58,7 +114,8 @@ impl Growth {
             root,
             previous_size: self.size,
         };
-        let head = Signed::new(head, store.keys().signing_key()).map_err(unsignable)?;
+        let head = Signed::new(head, &self.key).map_err(unsignable)?;
+        tx.insert_many("log_statement", STATEMENT, "", self.statements).await?;
         tx.insert_many("receipt_node", &["position", "hash"], "", self.nodes).await?;
         let update = "UPDATE receipt_log SET size = $1 WHERE id = 1";
         tx.execute(update, values![size]).await?;
@@ -111,7 +168,7 @@ pub fn receipt_of(row: &Row) -> Result<Signed<Receipt>> {
     Ok(Signed { body, key_id: row.parse("key_id")?, signature: signature(row)? })
 }
 
-fn signature(row: &Row) -> Result<Signature> {
+pub fn signature(row: &Row) -> Result<Signature> {
     let octets = row.bytes("signature")?.try_into().map_err(|_| StoreError::Column {
         column: "signature".to_owned(),
         problem: "it is not 64 octets long".to_owned(),

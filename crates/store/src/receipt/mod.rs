@@ -6,12 +6,20 @@
 //! two, wherever a process dies.
 
 mod check;
+mod deletion;
 mod facts;
 mod issue;
 mod issuer;
 mod log;
 mod read;
+mod retention;
+mod signing;
+mod statement;
 
 pub use check::{Fault, ResidencyCheck};
+pub use deletion::{DeletedBy, Swept};
 pub use issue::Issued;
 pub use issuer::{Issuer, IssuerConfig, IssuerCounters};
+pub use retention::Retention;
+pub use signing::RegionKey;
+pub(crate) use statement::statement_of;

@@ -2,8 +2,8 @@
 
 use landline_region::merkle::Plan;
 use landline_region::receipt::{
-    Evidence, Inclusion, Receipt, ReceiptFile, ReceiptFileType, Report, ReportFile, ReportFileType,
-    ReportType, Signed, TreeHead, VerifyingKey, egress_totals,
+    Entry, Evidence, Inclusion, KeyChange, PublicKey, Receipt, ReceiptFile, ReceiptFileType,
+    Report, ReportFile, ReportFileType, ReportType, Signed, TreeHead, egress_totals,
 };
 use landline_region::{AccountSid, CallSid, RegionCode, UnixMillis};
 
@@ -17,11 +17,6 @@ use crate::store::{Store, now};
 pub const REPORTED: u32 = 200_000;
 
 impl Store {
-    /// The public half of the key that this region's statements are signed with.
-    pub fn verifying_key(&self) -> VerifyingKey {
-        self.keys().signing_key().verifying_key()
-    }
-
     /// The log's newest head; `None` before its first entry.
     pub async fn tree_head(&self) -> Result<Option<Signed<TreeHead>>> {
         let select = "SELECT * FROM tree_head ORDER BY tree_size DESC LIMIT 1";
@@ -50,13 +45,24 @@ impl Store {
             None => return Err(self.why_none(call).await?),
         };
         let head = self.tree_head().await?.ok_or_else(|| broken("it has no head"))?;
+        let deletions = self.deletions_of(&[call]).await?;
         let mut evidence = self.evidence(vec![receipt], &head.body).await?;
         Ok(ReceiptFile {
             r#type: ReceiptFileType::V1,
             evidence: evidence.pop().ok_or_else(|| broken("a proof is missing"))?,
+            deletions: self.entries(deletions, |it| it.log_index, &head.body).await?,
+            key_changes: self.key_entries(&head.body).await?,
+            keys: self.public_keys().await?,
             tree_head: head,
-            keys: vec![self.verifying_key().into()],
         })
+    }
+
+    async fn key_entries(&self, head: &TreeHead) -> Result<Vec<Entry<KeyChange>>> {
+        self.entries(self.key_changes().await?, |it| it.log_index, head).await
+    }
+
+    async fn public_keys(&self) -> Result<Vec<PublicKey>> {
+        Ok(self.signing_keys().await?.into_iter().map(|it| it.key.into()).collect())
     }
 
     async fn why_none(&self, call: CallSid) -> Result<StoreError> {
@@ -107,14 +113,23 @@ impl Store {
             None => Vec::new(),
         };
         let report = self.report(account, (from, to), size, &receipts).await?;
+        let calls: Vec<CallSid> = receipts.iter().map(|receipt| receipt.body.call).collect();
+        let deletions = self.deletions_of(&calls).await?;
+        // The key that signed the head that the report is made under.
+        let key = self.signing_key().await?;
+        if key.id() != head.key_id {
+            return Err(broken("its key was changed in between: ask again"));
+        }
         Ok(ReportFile {
             r#type: ReportFileType::V1,
-            report: Signed::new(report, self.keys().signing_key()).map_err(unsignable)?,
+            report: Signed::new(report, &key).map_err(unsignable)?,
             receipts: self.evidence(receipts, &head.body).await?,
             earlier_head,
             consistency,
+            deletions: self.entries(deletions, |it| it.log_index, &head.body).await?,
+            key_changes: self.key_entries(&head.body).await?,
+            keys: self.public_keys().await?,
             tree_head: head,
-            keys: vec![self.verifying_key().into()],
         })
     }
 

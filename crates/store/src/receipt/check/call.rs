@@ -1,9 +1,10 @@
 //! One call's rows against its receipt.
 
+use landline_region::RecordingSid;
 use landline_region::UnixMillis;
 use landline_region::catalogue::sealed::{INDEX_PARTY, SEALED_CALLEE, SEALED_CALLER};
 use landline_region::merkle::Sha256;
-use landline_region::receipt::{CallKey, Receipt, Recording, RecordingState};
+use landline_region::receipt::{CallKey, Deletion, Receipt, Recording, RecordingState};
 
 use super::super::facts::Facts;
 use super::Check;
@@ -16,9 +17,11 @@ impl Check<'_> {
     pub(super) async fn call(&mut self, receipt: &Receipt, facts: &Facts) -> Result<()> {
         let at = format!("call {}", receipt.call);
         let Some(row) = facts.call(receipt.call) else {
-            self.found.fault(at, "its record was removed");
-            return Ok(());
+            return self.gone(&at, receipt, facts).await;
         };
+        if self.deletion_of_record(receipt).is_some() {
+            self.found.fault(&at, "its deletion is stated, and its record is there");
+        }
         if let Err(error) = self.record(&at, receipt, row, facts) {
             self.found.unless_away(&at, error)?;
         }
@@ -31,9 +34,36 @@ impl Check<'_> {
             self.found.unless_away(&at, error)?;
         }
         for recording in &receipt.recordings {
-            self.recording(recording).await?;
+            self.recording(receipt, recording).await?;
         }
         Ok(())
+    }
+
+    /// A record that is not there was deleted by a statement, or removed.
+    async fn gone(&mut self, at: &str, receipt: &Receipt, facts: &Facts) -> Result<()> {
+        match self.deletion_of_record(receipt) {
+            None => self.found.fault(at, "its record was removed"),
+            Some(deletion) if !deletion.is_of(receipt) => {
+                self.found.fault(at, "another record than its own was deleted in its place");
+            }
+            Some(_) if !facts.legs(receipt.call).is_empty() => {
+                self.found.fault(at, "its record was deleted, and legs of it are there");
+            }
+            Some(_) => self.found.deleted += 1,
+        }
+        for recording in &receipt.recordings {
+            self.recording(receipt, recording).await?;
+        }
+        Ok(())
+    }
+
+    fn deletion_of_record(&self, receipt: &Receipt) -> Option<&Deletion> {
+        self.deletions.get(&receipt.call)?.iter().find(|it| it.record.is_some())
+    }
+
+    pub(super) fn deletion_of(&self, receipt: &Receipt, sid: RecordingSid) -> Option<&Deletion> {
+        let of_call = self.deletions.get(&receipt.call)?;
+        of_call.iter().find(|it| it.recording.as_ref().is_some_and(|it| it.sid == sid))
     }
 
     fn record(&mut self, at: &str, receipt: &Receipt, row: &Row, facts: &Facts) -> Result<()> {
@@ -51,6 +81,12 @@ impl Check<'_> {
         let mut now = facts.statement(row, region, issued_at, receipt.log_index)?;
         forgive_erasure(&mut now, receipt, facts);
         forgive_fields(&mut now, receipt);
+        for (now, then) in now.recordings.iter_mut().zip(&receipt.recordings) {
+            // What is left of it is looked at with its chunks.
+            if now.sid == then.sid && self.deletion_of(receipt, now.sid).is_some() {
+                forgive_deletion(now, then);
+            }
+        }
         self.found.grown += forgive_growth(&mut now.recordings, &receipt.recordings);
         for name in differences(&now, receipt) {
             self.found.fault(at, format!("`{name}` is not what its receipt says"));
@@ -118,6 +154,24 @@ fn forgive_erasure(now: &mut Receipt, receipt: &Receipt, facts: &Facts) {
         if let (Some(now), Some(then)) = (&mut now.stored, &then.stored) {
             forgive(&mut now.key, then.key.created_at);
         }
+    }
+}
+
+/// How much there was of a recording without an end was known by its chunks.
+fn forgive_deletion(now: &mut Recording, then: &Recording) {
+    if then.state == RecordingState::Finished {
+        return;
+    }
+    now.state = then.state;
+    match (&mut now.stored, &then.stored) {
+        (Some(stored), Some(before)) => {
+            stored.finished_at = before.finished_at;
+            stored.duration_ms = before.duration_ms;
+            stored.expected_packets = before.expected_packets;
+            stored.stored_packets = before.stored_packets;
+            (stored.chunks, stored.head) = (before.chunks, before.head);
+        }
+        (stored, before) => stored.clone_from(before),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A recording's chunks against the hash that its receipt names.
 
 use landline_region::merkle::Sha256;
-use landline_region::receipt::{Recording, RecordingState, StoredRecording};
+use landline_region::receipt::{Deletion, Receipt, Recording, RecordingState, StoredRecording};
 
 use super::Check;
 use crate::chain::hash_column;
@@ -13,22 +13,55 @@ use crate::sql::{Row, values};
 const CHUNKS: i64 = 32;
 
 impl Check<'_> {
-    pub(super) async fn recording(&mut self, recording: &Recording) -> Result<()> {
-        let Some(stored) = &recording.stored else { return Ok(()) };
-        self.found.recordings += 1;
-        let select = "SELECT deleted_at FROM recording WHERE sid = $1";
+    pub(super) async fn recording(
+        &mut self,
+        receipt: &Receipt,
+        recording: &Recording,
+    ) -> Result<()> {
+        let at = format!("recording {}", recording.sid);
+        let select = "SELECT (SELECT deleted_at FROM recording WHERE sid = $1) AS deleted_at, \
+                      (SELECT COUNT(*) FROM recording WHERE sid = $1) AS rows_there, \
+                      (SELECT COUNT(*) FROM recording_chunk WHERE recording = $1) AS chunks";
         let row = self.store.database().row(select, values![recording.sid]).await?;
-        let deleted = row.map(|row| row.time_or_null("deleted_at")).transpose()?.flatten();
-        if let Some(when) = deleted {
+        let Some(row) = row else { return Ok(()) };
+        let deleted_at = row.time_or_null("deleted_at")?;
+        if let Some(deletion) = self.deletion_of(receipt, recording.sid).cloned() {
+            return self.deleted(&at, receipt, &deletion, &row);
+        }
+        if let Some(when) = deleted_at {
             // Nothing is left that could be proven, whoever said so.
-            let problem = format!("it was deleted at {when}: the audit says by which key");
-            self.found.fault(format!("recording {}", recording.sid), problem);
+            let problem = format!("it was deleted at {when}, and no statement in the log says why");
+            self.found.fault(at, problem);
             return Ok(());
         }
+        let Some(stored) = &recording.stored else { return Ok(()) };
+        self.found.recordings += 1;
         match self.walk(recording, stored).await {
-            Err(error) => self.found.unless_away(format!("recording {}", recording.sid), error),
+            Err(error) => self.found.unless_away(at, error),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// What the log states to be deleted was what the receipt names, and is gone.
+    fn deleted(
+        &mut self,
+        at: &str,
+        receipt: &Receipt,
+        deletion: &Deletion,
+        row: &Row,
+    ) -> Result<()> {
+        self.found.deleted += 1;
+        if !deletion.is_of(receipt) {
+            self.found.fault(at, "it was deleted, and was not what its receipt names by then");
+        }
+        if row.int("chunks")? != 0 {
+            self.found.fault(at, "its deletion is stated, and there are chunks of it");
+        }
+        let is_there = row.int("rows_there")? != 0;
+        if is_there && row.time_or_null("deleted_at")? != Some(deletion.deleted_at) {
+            self.found.fault(at, "its row does not say when it was deleted");
+        }
+        Ok(())
     }
 
     async fn walk(&mut self, recording: &Recording, stored: &StoredRecording) -> Result<()> {
