@@ -1,7 +1,7 @@
 //! What a receipt costs to make and to check, and the log to grow.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use landline_region::merkle::{Frontier, Plan, Sha256, leaf_hash};
+use landline_region::merkle::{Frontier, Node, Plan, Sha256, is_included, leaf_hash};
 use landline_region::receipt::{
     CallKey, Consent, Document, Egress, Evidence, Inclusion, Receipt, ReceiptFile, ReceiptFileType,
     ReceiptType, Record, Recording, RecordingState, Regions, Signed, SigningKey, StoredRecording,
@@ -71,8 +71,9 @@ fn receipt(log_index: u64) -> Receipt {
     }
 }
 
-fn file() -> ReceiptFile {
-    let (wanted, mut nodes, mut log) = (receipt(LOG / 3), HashMap::new(), Frontier::default());
+/// A log with this entry: its right edge, and every node.
+fn grown(wanted: &Receipt) -> (Frontier, HashMap<Node, Sha256>) {
+    let (mut nodes, mut log) = (HashMap::new(), Frontier::default());
     for index in 0..LOG {
         let leaf = match index == wanted.log_index {
             true => wanted.leaf().expect("a leaf"),
@@ -82,6 +83,12 @@ fn file() -> ReceiptFile {
             let _ = nodes.insert(node, hash);
         });
     }
+    (log, nodes)
+}
+
+fn file() -> ReceiptFile {
+    let wanted = receipt(LOG / 3);
+    let (log, nodes) = grown(&wanted);
     let head = TreeHead {
         r#type: TreeHeadType::V1,
         region: region(),
@@ -150,6 +157,18 @@ fn log(c: &mut Criterion) {
             },
             BatchSize::SmallInput,
         );
+    });
+    group.throughput(Throughput::Elements(1));
+    let wanted = receipt(LOG / 3);
+    let (log, nodes) = grown(&wanted);
+    let prove = |index| {
+        let plan = Plan::inclusion(index, LOG).expect("an entry of the log");
+        plan.assemble(|node| nodes.get(&node).copied()).expect("a path")
+    };
+    group.bench_function("prove an entry of 100,000", |b| b.iter(|| prove(black_box(LOG / 3))));
+    let (path, leaf, root) = (prove(LOG / 3), wanted.leaf().expect("a leaf"), log.root());
+    group.bench_function("check that proof", |b| {
+        b.iter(|| assert!(is_included(black_box(leaf), LOG / 3, LOG, &path, root)));
     });
     group.finish();
 }

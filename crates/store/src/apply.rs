@@ -3,6 +3,9 @@
 //! A call's row remembers the next sequence it waits for, so an event that is
 //! shipped again after a crash is known by its number.
 
+#[cfg(test)]
+mod cost;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -358,6 +361,15 @@ impl Batch {
     }
 
     async fn write(self, store: &Store, tx: &mut Tx) -> Result<()> {
+        let closed = self.write_rows(store, tx).await?;
+        match closed.is_empty() {
+            true => Ok(()),
+            false => chain::extend(tx, store.database(), &closed).await,
+        }
+    }
+
+    /// The calls that were closed, in the order of their closing: not chained yet.
+    async fn write_rows(self, store: &Store, tx: &mut Tx) -> Result<Vec<CallSid>> {
         let (mut fresh, mut changed) = (Vec::new(), Vec::new());
         for (sid, mut call) in self.calls {
             if !call.changed {
@@ -387,11 +399,10 @@ impl Batch {
             tx.execute(update, values![leg, call, edge]).await?;
         }
         delivery::enqueue(tx, store.database(), &self.happened).await?;
-        if self.closed.is_empty() {
-            return Ok(());
+        if !self.closed.is_empty() {
+            close_legs(store, tx, &self.closed).await?;
         }
-        close_legs(store, tx, &self.closed).await?;
-        chain::extend(tx, store.database(), &self.closed).await
+        Ok(self.closed)
     }
 }
 
