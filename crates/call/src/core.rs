@@ -13,7 +13,7 @@ use crate::config::CoreConfig;
 use crate::context::{ClientUse, Context, ServerUse};
 use crate::counters::Counters;
 use crate::edge::Edge;
-use crate::io::{Input, JournalToken, LiveCall, Log, Output};
+use crate::io::{Input, JournalToken, LiveCall, Log, Output, StartCall};
 use crate::record::Cause;
 use crate::timers::{CallTimer, Timer};
 
@@ -55,6 +55,7 @@ impl Core {
                     self.end_by_admin(key);
                 }
             }
+            Input::StartCall(start) => self.start_call(start),
             Input::Shutdown => {
                 self.cx.closing = true;
                 for key in self.calls.keys() {
@@ -126,6 +127,22 @@ impl Core {
             call.unlink(&mut self.cx);
             self.calls.remove(key);
         }
+    }
+
+    /// Who asks has looked whether the user is there; it may be gone since.
+    fn start_call(&mut self, start: StartCall) {
+        let account = self.cx.tenants.account(start.account).cloned();
+        let user = self.cx.tenants.user_by_sid(start.from).cloned();
+        let is_fresh = self.calls.by_sid(start.sid).is_none();
+        let known = account.zip(user).filter(|(account, user)| user.account == account.sid);
+        let Some((account, user)) = known.filter(|_| is_fresh) else {
+            self.cx.counters.starts_refused += 1;
+            return;
+        };
+        let key = self.calls.next_key();
+        let call = Call::start(key, &mut self.cx, account, &user, start);
+        self.calls.insert(call);
+        self.with(key, |_, _| {});
     }
 
     fn sip(&mut self, event: Event) {

@@ -38,6 +38,8 @@ counters! {
     auth_shut_out,
     /// Calls refused by a limit of user, account, trunk or core.
     calls_over_limit,
+    /// Calls that were asked for of users or with sids that will not do.
+    starts_refused,
     calls_without_relay,
     journal_failures,
     relay_refusals,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use landline_control::{FromRelay, Hello, RelayId, Request, RequestId};
 use landline_region::egress::Refused;
-use landline_region::{AccountSid, CallSid, RegionCode, Token, UnixMillis, UserSid};
+use landline_region::{AccountSid, CallSid, Personal, RegionCode, Token, UnixMillis, UserSid};
 
 use crate::binding::{Binding, BindingChange};
 use crate::directory::Directory;
@@ -53,6 +53,8 @@ pub enum Input {
     },
     /// An administrator ends a call.
     HangUp(CallSid),
+    /// A call that no phone begins: one user is rung, then whom he is to talk to.
+    StartCall(StartCall),
     /// Ends every call and takes no new ones.
     Shutdown,
 }
@@ -78,6 +80,18 @@ pub enum Output {
         changes: Vec<BindingChange>,
     },
     Log(Log),
+}
+
+/// Who is to talk with whom.
+#[derive(Debug, Clone)]
+pub struct StartCall {
+    /// Chosen by who asks, and by which the call is found; used for no other call.
+    pub sid: CallSid,
+    pub account: AccountSid,
+    /// Rung first.
+    pub from: UserSid,
+    /// Dialled as the first party would: a user's name, or a number with `+`.
+    pub to: Personal<String>,
 }
 
 /// A call as administrators see it.

@@ -31,5 +31,5 @@ mod timers;
 pub use self::core::Core;
 pub use config::{CoreConfig, CoreLimits, CoreTimers, LocalAddress};
 pub use counters::Counters;
-pub use io::{BindingsToken, Input, JournalToken, LiveCall, Log, Output};
+pub use io::{BindingsToken, Input, JournalToken, LiveCall, Log, Output, StartCall};
 pub use tenants::Tenants;

@@ -228,7 +228,7 @@ impl Context {
         Some(known.target)
     }
 
-    fn to_user(
+    pub(crate) fn to_user(
         &self,
         account: &Account,
         user: &Arc<User>,

@@ -4,8 +4,9 @@
 mod world;
 
 use landline_call::tenancy::{EncryptionPolicy, MediaPolicy};
-use landline_call::{Input, Tenants};
+use landline_call::{Input, StartCall, Tenants};
 use landline_control::{Event, FromRelay, LegId, MediaFault, RelayId};
+use landline_region::{AccountSid, CallSid, Personal, UserSid};
 use landline_sip::{
     ClientKey, Dialog, Method, Request, Response, ServerKey, StatusCode, Transport,
 };
@@ -60,7 +61,7 @@ impl Chaos {
 
     fn step(&mut self) {
         self.collect();
-        match self.chance(12) {
+        match self.chance(13) {
             0 | 1 => self.dial(),
             2 | 3 => self.ring(),
             4 | 5 => self.answer(),
@@ -69,6 +70,7 @@ impl Chaos {
             8 => self.hang_up(),
             9 => self.change(),
             10 => self.mischief(),
+            11 => self.start(),
             _ => {}
         }
         let pause = self.chance(2500) as u64;
@@ -126,6 +128,18 @@ impl Chaos {
         let request = self.world.invite_request(phone, &format!("sip:{to}@acme.test"), body);
         let key = self.world.send_request(phone, request.clone());
         self.board.dialling.push((phone, key, request));
+    }
+
+    /// A call that no phone begins.
+    fn start(&mut self) {
+        let to = ["alice", "bob", "carol", "zoe", "+353100000001"][self.chance(5)];
+        let call = StartCall {
+            sid: CallSid::from_u128(self.world.entropy.u64().into()),
+            account: AccountSid::from_u128(1),
+            from: UserSid::from_u128(1 + self.chance(3) as u128),
+            to: Personal::new(to.to_owned()),
+        };
+        self.world.input(0, Input::StartCall(call));
     }
 
     fn ring(&mut self) {

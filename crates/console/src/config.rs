@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use landline_call::StartCall;
 use landline_region::{CallSid, Jurisdiction, RegionCode};
 use landline_store::Store;
 use prometheus::Registry;
@@ -62,4 +63,8 @@ pub trait CallControl: Send + Sync {
     /// Asks for the call's end; `false` where nobody takes the request. The
     /// record shows when it is over.
     fn hang_up(&self, call: CallSid) -> bool;
+
+    /// Asks for a call; `false` as above. What comes of it shows in its record,
+    /// which is there before anybody is rung.
+    fn start(&self, call: StartCall) -> bool;
 }

@@ -196,6 +196,18 @@ pub static ROUTES: &[Route] = &[
         run: run!(calls::list),
     },
     Route {
+        operation: "call_start",
+        method: Method::POST,
+        path: "/2010-04-01/Accounts/{account}/Calls.json",
+        roles: &[Operator],
+        audit: Audit::Write,
+        summary: "Rings `From`, a user of the account, and when it has answered, `To`; joins them.",
+        query: &[],
+        body: Some(schema::<calls::CallNew>),
+        success: (201, Content::Json(schema::<calls::CallView>)),
+        run: run!(calls::create),
+    },
+    Route {
         operation: "call_show",
         method: Method::GET,
         path: "/2010-04-01/Accounts/{account}/Calls/{call}.json",

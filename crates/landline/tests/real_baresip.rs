@@ -96,6 +96,63 @@ fn options<'a>(demo: &'a Demo, region: &str, transport: &'a str, user: &'a User)
 }
 
 #[test]
+fn a_call_that_the_api_starts_rings_one_phone_then_the_other_and_both_hear() {
+    if !have(&[baresip::PROGRAM, "/usr/bin/curl"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let first = demo.add_user("acme.test", "first", &["--media", "sdes"]);
+    let second = demo.add_user("acme.test", "second", &["--media", "dtls", "--record", "all"]);
+    let before = demo.closed_calls("acme.test", 0).len();
+    let phone = |user, encryption, tone| {
+        let options =
+            Options { encryption: Some(encryption), tone, ..options(&demo, "ie1", "udp", user) };
+        Baresip::registered(directory.path(), &options)
+    };
+    let mut first = phone(&first, "srtp-mand", 500);
+    let mut second = phone(&second, "dtls_srtp", 900);
+
+    let key = demo.admin(&["key", "create", "acme.test", "--role", "operator", "--name", "crm"]);
+    let calls = format!("/2010-04-01/Accounts/{}/Calls.json", text(&key["account"]));
+    let started = api(&demo, &key, &calls, &["From=first", "To=second"]);
+    assert_eq!(text(&started["status"]), "queued", "{started}");
+    first.expect("CALL_ESTABLISHED", Duration::from_secs(10));
+    second.expect("CALL_ESTABLISHED", Duration::from_secs(10));
+    eventually("both hear each other", Duration::from_secs(15), || {
+        (tone::same(second.heard(), 500) && tone::same(first.heard(), 900)).then_some(())
+    });
+    let ended = api(&demo, &key, text(&started["uri"]), &["Status=completed"]);
+    assert_eq!(text(&ended["status"]), "completed", "{ended}");
+    for phone in [&mut first, &mut second] {
+        phone.expect("CALL_CLOSED", Duration::from_secs(5));
+    }
+    let call = demo.closed_calls("acme.test", before + 1);
+    let shown = demo.admin(&["calls", "show", text(&call[0]["sid"])]);
+    assert_eq!(text(&shown["sid"]), text(&started["sid"]));
+    assert_eq!((text(&shown["from"]), text(&shown["to"])), ("first", "second"));
+    let legs = support::server::array(&shown["legs"]);
+    assert_eq!(legs.iter().map(|leg| text(&leg["role"])).collect::<Vec<_>>(), ["a", "b"]);
+    for leg in legs {
+        assert!(leg["stats"]["received"]["packets"].as_u64() > Some(25), "{leg}");
+    }
+    assert!(started["recording_sid"].is_string() || ended["recording_sid"].is_string(), "{ended}");
+}
+
+/// Posts a form to the demo's API.
+fn api(demo: &Demo, key: &serde_json::Value, path: &str, form: &[&str]) -> serde_json::Value {
+    let base = text(&demo.info["regions"]["ie1"]["console"]);
+    let mut curl = std::process::Command::new("/usr/bin/curl");
+    curl.args(["--silent", "--show-error", "--noproxy", "*", "--cacert"]).arg(demo.ca());
+    curl.args(["--user", &format!("{}:{}", text(&key["sid"]), text(&key["secret"]))]);
+    for field in form {
+        curl.args(["--data", field]);
+    }
+    let output = curl.arg(format!("{base}{path}")).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
 fn a_phone_at_the_wrong_regions_edge_calls_and_is_called() {
     if !have(&[baresip::PROGRAM]) {
         return;

@@ -208,6 +208,9 @@ impl Driver {
                 self.core.handle_input(now, Call::Directory(directory));
             }
             Incoming::HangUp(call) => self.core.handle_input(now, Call::HangUp(call)),
+            Incoming::StartCall(start) => {
+                self.core.handle_input(now, Call::StartCall(*start));
+            }
             Incoming::Shutdown => {
                 let by = now.instant + self.shared.limits.shutdown;
                 self.stop = Some(Stop { by, calls_seen: None });

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use landline_call::directory::Directory;
-use landline_call::{BindingsToken, JournalToken, Tenants};
+use landline_call::{BindingsToken, JournalToken, StartCall, Tenants};
 use landline_control::{FromRelay, Hello, RelayId, Request, RequestId};
 use landline_region::CallSid;
 use landline_sip::{ClientKey, Flow, FlowId, Target};
@@ -59,6 +59,8 @@ pub(crate) enum Incoming {
     Directory(Arc<Directory>),
     /// By an administrator.
     HangUp(CallSid),
+    /// By an administrator.
+    StartCall(Box<StartCall>),
     Shutdown,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landline_call::directory::Directory;
-use landline_call::{Core, CoreConfig, Tenants};
+use landline_call::{Core, CoreConfig, StartCall, Tenants};
 use landline_control::{Hello, VERSION};
 use landline_region::{CallSid, DataClass, Entropy, PseudonymKey, Seed};
 use landline_sip::{Endpoint, EndpointConfig, Transport};
@@ -161,6 +161,11 @@ impl ProxyHandle {
     /// `false` where the driver is behind and takes nothing more.
     pub fn hang_up(&self, call: CallSid) -> bool {
         self.shared.answers.try_send(Incoming::HangUp(call)).is_ok()
+    }
+
+    /// Asks for a call: its record shows what comes of it. `false` as above.
+    pub fn start_call(&self, start: StartCall) -> bool {
+        self.shared.answers.try_send(Incoming::StartCall(Box::new(start))).is_ok()
     }
 
     /// Resolves when the proxy has ended by itself, which is a fault.

@@ -19,6 +19,9 @@ use crate::timers::{CallTimer, Timer};
 impl Call {
     /// The first 2xx wins; the other branches are told so (RFC 3326 §2).
     pub(super) fn branch_answered(&mut self, cx: &mut Context, leg: usize, response: Response) {
+        if self.rings_first() {
+            return self.first_answered(cx, leg, &response);
+        }
         if let Err(mismatch) = self.confirm_branch(cx, leg, &response) {
             return self.answer_unusable(cx, leg, mismatch);
         }
@@ -36,7 +39,7 @@ impl Call {
     }
 
     /// Makes the dialog, acknowledges, and takes the answer in.
-    fn confirm_branch(
+    pub(super) fn confirm_branch(
         &mut self,
         cx: &mut Context,
         leg: usize,
@@ -74,7 +77,7 @@ impl Call {
 
     /// A 2xx whose answer cannot be used: that branch is hung up, and counts
     /// as one that refused our offer.
-    fn answer_unusable(&mut self, cx: &mut Context, leg: usize, mismatch: Mismatch) {
+    pub(super) fn answer_unusable(&mut self, cx: &mut Context, leg: usize, mismatch: Mismatch) {
         if mismatch == Mismatch::Unencrypted {
             cx.counters.encryption_missing += 1;
         }
@@ -110,9 +113,11 @@ impl Call {
 
     fn join(&mut self, cx: &mut Context, leg: usize) {
         let Some(session) = self.session.clone() else { return };
-        let offered =
-            self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some());
-        if offered && self.answer_caller(leg).is_none() {
+        // A party that we rang has answered an offer of ours already.
+        let is_ours = self.started.is_some();
+        let offered = is_ours
+            || self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some());
+        if offered && !is_ours && self.answer_caller(leg).is_none() {
             return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
         }
         let mut ops = match offered {
@@ -155,16 +160,13 @@ impl Call {
     pub(super) fn pass_answer(&mut self, cx: &mut Context) {
         let winner = self.winner.filter(|_| self.phase == Phase::Answering);
         let Some(winner) = winner.filter(|_| self.is_answer_written) else { return };
-        let body = self.answer_caller(winner).or_else(|| self.offer_caller(winner));
-        let response = self.caller_response(StatusCode::OK);
-        let (Some(body), Some(mut response)) = (body, response) else {
+        let response = self.answer_for_caller(winner);
+        if response.is_none() && self.started.is_none() {
             return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
-        };
-        response.set_body(SDP, body);
-        response.headers.push(landline_sip::HeaderName::Allow, super::allow_header());
+        }
         self.phase = Phase::Up;
         cx.counters.calls_answered += 1;
-        if let Some(caller) = self.legs.get_mut(A) {
+        if let (Some(response), Some(caller)) = (response, self.legs.get_mut(A)) {
             caller.state = LegState::Confirmed;
             caller.status = StatusCode::OK.code();
             if let Some(dialog) = &mut caller.dialog {
@@ -181,10 +183,24 @@ impl Call {
             let timer = Timer::Call(self.key, CallTimer::MaxDuration);
             cx.timers.set(cx.now.instant + longest, timer);
         }
+        if self.started.is_some() {
+            // It was offered all we know, before anybody knew what the other speaks.
+            self.align(cx, A);
+        }
+    }
+
+    /// The 200 to the caller's INVITE.
+    fn answer_for_caller(&mut self, winner: usize) -> Option<Response> {
+        let body = self.answer_caller(winner).or_else(|| self.offer_caller(winner));
+        let mut response = self.caller_response(StatusCode::OK)?;
+        response.set_body(SDP, body?);
+        response.headers.push(landline_sip::HeaderName::Allow, super::allow_header());
+        Some(response)
     }
 
     /// Our offer to a caller who made none, from the callee's answer.
     fn offer_caller(&mut self, winner: usize) -> Option<bytes::Bytes> {
+        self.legs.first()?.incoming()?;
         let peer = self.legs.get(winner)?.media.as_ref()?.agreed.as_ref()?.peer.clone();
         self.legs.get_mut(A)?.media.as_mut()?.offer(LegMedia::terms_of(&peer))
     }

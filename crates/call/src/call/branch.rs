@@ -145,7 +145,7 @@ impl Call {
     /// A 6xx speaks for the callee wherever it is (RFC 3261 §16.7 step 5).
     fn nowhere_else(&mut self, cx: &mut Context) {
         self.groups.clear();
-        for leg in 1..self.legs.len() {
+        for leg in self.rung() {
             if self.legs.get(leg).is_some_and(|it| it.state == LegState::Early) {
                 self.cancel_branch(cx, leg, Some(super::reason(200, "Call completed elsewhere")));
             }

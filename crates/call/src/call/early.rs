@@ -22,18 +22,24 @@ impl Call {
         {
             return;
         }
+        // What the first party's phones say is for nobody to hear yet.
+        if self.rings_first() {
+            return;
+        }
         if status == StatusCode::RINGING {
             self.record_ringing(cx);
         }
-        if !said.body.is_empty() && self.early.is_none() && self.caller_offered() {
+        if !said.body.is_empty() && self.early.is_none() && self.caller_hears() {
             self.preview(cx, leg, said);
         } else if self.early.is_none() {
             self.tell_caller(cx, status, None);
         }
     }
 
-    fn caller_offered(&self) -> bool {
-        self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some())
+    /// Whether media can be played to the caller before the answer.
+    fn caller_hears(&self) -> bool {
+        self.started.is_some()
+            || self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some())
     }
 
     /// The first branch with early media is joined to the caller.
@@ -47,7 +53,7 @@ impl Call {
             return self.tell_caller(cx, said.status, None);
         }
         let Some(session) = self.session.clone() else { return };
-        if self.answer_caller(leg).is_none() {
+        if self.started.is_none() && self.answer_caller(leg).is_none() {
             return self.tell_caller(cx, said.status, None);
         }
         self.early = Some(leg);

@@ -100,7 +100,7 @@ impl Call {
     }
 
     /// Makes legs for the next group of targets; what the relay has to add.
-    fn add_group(&mut self, cx: &mut Context) -> Vec<(LegId, LegSpec)> {
+    pub(super) fn add_group(&mut self, cx: &mut Context) -> Vec<(LegId, LegSpec)> {
         let targets = self.groups.pop_front().unwrap_or_default();
         self.group = self.group.saturating_add(1);
         let first = self.legs.len();
@@ -135,6 +135,7 @@ impl Call {
         let sid = LegSid::new(&mut cx.entropy);
         let mut leg = Leg::new(sid, side, reach, tag, relay_leg, invite);
         leg.media = Some(LegMedia::offering(profile, family, cx.entropy.u64()));
+        leg.is_first = self.rings_first();
         self.legs.push(leg);
     }
 
@@ -147,7 +148,7 @@ impl Call {
         let deadline = cx.now.instant + cx.config.timers.no_answer + grace;
         let timer = CallTimer::NoAnswer(self.group);
         cx.timers.set(deadline, Timer::Call(self.key, timer));
-        for leg in 1..self.legs.len() {
+        for leg in self.rung() {
             let fresh = self.legs.get_mut(leg).and_then(Leg::branch);
             if fresh.is_some_and(|branch| branch.request.is_none()) {
                 self.ring(cx, leg);
@@ -193,7 +194,14 @@ impl Call {
 
     /// What the caller offers, or all we know where it leaves that to us.
     fn offered_by_caller(&self) -> Terms {
-        match self.legs.first().and_then(Leg::incoming).and_then(|it| it.offer.as_ref()) {
+        let caller = self.legs.first();
+        // What a party that we rang answered is offered to the other.
+        let answered = caller.filter(|_| self.started.is_some()).and_then(|it| it.media.as_ref());
+        if let Some(agreed) = answered.and_then(|media| media.agreed.as_ref()) {
+            let codecs = agreed.terms.codecs.clone();
+            return Terms { codecs, ..LegMedia::terms_of(&agreed.peer) };
+        }
+        match caller.and_then(Leg::incoming).and_then(|it| it.offer.as_ref()) {
             Some(offer) => LegMedia::terms_of(offer),
             None => Terms {
                 codecs: Codec::ours(),
@@ -206,7 +214,8 @@ impl Call {
 
     /// Every branch of the group has ended without an answer.
     pub(super) fn group_failed(&mut self, cx: &mut Context) {
-        let still = self.legs.iter().skip(1).any(|leg| leg.state == LegState::Early);
+        let mut rung = self.rung().filter_map(|leg| self.legs.get(leg));
+        let still = rung.any(|leg| leg.state == LegState::Early);
         if still || self.winner.is_some() || self.ending.is_some() {
             return;
         }
@@ -220,7 +229,7 @@ impl Call {
     }
 
     /// Nobody answered anywhere: the best of their reasons goes to the caller.
-    fn fail(&mut self, cx: &mut Context) {
+    pub(super) fn fail(&mut self, cx: &mut Context) {
         let ending = match self.best.take() {
             Some(best) => Ending {
                 warning: best.warning,
@@ -238,7 +247,8 @@ impl Call {
             return;
         }
         self.consider(480, Cause::NoAnswer, vec![super::reason(408, "No answer").into()]);
-        let ringing: Vec<_> = (1..self.legs.len())
+        let ringing: Vec<_> = self
+            .rung()
             .filter(|leg| self.legs.get(*leg).is_some_and(|it| it.state == LegState::Early))
             .collect();
         for leg in ringing {

@@ -44,6 +44,8 @@ pub(crate) struct Leg {
     /// The BYE was sent a second way already.
     pub rerouted: bool,
     pub challenged: Option<Challenged>,
+    /// It stands for the caller although we rang it.
+    pub is_first: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +128,7 @@ impl Leg {
             owes_bye: false,
             rerouted: false,
             challenged: None,
+            is_first: false,
         }
     }
 
@@ -140,6 +143,7 @@ impl Leg {
     pub(crate) fn role(&self) -> LegRole {
         match self.invite {
             Invite::Received(_) => LegRole::A,
+            Invite::Sent(_) if self.is_first => LegRole::A,
             Invite::Sent(_) => LegRole::B,
         }
     }

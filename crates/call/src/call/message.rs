@@ -147,13 +147,16 @@ impl Identity {
 impl Call {
     /// Our INVITE to the place a leg stands for, without its body.
     pub(super) fn invite(&mut self, cx: &Context, leg: usize) -> Option<Request> {
-        let caller = self.legs.first()?.incoming()?;
+        let caller = self.legs.first().and_then(Leg::incoming).map(|it| &it.request);
         let passed: Vec<_> = PASSED
             .into_iter()
-            .filter_map(|name| Some((name.clone(), caller.request.headers.get(&name)?.clone())))
+            .filter_map(|name| Some((name.clone(), caller?.headers.get(&name)?.clone())))
             .collect();
-        let hops = caller.request.max_forwards().ok().flatten().unwrap_or(70);
-        let identity = self.identity.clone();
+        let hops = caller.and_then(|it| it.max_forwards().ok().flatten()).unwrap_or(70);
+        let identity = match self.rings_first() {
+            true => self.identity_for_first(),
+            false => self.identity.clone(),
+        };
         let domain = self.account.domain.clone();
         let it = self.legs.get_mut(leg)?;
         let mut from = identity.shown_from(&it.side, &domain);

@@ -16,6 +16,7 @@ mod open;
 mod outcome;
 mod pass;
 mod record;
+mod start;
 mod teardown;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ pub(crate) use message::{accept_header, allow_header, reason};
 use modify::Modification;
 pub(crate) use open::Attempt;
 use pass::Pass;
+use start::Started;
 pub(crate) use teardown::Ending;
 
 /// The caller's leg is always the first.
@@ -57,6 +59,8 @@ pub(crate) struct Call {
     /// The other half of the call is another account's.
     join: Option<JoinToken>,
     identity: Identity,
+    /// No phone began it: we did.
+    started: Option<Started>,
     /// Groups of targets that have not been tried.
     groups: VecDeque<Vec<Target>>,
     /// Counts the groups tried; names the one a no-answer timer is for.

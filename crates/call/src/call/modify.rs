@@ -288,8 +288,9 @@ impl Call {
         let Some(modification) = &mut self.modification else { return };
         modification.step = ModifyStep::Waiting;
         modification.retried += 1;
-        // The Call-ID of the caller's dialog is the caller's choice.
-        let wait = glare_wait(modification.toward != A, cx.entropy.u64());
+        // The Call-ID of the caller's dialog is the caller's choice, unless we rang it.
+        let is_ours = modification.toward != A || self.started.is_some();
+        let wait = glare_wait(is_ours, cx.entropy.u64());
         cx.timers.set(cx.now.instant + wait, Timer::Call(self.key, CallTimer::Retry));
     }
 

@@ -47,8 +47,8 @@ impl Call {
             recording: recording(cx, &account, &caller, callee.as_ref()),
             ..Self::new(key, cx, account, caller, direction)
         };
-        let is_away = callee.as_ref().is_some_and(Side::is_region);
-        call.join = join.or_else(|| is_away.then(|| JoinToken::new(&mut cx.entropy)));
+        call.join = join;
+        call.join_other_account(cx, callee.as_ref());
         let admitted = call.admit(cx);
         let refusal = call.caller_leg(cx, server, flow, request, media);
         call.record_opened(cx, &dialled);
@@ -67,7 +67,14 @@ impl Call {
         call
     }
 
-    fn new(
+    /// A call to another account is two records with one token.
+    pub(super) fn join_other_account(&mut self, cx: &mut Context, callee: Option<&Side>) {
+        if self.join.is_none() && callee.is_some_and(Side::is_region) {
+            self.join = Some(JoinToken::new(&mut cx.entropy));
+        }
+    }
+
+    pub(super) fn new(
         key: CallKey,
         cx: &mut Context,
         account: Arc<Account>,
@@ -90,6 +97,7 @@ impl Call {
             sequence: 0,
             join: None,
             identity: Identity::default(),
+            started: None,
             groups: Default::default(),
             group: 0,
             next_relay_leg: 0,
@@ -109,7 +117,7 @@ impl Call {
 
     /// Limits on open calls. The call counts from here on, refused or not,
     /// until its record is closed.
-    fn admit(&mut self, cx: &mut Context) -> Result<(), Refusal> {
+    pub(super) fn admit(&mut self, cx: &mut Context) -> Result<(), Refusal> {
         let limits = &cx.config.limits;
         let caller = self.caller.sid();
         let own = cx.usage.callers.get(&caller).copied().unwrap_or(0);
@@ -171,7 +179,7 @@ impl Call {
         problem.or(mismatch).map_or(Ok(()), Err)
     }
 
-    fn record_opened(&mut self, cx: &mut Context, dialled: &str) {
+    pub(super) fn record_opened(&mut self, cx: &mut Context, dialled: &str) {
         let opened = Opened {
             direction: self.direction,
             from: self.identity.recorded(),
@@ -188,7 +196,7 @@ impl Call {
         }
     }
 
-    fn refuse(&mut self, cx: &mut Context, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, cx: &mut Context, refusal: Refusal) {
         let mut ending = Ending::new(refusal.cause, refusal.status);
         ending.warning = refusal.warning;
         self.end(cx, ending);
@@ -339,7 +347,7 @@ impl Identity {
 
 /// A call is recorded when either party's own setting, or else the account's,
 /// says so.
-fn recording(
+pub(super) fn recording(
     cx: &mut Context,
     account: &Account,
     caller: &Side,

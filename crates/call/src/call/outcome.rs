@@ -71,9 +71,11 @@ impl Call {
 
     /// Unless the branch has been taken back in the meantime.
     fn ring_again(&mut self, cx: &mut Context, leg: usize) {
-        match self.legs.get(leg).is_some_and(|it| it.state == LegState::Early) {
-            true => self.ring(cx, leg),
-            false => self.release_media(cx, leg),
+        match self.legs.get(leg).map(|it| it.state) {
+            Some(LegState::Early) => self.ring(cx, leg),
+            Some(LegState::Ended) => self.release_media(cx, leg),
+            // Another took its place meanwhile.
+            Some(LegState::Confirmed) | None => {}
         }
     }
 
@@ -85,10 +87,11 @@ impl Call {
 
     /// The branch cannot be offered anything else.
     fn retry_refused(&mut self, cx: &mut Context, leg: usize) {
-        if let Some(it) = self.legs.get_mut(leg) {
-            it.state = LegState::Ended;
-            it.status = 488;
-        }
+        let Some(it) = self.legs.get_mut(leg).filter(|it| it.state == LegState::Early) else {
+            return;
+        };
+        it.state = LegState::Ended;
+        it.status = 488;
         self.consider(488, Cause::NotAcceptable, Vec::new());
         self.group_failed(cx);
     }

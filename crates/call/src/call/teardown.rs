@@ -56,7 +56,8 @@ impl Call {
         if self.ending.is_some() {
             return;
         }
-        if self.legs.first().is_some_and(|caller| caller.status != 0) {
+        let was_answered = self.started.is_none() || self.answered_at.is_some();
+        if was_answered && self.legs.first().is_some_and(|caller| caller.status != 0) {
             ending.caller_status = self.legs.first().map_or(0, |caller| caller.status);
         }
         self.ending = Some(ending.clone());
@@ -64,8 +65,10 @@ impl Call {
         self.groups.clear();
         self.drop_modification(cx);
         self.drop_passes(cx);
-        self.release_caller(cx, &ending);
-        for leg in 1..self.legs.len() {
+        if !self.rings_first() {
+            self.release_caller(cx, &ending);
+        }
+        for leg in self.rung() {
             self.release_branch(cx, leg, &ending);
         }
         match self.session.clone() {
@@ -166,6 +169,10 @@ impl Call {
         let ending = match (leg, early) {
             // BYE in place of CANCEL: the INVITE still wants its answer.
             (A, true) => Ending::new(Cause::CallerCancelled, 487),
+            // The party that we rang first did not wait for the other.
+            (A, false) if self.started.is_some() && self.answered_at.is_none() => {
+                Ending::new(Cause::CallerCancelled, 487)
+            }
             (A, false) => Ending::new(Cause::CallerHungUp, 200),
             _ if self.winner == Some(leg) => Ending::new(Cause::CalleeHungUp, 487),
             _ => return cx.respond(key, response),

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use axum::http::header;
-use landline_call::tenancy::{Account, EdgePolicy, EncryptionPolicy, RecordingPolicy};
+use landline_call::tenancy::{Account, CallsFrom, EdgePolicy, EncryptionPolicy, RecordingPolicy};
 use landline_store::{AccountChange, directory};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ pub struct AccountView {
     pub home_region: String,
     /// What other regions' proxies do with its requests.
     pub edge_policy: &'static str,
+    /// Which other accounts may call this one.
+    pub calls_from: &'static str,
     /// Which calls are recorded.
     pub recording: &'static str,
     /// Whether apps must encrypt media.
@@ -56,6 +58,8 @@ pub struct AccountUris {
 pub struct AccountUpdate {
     #[schemars(extend("enum" = EdgePolicy::NAMES))]
     pub edge_policy: Option<String>,
+    #[schemars(extend("enum" = CallsFrom::NAMES))]
+    pub calls_from: Option<String>,
     #[schemars(extend("enum" = RecordingPolicy::NAMES))]
     pub recording: Option<String>,
     #[schemars(extend("enum" = EncryptionPolicy::NAMES))]
@@ -73,6 +77,7 @@ impl AccountView {
             domain: account.domain.clone(),
             home_region: account.home_region.to_string(),
             edge_policy: account.edge_policy.name(),
+            calls_from: account.calls_from.name(),
             recording: account.recording.name(),
             encryption: account.encryption.name(),
             contracting_entity: account.contracting_entity.clone(),
@@ -107,9 +112,19 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         edge_policy: named("edge_policy", update.edge_policy.as_deref())?,
         recording: named("recording", update.recording.as_deref())?,
         encryption: named("encryption", update.encryption.as_deref())?,
-        calls_from: None,
+        calls_from: named("calls_from", update.calls_from.as_deref())?,
     };
     let changed = app.store.account_set(account, &change).await?;
-    directory::account_enter(app.store.gate(), app.homes.path(), &changed)?;
+    if let Err(error) = directory::account_enter(app.store.gate(), app.homes.path(), &changed) {
+        // Regions that read another thing in the directory would act on that.
+        let former = AccountChange {
+            edge_policy: Some(known.edge_policy),
+            recording: Some(known.recording),
+            encryption: Some(known.encryption),
+            calls_from: Some(known.calls_from),
+        };
+        app.store.account_set(account, &former).await?;
+        return Err(error.into());
+    }
     Reply::json(&AccountView::new(&changed))
 }

@@ -2,9 +2,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use landline_call::StartCall;
 use landline_call::record::{CallDirection, Party};
+use landline_call::tenancy::{NumberTarget, User, is_e164};
 use landline_control::{Protocol, StreamStats};
-use landline_region::{AccountSid, CallSid, Personal};
+use landline_region::{AccountSid, CallSid, Entropy, Personal};
 use landline_store::{ApiRole, CallQuery, CallRecord, CallStanding, LegRecord, Readable};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -114,6 +116,18 @@ pub struct CallUpdate {
     /// `completed`: hang up.
     #[schemars(extend("enum" = ["completed"]))]
     pub status: String,
+}
+
+/// The 2010 API's form: `From` is rung first.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallNew {
+    /// Rung first: a user of the account by name or sid, or a number that leads
+    /// to one.
+    pub from: String,
+    /// Rung when the first has answered: a user's name or sid, or a number with
+    /// `+`, as the first party would dial it.
+    pub to: String,
 }
 
 /// Whether a key's holder may see who called whom.
@@ -271,6 +285,77 @@ pub async fn own(app: &App, account: AccountSid, sid: CallSid) -> Result<CallRec
     }
 }
 
+/// 201 with the record, which is there before anybody is rung.
+pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let new: CallNew = input.fields()?;
+    let account = input.account()?;
+    let Some(calls) = &app.calls else { return Err(apart()) };
+    let from = party(&app, account, "from", &new.from).await?;
+    let to = match is_e164(&new.to) {
+        true => Personal::new(new.to),
+        false => party(&app, account, "to", &new.to).await?.name,
+    };
+    let mut seed = [0; 32];
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_| Problem::internal())?;
+    let sid = CallSid::new(&mut Entropy::new(seed));
+    if !calls.start(StartCall { sid, account, from: from.sid, to }) {
+        return Err(busy());
+    }
+    let until = Instant::now() + ENDING;
+    loop {
+        match app.store.call_show(sid).await {
+            Ok(call) => {
+                let view = CallView::with_legs(&call, true);
+                return Reply::created(&view, &view.uri);
+            }
+            Err(landline_store::StoreError::NotFound { .. }) if Instant::now() < until => {
+                sleep(LOOK_AGAIN).await;
+            }
+            Err(landline_store::StoreError::NotFound { .. }) => {
+                let problem = Problem::unavailable("no record of the call is there yet");
+                return Err(problem.with("call_sid", sid.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A user of the account: by name, by sid, or by a number of his.
+async fn party(
+    app: &App,
+    account: AccountSid,
+    field: &'static str,
+    text: &str,
+) -> Result<User, Problem> {
+    let unknown = || Problem::invalid(field, "no such user, and no number that leads to one");
+    let user = match is_e164(text) {
+        false => text.to_owned(),
+        true => {
+            let token = app.store.number_token(&Personal::new(text.to_owned()));
+            match app.store.number_by_token(account, &token).await.map(|number| number.target) {
+                Ok(NumberTarget::User(user)) => user.to_string(),
+                Ok(NumberTarget::Trunk(_)) => return Err(unknown()),
+                Err(landline_store::StoreError::NotFound { .. }) => return Err(unknown()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    match app.store.user_find(account, &user).await {
+        Err(landline_store::StoreError::NotFound { .. }) => Err(unknown()),
+        found => Ok(found?),
+    }
+}
+
+fn apart() -> Problem {
+    Problem::conflict(
+        "this console runs apart from the proxy that carries calls: ask the one that `landline up` runs",
+    )
+}
+
+fn busy() -> Problem {
+    Problem::unavailable("the proxy takes no requests at the moment")
+}
+
 pub async fn hang_up(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let update: CallUpdate = input.fields()?;
     if update.status != "completed" {
@@ -282,12 +367,10 @@ pub async fn hang_up(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         return Reply::json(&CallView::with_legs(&call, true));
     }
     let Some(calls) = &app.calls else {
-        return Err(Problem::conflict(
-            "this console runs apart from the proxy that carries the call: ask the one that `landline up` runs",
-        ));
+        return Err(apart());
     };
     if !calls.hang_up(call.sid) {
-        return Err(Problem::unavailable("the proxy takes no requests at the moment"));
+        return Err(busy());
     }
     let until = Instant::now() + ENDING;
     while call.closed_at.is_none() && Instant::now() < until {

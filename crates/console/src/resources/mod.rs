@@ -14,8 +14,10 @@ pub mod usage;
 pub mod users;
 pub mod webhooks;
 
-use landline_region::{AccountSid, UnixMillis};
+use landline_region::{AccountSid, Personal, UnixMillis};
+use landline_store::directory;
 
+use crate::app::App;
 use crate::problem::Problem;
 
 /// Where an account's things are.
@@ -57,6 +59,25 @@ impl OneOrMany {
             Self::Many(texts) => texts,
         }
     }
+}
+
+/// Refuses a number that another account has, in whatever region.
+pub fn number_free(app: &App, account: AccountSid, e164: &Personal<String>) -> Result<(), Problem> {
+    Ok(directory::number_free(app.homes.path(), account, e164)?)
+}
+
+/// The directory's tokens follow the account's numbers.
+pub async fn publish_numbers(app: &App, account: AccountSid) -> Result<(), Problem> {
+    let numbers = app.store.number_list(account).await?;
+    let numbers: Vec<_> = numbers.into_iter().map(|number| number.e164).collect();
+    let written = directory::numbers_set(app.store.gate(), app.homes.path(), account, &numbers);
+    written.map_err(|error| {
+        tracing::error!(%account, %error, "numbers are not in the directory");
+        Problem::unavailable(
+            "the change is made, but the directory that other accounts find numbers by was not \
+             written: ask again, or have `landline number publish` run",
+        )
+    })
 }
 
 /// What every list says of its place among the pages.

@@ -6,7 +6,7 @@ use landline_store::{Listed, NewNumber};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Page, account_uri, list_query, page_of};
+use super::{Page, account_uri, list_query, number_free, page_of, publish_numbers};
 use crate::app::App;
 use crate::cursor;
 use crate::input::Input;
@@ -87,14 +87,17 @@ pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         _ => return Err(Problem::invalid("user", "wanted one of `user` and `trunk`")),
     };
     let new = NewNumber { e164: Personal::new(new.phone_number), target };
+    number_free(&app, account, &new.e164)?;
     let number = app.store.number_add(account, &new).await?;
+    publish_numbers(&app, account).await?;
     let view = NumberView::new(&app, &number);
     Reply::created(&view, &view.uri)
 }
 
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let number = own(&app, &input).await?;
-    app.store.number_remove(input.account()?, number.e164.expose()).await?;
+    app.store.number_remove(number.account, number.e164.expose()).await?;
+    publish_numbers(&app, number.account).await?;
     Ok(Reply::nothing())
 }
 

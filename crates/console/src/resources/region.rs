@@ -104,7 +104,7 @@ fn features(with_calls: bool) -> Vec<Feature> {
         ),
         row("webhooks", true, "signed events with retries, without names, numbers or times"),
         row("hang_up_api", with_calls, "where the console runs in the proxy's process"),
-        row("originate_api", false, "calls begin at a phone or a trunk"),
+        row("originate_api", with_calls, "one user is rung, then whom he is to talk to"),
         row("messaging", false, "SMS and conversations are not offered"),
         row("transcription", false, "recordings are not transcribed"),
     ]

@@ -7,7 +7,7 @@ use landline_store::{Listed, NewUser, UserChange, password};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Page, account_uri, list_query, named, page_of};
+use super::{Page, account_uri, list_query, named, number_free, page_of, publish_numbers};
 use crate::app::App;
 use crate::cursor;
 use crate::input::Input;
@@ -122,7 +122,13 @@ pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         media: named("media", new.media.as_deref())?.unwrap_or_default(),
         recording: named("recording", new.recording.as_deref())?,
     };
+    if let Some(number) = &user.number {
+        number_free(&app, account, number)?;
+    }
     let user = app.store.user_add(account, &user).await?;
+    if user.number.is_some() {
+        publish_numbers(&app, account).await?;
+    }
     let view = UserView { password: made, ..UserView::new(&user, &domain) };
     Reply::created(&view, &view.uri)
 }
@@ -146,7 +152,13 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         media: named("media", update.media.as_deref())?,
         recording,
     };
+    if let Some(Some(number)) = &change.number {
+        number_free(&app, account, number)?;
+    }
     let user = app.store.user_set(account, &known.sid.to_string(), &change).await?;
+    if change.number.is_some() {
+        publish_numbers(&app, account).await?;
+    }
     Reply::json(&UserView::new(&user, &domain))
 }
 
@@ -156,6 +168,9 @@ pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let domain = domain(&app, &input).await?;
     check_unchanged(input.header(&header::IF_MATCH), &UserView::new(&known, &domain))?;
     app.store.user_remove(account, &known.sid.to_string()).await?;
+    if known.number.is_some() {
+        publish_numbers(&app, account).await?;
+    }
     Ok(Reply::nothing())
 }
 

@@ -150,6 +150,45 @@ on_both_engines! {
         assert_eq!(known.accounts["acme.test"].edge_policy.name(), "refuse");
     }
 
+    async fn numbers_reach_the_directory_as_tokens_and_have_one_owner(world: World) {
+        let key = world.key(ApiRole::Admin).await;
+        let snapshot = world.dir.path().join("directory.json");
+        let known = || directory::read(&snapshot).unwrap().numbers.len();
+        let path = uri(world.acme.sid, "/Users.json");
+        let dave = world.ie1.post(&path, &key, "User=dave&Number=%2B35315550100").await.expect(201);
+        assert_eq!(known(), 1);
+        let more = json!({ "phone_number": "+35315550101", "user": "dave" });
+        let numbers = uri(world.acme.sid, "/IncomingPhoneNumbers.json");
+        let more = world.ie1.post_json(&numbers, &key, &more).await.expect(201);
+        assert_eq!(known(), 2);
+        assert!(!std::fs::read_to_string(&snapshot).unwrap().contains("3531555"));
+
+        let theirs = world.us1.key(&world.globex, ApiRole::Admin).await;
+        let path = uri(world.globex.sid, "/Users.json");
+        world.us1.post(&path, &theirs, "User=erin&Number=%2B35315550101").await.problem(409, "conflict");
+        assert!(world.us1.store.user_list(world.globex.sid).await.unwrap().is_empty());
+
+        world.ie1.ask("DELETE", more["uri"].as_str().unwrap(), Some(&key), &[], "").await.expect(204);
+        assert_eq!(known(), 1);
+        world.ie1.post(dave["uri"].as_str().unwrap(), &key, "Number=").await.expect(200);
+        assert_eq!(known(), 0);
+    }
+
+    async fn a_change_that_the_directory_does_not_take_is_not_made(world: World) {
+        let key = world.key(ApiRole::Admin).await;
+        let path = uri(world.acme.sid, ".json");
+        let changed = world.ie1.post(&path, &key, "CallsFrom=region").await.expect(200);
+        assert_eq!(changed["calls_from"], "region");
+        let snapshot = world.dir.path().join("directory.json");
+        let text = std::fs::read(&snapshot).unwrap();
+        std::fs::write(&snapshot, "no directory").unwrap();
+        let refused = world.ie1.post(&path, &key, "CallsFrom=any&EdgePolicy=refuse").await;
+        assert_eq!(refused.status, 500, "{}", refused.text());
+        std::fs::write(&snapshot, text).unwrap();
+        let shown = world.ie1.get(&path, Some(&key)).await.expect(200);
+        assert_eq!((&shown["calls_from"], &shown["edge_policy"]), (&"region".into(), &"forward".into()));
+    }
+
     async fn a_key_is_made_used_and_revoked(world: World) {
         let admin = world.key(ApiRole::Admin).await;
         let new = json!({ "friendly_name": "Bob's laptop", "role": "read" });

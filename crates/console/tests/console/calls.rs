@@ -146,6 +146,50 @@ on_both_engines! {
         assert_eq!(world.ie1.calls.hung_up.lock().unwrap().len(), 1);
     }
 
+    async fn a_call_is_asked_of_the_proxy_and_answered_with_its_record(world: World) {
+        let (admin, operator) = (world.key(ApiRole::Admin).await, world.key(ApiRole::Operator).await);
+        for form in ["User=alice&Number=%2B35315550101", "User=bob"] {
+            world.ie1.post(&uri(world.acme.sid, "/Users.json"), &admin, form).await.expect(201);
+        }
+        let path = uri(world.acme.sid, "/Calls.json");
+        world.ie1.post(&path, &admin, "From=alice&To=bob").await.problem(403, "forbidden");
+        for (form, field) in [
+            ("From=nobody&To=bob", "from"),
+            ("From=%2B35315550199&To=bob", "from"),
+            ("From=alice&To=nobody", "to"),
+            ("From=alice&To=%2B0", "to"),
+        ] {
+            let problem = world.ie1.post(&path, &operator, form).await.problem(400, "bad-request");
+            assert_eq!(problem["field"], field, "{form}");
+        }
+        assert!(world.ie1.calls.started.lock().unwrap().is_empty());
+
+        // By name and by number; whom he dials may be anybody's number.
+        for (form, to) in [("From=alice&To=bob", "bob"), ("From=%2B35315550101&To=%2B14155550100", "+14155550100")] {
+            let before = world.ie1.calls.started.lock().unwrap().len();
+            let ask = world.ie1.post(&path, &operator, form);
+            let open = async {
+                let asked = loop {
+                    if let Some(asked) = world.ie1.calls.started.lock().unwrap().get(before) {
+                        break asked.clone();
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                };
+                let user = world.ie1.store.user_find(world.acme.sid, "alice").await.unwrap();
+                assert_eq!((asked.account, asked.from, asked.to.expose().as_str()), (world.acme.sid, user.sid, to));
+                world.ie1.call(&world.acme, asked.sid.as_u128(), MIDNIGHT, false).await;
+                asked.sid
+            };
+            let (answer, sid) = tokio::join!(ask, open);
+            assert_eq!(answer.expect(201)["sid"], sid.to_string());
+            assert_eq!(answer.headers["location"], uri(world.acme.sid, &format!("/Calls/{sid}.json")));
+        }
+        // A proxy that is behind, or that writes no record, is no call.
+        world.ie1.post(&path, &operator, "From=alice&To=bob").await.problem(503, "unavailable");
+        world.ie1.calls.deaf.store(true, std::sync::atomic::Ordering::Relaxed);
+        world.ie1.post(&path, &operator, "From=alice&To=bob").await.problem(503, "unavailable");
+    }
+
     async fn an_unchanged_call_is_not_sent_again(world: World) {
         let call = world.ie1.call(&world.acme, 1, MIDNIGHT, false).await;
         let path = uri(world.acme.sid, &format!("/Calls/{call}.json"));

@@ -160,7 +160,7 @@ on_both_engines! {
         for path in ["/", "/2010-04-01", "/2010-04-01/Accounts/AC1.json", "/%ff", "//", "/openapi.json/"] {
             world.ie1.get(path, Some(&key)).await.problem(404, "not-found");
         }
-        let answer = world.ie1.ask("DELETE", &uri(world.acme.sid, "/Calls.json"), Some(&key), &[], "").await;
+        let answer = world.ie1.ask("DELETE", &uri(world.acme.sid, "/Usage.json"), Some(&key), &[], "").await;
         answer.problem(405, "method");
         assert_eq!(answer.headers["allow"], "GET, HEAD");
         let broken = world.ie1.get(&uri(world.acme.sid, "/Calls.json?Form=1"), Some(&key)).await;

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine as _;
 use hyper_util::rt::TokioIo;
+use landline_call::StartCall;
 use landline_call::directory::{AccountEntry, RegionEntry};
 use landline_call::record::{
     CallDirection, CallEvent, Cause, Closed, LegOpened, LegRole, Opened, Party, Step,
@@ -110,12 +111,18 @@ pub struct Region {
 #[derive(Default)]
 pub struct Calls {
     pub hung_up: Mutex<Vec<CallSid>>,
+    pub started: Mutex<Vec<StartCall>>,
     pub deaf: std::sync::atomic::AtomicBool,
 }
 
 impl CallControl for Calls {
     fn hang_up(&self, call: CallSid) -> bool {
         self.hung_up.lock().unwrap().push(call);
+        !self.deaf.load(Relaxed)
+    }
+
+    fn start(&self, call: StartCall) -> bool {
+        self.started.lock().unwrap().push(call);
         !self.deaf.load(Relaxed)
     }
 }
@@ -384,7 +391,7 @@ impl Region {
 }
 
 pub fn events(account: &Account, number: u128, opened: i64, closed: bool) -> Vec<CallEvent> {
-    let leg = LegSid::from_u128(number * 10);
+    let leg = LegSid::from_u128(number.wrapping_mul(10));
     let mut steps = vec![
         (
             0,

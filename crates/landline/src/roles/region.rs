@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use landline_call::StartCall;
 use landline_console::{CallControl, Console, ConsoleHandle};
 use landline_proxy::{Proxy, ProxyHandle};
 use landline_region::CallSid;
@@ -66,6 +67,10 @@ struct Calls(Shared<ProxyHandle>);
 impl CallControl for Calls {
     fn hang_up(&self, call: CallSid) -> bool {
         look(&self.0, |proxy| proxy.hang_up(call)).unwrap_or(false)
+    }
+
+    fn start(&self, call: StartCall) -> bool {
+        look(&self.0, |proxy| proxy.start_call(call)).unwrap_or(false)
     }
 }
 

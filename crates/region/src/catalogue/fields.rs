@@ -375,6 +375,7 @@ pub static CALLER: Field = Field {
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::Contract),
     held: &[
+        "CallNew.from",
         "Opened.from",
         "CallRecord.from",
         "CallQuery.from",
@@ -392,6 +393,9 @@ pub static CALLEE: Field = Field {
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::Contract),
     held: &[
+        "CallNew.to",
+        "StartCall.to",
+        "Started.dialled",
         "Opened.to",
         "CallRecord.to",
         "Identity.callee",
