@@ -1,4 +1,5 @@
-//! What the tests need beyond Rust: Debian packages, npm packages, cargo tools.
+//! What the tests need beyond Rust: Debian packages, npm and Python packages,
+//! cargo tools.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("chromium", "/usr/bin/chromium", "calls with a browser"),
     ("libnss3-tools", "/usr/bin/certutil", "a certificate that the browser trusts"),
     ("npm", "/usr/bin/npm", "the browser's SIP client"),
+    ("python3-venv", "/usr/bin/python3", "fuzzing of the HTTPS API"),
     ("openssl", "/usr/bin/openssl", "a DTLS peer with an RSA certificate"),
     ("tshark", "/usr/bin/tshark", "captures of the conformance run"),
     ("sqlite3", "/usr/bin/sqlite3", "dumps of the regions' databases"),
@@ -28,7 +30,8 @@ const PACKAGES: &[(&str, &str, &str)] = &[
 
 pub fn install() -> Result<()> {
     debian_packages()?;
-    npm_packages()
+    npm_packages()?;
+    python_packages()
 }
 
 fn debian_packages() -> Result<()> {
@@ -56,7 +59,9 @@ fn debian_packages() -> Result<()> {
 
 /// Whether every package is there.
 pub fn complete() -> bool {
-    missing().is_empty() && npm_directory().is_ok_and(|it| it.join("node_modules").exists())
+    let npm = npm_directory().is_ok_and(|it| it.join("node_modules").exists());
+    let python = python_directory().is_ok_and(|it| it.join("bin/schemathesis").exists());
+    missing().is_empty() && npm && python
 }
 
 /// Installs the browser tests' SIP client, as locked, where the tests look for
@@ -89,12 +94,46 @@ fn npm_packages() -> Result<()> {
 const NPM_MANIFESTS: &str = "testdata/browser";
 const LOCK: &str = "package-lock.json";
 
-/// `target/tmp/browser`: cargo tells the tests of `target/tmp` by name, and this
-/// program lies in `target/debug`.
+/// Installs the API's fuzzer, as locked, in an environment of its own.
+fn python_packages() -> Result<()> {
+    let (lock, directory) = (root().join(REQUIREMENTS), python_directory()?);
+    let copy = directory.join("requirements.txt");
+    if fs::read(&copy).is_ok_and(|it| fs::read(&lock).is_ok_and(|lock| it == lock)) {
+        return Ok(());
+    }
+    fs::create_dir_all(&directory)?;
+    let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory).status();
+    let pip = ["install", "--quiet", "--no-deps", "--disable-pip-version-check", "--requirement"];
+    let installed = made.ok().filter(|status| status.success()).is_some_and(|_| {
+        let mut pip_install = Command::new(directory.join("bin/pip"));
+        pip_install.args(pip).arg(&lock).status().is_ok_and(|status| status.success())
+    });
+    match installed {
+        true => fs::copy(&lock, &copy).map(drop).context("the lock is not written down"),
+        false => {
+            let _ = fs::remove_file(directory.join("bin/schemathesis"));
+            eprintln!("no Python environment with {REQUIREMENTS}: the API is not fuzzed");
+            Ok(())
+        }
+    }
+}
+
+const REQUIREMENTS: &str = "testdata/schemathesis/requirements.txt";
+
 fn npm_directory() -> Result<PathBuf> {
+    Ok(temporary()?.join("browser"))
+}
+
+fn python_directory() -> Result<PathBuf> {
+    Ok(temporary()?.join("schemathesis"))
+}
+
+/// `target/tmp`: cargo tells the tests of it by name, and this program lies in
+/// `target/debug`.
+fn temporary() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.ancestors().nth(2).context("no target directory")?;
-    Ok(target.join("tmp/browser"))
+    Ok(target.join("tmp"))
 }
 
 fn missing() -> Vec<(&'static str, &'static str, &'static str)> {

@@ -4,6 +4,7 @@
 mod administration;
 mod calls;
 mod doors;
+mod fuzz;
 mod receipts;
 mod receiver;
 mod recordings;
