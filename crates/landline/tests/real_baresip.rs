@@ -116,7 +116,8 @@ fn a_call_that_the_api_starts_rings_one_phone_then_the_other_and_both_hear() {
     let key = demo.admin(&["key", "create", "acme.test", "--role", "operator", "--name", "crm"]);
     let calls = format!("/2010-04-01/Accounts/{}/Calls.json", text(&key["account"]));
     let started = api(&demo, &key, &calls, &["From=first", "To=second"]);
-    assert_eq!(text(&started["status"]), "queued", "{started}");
+    // Its record is there at once; phones that answer by themselves are quick.
+    assert!(["queued", "in-progress"].contains(&text(&started["status"])), "{started}");
     first.expect("CALL_ESTABLISHED", Duration::from_secs(10));
     second.expect("CALL_ESTABLISHED", Duration::from_secs(10));
     eventually("both hear each other", Duration::from_secs(15), || {
