@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::evidence::EXPORTS;
+use crate::net::OUTSIDE;
 use crate::process::eventually;
+use crate::receiver::PORT;
 use crate::region::{CONSOLE, Region};
 
 /// A key of an account in one role.
@@ -24,6 +26,14 @@ pub struct Answer {
 
 /// Calls whose details are asked for.
 const CALLS: usize = 4;
+
+const EVENTS: [&str; 5] = [
+    "Events=call.started",
+    "Events=call.ringing",
+    "Events=call.answered",
+    "Events=call.ended",
+    "Events=recording.stored",
+];
 
 impl Key {
     pub const ROLES: [&'static str; 3] = ["operator", "admin", "auditor"];
@@ -83,6 +93,7 @@ pub fn visit(region: &mut Region<'_>) -> Result<usize> {
         ("operator", "/Recordings.json"),
         ("operator", "/Usage.json"),
         ("admin", "/Keys.json"),
+        ("admin", "/Webhooks.json"),
         ("auditor", "/ResidencyReport.json"),
     ] {
         read(region, role, &format!("{account}{list}"))?;
@@ -108,6 +119,21 @@ pub fn visit(region: &mut Region<'_>) -> Result<usize> {
     // What came of all this is written down.
     read(region, "auditor", &format!("{account}/Audit.json"))?;
     Ok(asked + 5)
+}
+
+/// An address of the account's own, to be told of all that happens.
+pub fn name_a_webhook(region: &Region<'_>) -> Result<()> {
+    let path = format!("/2010-04-01/Accounts/{}/Webhooks.json", region.account);
+    let url = format!("Url=https://{OUTSIDE}:{PORT}/{}", region.code());
+    let country = format!("Country={}", region.cast.jurisdiction);
+    let mut form = vec!["--data", &url, "--data", &country];
+    for event in EVENTS {
+        form.extend(["--data", event]);
+    }
+    let answer = ask(region, key(region, "admin")?, &form, &path)?;
+    let words = String::from_utf8_lossy(&answer.octets);
+    ensure!(answer.status == 201, "a webhook was answered {} {words}", answer.status);
+    Ok(())
 }
 
 fn sids(list: &Value) -> Result<Vec<String>> {

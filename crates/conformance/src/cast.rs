@@ -3,6 +3,8 @@
 use landline_residency::{Canary, CanaryList, Exception, PlaceKind, Word, WordKind};
 
 use crate::api::Key;
+use crate::judge::tls;
+use crate::region::{CONSOLE, INTER_REGION};
 
 /// A region's account.
 #[derive(Debug, Clone, Copy)]
@@ -188,7 +190,7 @@ fn exceptions() -> Vec<Exception> {
 fn at_a_console(home: &str, edge: &str) -> Vec<Exception> {
     let what = "operator's API secret";
     let places = [
-        (PlaceKind::Decrypted, format!("client of {edge} > {edge}, TLS")),
+        (PlaceKind::Decrypted, tls(&format!("client of {edge}"), edge, CONSOLE)),
         (PlaceKind::CoreDump, core(edge, "console")),
     ];
     let why = "a key that its holder shows to the wrong region's API";
@@ -222,7 +224,7 @@ fn across([owner, other]: [&str; 2]) -> Vec<Exception> {
         for place in [
             (PlaceKind::File, format!("{other}/exports/*")),
             (PlaceKind::Listing, "*.wav by operator".to_owned()),
-            (PlaceKind::Decrypted, format!("{other} > client of {other}, TLS")),
+            (PlaceKind::Decrypted, tls(other, &format!("client of {other}"), CONSOLE)),
             (PlaceKind::CoreDump, core(other, "relay")),
             (PlaceKind::CoreDump, core(other, "console")),
         ] {
@@ -249,7 +251,7 @@ fn on_record(region: &str) -> [(PlaceKind, String); 6] {
         (PlaceKind::Capture, format!("client of {region}: *")),
         (PlaceKind::Listing, "landline calls list*".to_owned()),
         (PlaceKind::Listing, "*/Calls*".to_owned()),
-        (PlaceKind::Decrypted, format!("{region} > client of {region}, TLS")),
+        (PlaceKind::Decrypted, tls(region, &format!("client of {region}"), CONSOLE)),
         (PlaceKind::CoreDump, core(region, "proxy")),
         (PlaceKind::CoreDump, core(region, "console")),
     ]
@@ -264,7 +266,7 @@ fn on_links(
 ) -> [Exception; 2] {
     // There in requests, back in their answers.
     [(one, other), (other, one)].map(|(from, to)| {
-        let place = (PlaceKind::Decrypted, format!("{from} > {to}, TLS"));
+        let place = (PlaceKind::Decrypted, tls(from, to, INTER_REGION));
         exception(&format!("{id} from {from}"), (owner, BETWEEN, what), place, why)
     })
 }

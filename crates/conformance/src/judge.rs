@@ -170,11 +170,11 @@ pub fn decrypted(
             [Some(_), Some(_)] => continue,
             _ => (region, [format!("client of {region}"), region.to_owned()]),
         };
-        for (from, to, side) in
-            [(&client, &server, &stream.from_client), (&server, &client, &stream.from_server)]
-        {
+        let sides = [&stream.from_client, &stream.from_server];
+        for (way, side) in [[&client, &server], [&server, &client]].into_iter().zip(sides) {
             octets += side.len();
-            search.octets(held_by, PlaceKind::Decrypted, &format!("{from} > {to}, TLS"), side);
+            let name = tls(way[0], way[1], stream.server.port());
+            search.octets(held_by, PlaceKind::Decrypted, &name, side);
         }
     }
     let text = format!(
@@ -185,10 +185,22 @@ pub fn decrypted(
     Ok(())
 }
 
+/// What went one way in the TLS connections to a port.
+pub fn tls(from: &str, to: &str, port: u16) -> String {
+    format!("{from} > {to}, TLS at port {port}")
+}
+
 /// A search that sees nothing at all proves nothing.
 pub fn not_blind(report: &mut Report) {
-    for kind in [PlaceKind::Listing, PlaceKind::Capture, PlaceKind::Decrypted, PlaceKind::CoreDump]
-    {
+    for kind in [
+        PlaceKind::Database,
+        PlaceKind::Backup,
+        PlaceKind::Listing,
+        PlaceKind::File,
+        PlaceKind::Capture,
+        PlaceKind::Decrypted,
+        PlaceKind::CoreDump,
+    ] {
         let own: u64 = report
             .searched
             .iter()

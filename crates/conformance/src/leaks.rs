@@ -77,7 +77,10 @@ fn leaks() -> Result<Vec<Leak>> {
 }
 
 fn is(hit: &Hit, (what, leak): &Leak) -> bool {
-    hit.canary == VICTIM && hit.what == *what && hit.encoding.starts_with(&leak.expected)
+    hit.canary == VICTIM
+        && hit.what == *what
+        && hit.encoding.starts_with(&leak.expected)
+        && hit.exception.is_none()
 }
 
 fn tally(
@@ -112,7 +115,7 @@ fn in_files(
     leaks: &[Leak],
 ) -> Result<Vec<Hit>> {
     let around = surroundings(holder, kind)?;
-    let mut search = Search::new(scanner, &[]);
+    let mut search = Search::new(scanner, &cast::canaries().exceptions);
     let path = planted.join("file");
     for (n, (_, leak)) in leaks.iter().enumerate() {
         // Anywhere, odd and even.
@@ -178,7 +181,7 @@ fn in_database(
         }
     };
     let octets: Vec<Vec<u8>> = leaks.iter().map(|(_, leak)| leak.octets.clone()).collect();
-    let mut search = Search::new(scanner, &[]);
+    let mut search = Search::new(scanner, &cast::canaries().exceptions);
     plant_in_database(&url, &octets)?;
     scan_database(&mut search, HOLDER, &url)?;
     Ok(search.hits)
@@ -229,7 +232,7 @@ fn on_the_wire(
     drop(server);
     taps.stop()?;
 
-    let mut search = Search::new(scanner, &[]);
+    let mut search = Search::new(scanner, &cast::canaries().exceptions);
     let capture = wire::file(planted, VICTIM);
     let lines = judge::link(&mut search, network, VICTIM, &capture)?;
     let undeclared: BTreeSet<_> =
@@ -240,7 +243,8 @@ fn on_the_wire(
     );
     let streams = landline_residency::decrypted_streams(&capture, &keys, &[SIDE_DOOR])?;
     for stream in &streams {
-        search.octets(BETWEEN, PlaceKind::Decrypted, "planted", &stream.from_client);
+        let name = judge::tls(VICTIM, HOLDER, SIDE_DOOR);
+        search.octets(BETWEEN, PlaceKind::Decrypted, &name, &stream.from_client);
     }
     for kind in [PlaceKind::Capture, PlaceKind::Decrypted] {
         tally(report, kind, leaks, |_, leak| {

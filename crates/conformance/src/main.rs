@@ -16,6 +16,7 @@ mod memory;
 mod net;
 mod overload;
 mod process;
+mod receiver;
 mod region;
 mod script;
 mod wire;
@@ -30,6 +31,7 @@ use landline_residency::{Report, Scanner, Search};
 
 use cast::Cast;
 use net::Network;
+use receiver::Receiver;
 use region::{Region, Shared};
 
 #[derive(Parser)]
@@ -202,6 +204,7 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Report> {
     let captures = directory.join("captures");
     std::fs::create_dir_all(&captures)?;
     let taps = wire::Taps::start(&network, &captures)?;
+    let receiver = Receiver::start(&shared.directory.join("pki").join(region::CUSTOMERS))?;
     let mut regions = Vec::new();
     for cast in Cast::ALL {
         regions.push(Region::start(&shared, cast)?);
@@ -209,7 +212,9 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Report> {
     clock.say("registrations, calls, failures");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::default();
-    let played = runtime.block_on(script::play(&mut regions, arguments.reduced, &mut report));
+    let played = regions.iter().try_for_each(api::name_a_webhook).and_then(|()| {
+        runtime.block_on(script::play(&mut regions, arguments.reduced, &mut report))
+    });
     let played = played.and_then(|()| {
         clock.say("what is handed out, backups, crash dumps");
         let (mut recordings, mut receipts) = (0, 0);
@@ -218,6 +223,9 @@ fn run(arguments: &Arguments, directory: &Path) -> Result<Report> {
             recordings += exported.0;
             receipts += exported.1;
             region.back_up()?;
+            let told = receiver.heard_from(region.code());
+            report.fact(!told.is_empty(), format!("{} sent {} events", region.code(), told.len()));
+            region.handed_out.extend(told.into_iter().map(|event| ("event".to_owned(), event)));
             region.close(!arguments.reduced || region.code() == "us1")
         })?;
         let text = format!("{recordings} recordings exported, {receipts} receipts verified");

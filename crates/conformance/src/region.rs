@@ -33,6 +33,9 @@ pub const RELAY_PAGES: u16 = 9091;
 
 const SOON: Duration = Duration::from_secs(20);
 
+/// Where the certificate of customers' own servers lies, below that of no region.
+pub const CUSTOMERS: &str = "cu1";
+
 /// What the regions have in common.
 pub struct Shared<'a> {
     pub arguments: &'a Arguments,
@@ -84,9 +87,11 @@ impl<'a> Shared<'a> {
         let regions = Cast::ALL.into_iter().map(item).collect::<Result<_>>()?;
         let regions = Regions { regions }.to_toml()?;
         fs::write(directory.join("shared/regions.toml"), regions)?;
-        for site in &network.regions {
-            let address = site.address.to_string();
-            let pki = ["pki", "init", "--region", site.region, "--name", &address];
+        let customers = (CUSTOMERS, crate::net::OUTSIDE);
+        let sites = network.regions.iter().map(|site| (site.region, site.address));
+        for (region, address) in sites.chain([customers]) {
+            let address = address.to_string();
+            let pki = ["pki", "init", "--region", region, "--name", &address];
             run(Command::new(&arguments.landline).args(pki).arg(directory.join("pki")))?;
         }
         let keys = directory.join("tls-secrets");
@@ -337,5 +342,9 @@ fn configuration(cast: Cast, address: SocketAddr, database: &str, scope: Scope) 
     };
     let mut config = draft.config();
     config.telemetry.scope = scope;
+    if let Some(console) = &mut config.console {
+        console.webhooks.allow = vec![format!("{}/32", crate::net::OUTSIDE).parse()?];
+        console.webhooks.ca = Some("../pki/ca.pem".into());
+    }
     Ok(config.to_toml()?)
 }

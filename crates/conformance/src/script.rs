@@ -1,6 +1,8 @@
 //! What happens in the run, in order.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -28,7 +30,9 @@ pub async fn play(regions: &mut [Region<'_>], reduced: bool, report: &mut Report
     // Accounts that were added take effect within a second.
     sleep(Duration::from_millis(1200)).await;
     let [us1, ie1, au1] = regions else { anyhow::bail!("three regions are wanted") };
-    let carrier = tokio::spawn(carrier(UdpSocket::bind((OUTSIDE, CARRIER)).await?));
+    let calls_by_trunk = Arc::new(AtomicUsize::new(0));
+    let socket = UdpSocket::bind((OUTSIDE, CARRIER)).await?;
+    let carrier = tokio::spawn(carrier(socket, Arc::clone(&calls_by_trunk)));
     tokio::try_join!(within(us1), within(ie1), within(au1))?;
     tokio::try_join!(at_an_edge(us1, ie1), at_an_edge(ie1, au1), at_an_edge(au1, us1))?;
     hung_up_by_api(au1).await.context("a hang-up by the API")?;
@@ -48,6 +52,9 @@ pub async fn play(regions: &mut [Region<'_>], reduced: bool, report: &mut Report
         report.fact(true, format!("while au1 was dead, {said}"));
         tokio::try_join!(within(us1), within(ie1), within(au1))?;
     }
+    let by_trunk = calls_by_trunk.load(Ordering::Relaxed);
+    let text = format!("{by_trunk} calls by trunk, authenticated and refused");
+    report.fact(reduced || by_trunk >= 3, text);
     between(regions, report).await?;
     carrier.abort();
     all_closed(regions, if reduced { 2 } else { 3 }, report)?;
@@ -79,7 +86,7 @@ fn all_closed(regions: &[Region<'_>], least: usize, report: &mut Report) -> Resu
 }
 
 /// The other end of every trunk: no number can be reached there.
-async fn carrier(socket: UdpSocket) -> std::io::Result<()> {
+async fn carrier(socket: UdpSocket, asked: Arc<AtomicUsize>) -> std::io::Result<()> {
     let mut buffer = vec![0; 8192];
     loop {
         let (length, from) = socket.recv_from(&mut buffer).await?;
@@ -87,15 +94,21 @@ async fn carrier(socket: UdpSocket) -> std::io::Result<()> {
         if request.starts_with("ACK") {
             continue;
         }
+        // RFC 3261 §22.3: whoever has the trunk's password is asked for it first.
+        let status = if request.contains("Proxy-Authorization:") {
+            asked.fetch_add(1, Ordering::Relaxed);
+            "503 Service Unavailable"
+        } else {
+            "407 Proxy Authentication Required\r\n\
+             Proxy-Authenticate: Digest realm=\"carrier.test\", nonce=\"8fa1\", qop=\"auth\""
+        };
         let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
         let headers: Vec<&str> = request
             .split("\r\n")
             .filter(|line| copied.iter().any(|name| line.starts_with(name)))
             .collect();
-        let answer = format!(
-            "SIP/2.0 503 Service Unavailable\r\n{}\r\nContent-Length: 0\r\n\r\n",
-            headers.join("\r\n")
-        );
+        let answer =
+            format!("SIP/2.0 {status}\r\n{}\r\nContent-Length: 0\r\n\r\n", headers.join("\r\n"));
         socket.send_to(answer.as_bytes(), from).await?;
     }
 }
