@@ -76,6 +76,31 @@ fn made_to_leave(search: &mut Search<'_>, region: &Region<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Messages "port unreachable" (RFC 792) about packets from relay to relay: a
+/// call has ended, its port is closed, and the kernel quotes what still came.
+fn is_refusal_of_media(messages: &[u8]) -> bool {
+    let word = |octets: &[u8], at: usize| {
+        let pair = octets.get(at..at + 2)?;
+        Some(pair.iter().fold(0, |word, octet| word << 8 | u16::from(*octet)))
+    };
+    let mut rest = messages;
+    while let [3, 3, _, _, _, _, _, _, quoted @ ..] = rest {
+        let is_udp = quoted.first() == Some(&0x45) && quoted.get(9) == Some(&17);
+        let from_relay_to_relay = [20, 22]
+            .into_iter()
+            .all(|at| word(quoted, at).is_some_and(|port| MEDIA.contains(&port)));
+        let Some(after) = word(quoted, 2).and_then(|length| quoted.get(usize::from(length)..))
+        else {
+            return false;
+        };
+        if !is_udp || !from_relay_to_relay {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty() && !messages.is_empty()
+}
+
 /// One region's link: its clients' flows, and those to other regions.
 pub fn link(
     search: &mut Search<'_>,
@@ -115,9 +140,11 @@ fn count(
     let ports = [key.from.port(), key.to.port()];
     let is_sip = key.protocol == 6 && ports.contains(&INTER_REGION) && is_tls(&flow.payload);
     let is_media = key.protocol == 17 && ports.iter().all(|port| MEDIA.contains(port));
-    let what = match (is_sip, is_media) {
-        (true, _) => "SIP over mTLS".to_owned(),
-        (_, true) => "SRTP from relay to relay".to_owned(),
+    let is_refusal = key.protocol == 1 && is_refusal_of_media(&flow.payload);
+    let what = match (is_sip, is_media, is_refusal) {
+        (true, ..) => "SIP over mTLS".to_owned(),
+        (_, true, _) => "SRTP from relay to relay".to_owned(),
+        (.., true) => "ICMP, SRTP quoted that came after a call's end".to_owned(),
         _ => format!("protocol {}, port {} to {}", key.protocol, ports[0], ports[1]),
     };
     let line = lines.entry((from.to_owned(), to.to_owned(), what.clone())).or_insert(FlowLine {
@@ -127,7 +154,7 @@ fn count(
         connections: 0,
         packets: 0,
         octets: 0,
-        declared: is_sip || is_media,
+        declared: is_sip || is_media || is_refusal,
     });
     line.connections += 1;
     line.packets += flow.packets;
@@ -234,4 +261,25 @@ pub fn nothing_declared_in_vain(report: &mut Report) {
         vain => format!("every exception was needed; not so: {}", vain.join("; ")),
     };
     report.fact(vain.is_empty(), text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_sent_from_relay_to_relay_may_be_quoted() {
+        let message = |port: u16| {
+            let mut quoted = [0; 32];
+            (quoted[0], quoted[3], quoted[9]) = (0x45, 32, 17);
+            quoted[20..22].copy_from_slice(&30_002_u16.to_be_bytes());
+            quoted[22..24].copy_from_slice(&port.to_be_bytes());
+            [&[3, 3, 0, 0, 0, 0, 0, 0][..], &quoted].concat()
+        };
+        assert!(is_refusal_of_media(&[message(30_004), message(30_006)].concat()));
+        assert!(!is_refusal_of_media(&[message(30_004), message(53)].concat()));
+        assert!(!is_refusal_of_media(&message(30_004)[..39]));
+        assert!(!is_refusal_of_media(b"\x08\x00ping"));
+        assert!(!is_refusal_of_media(b""));
+    }
 }
