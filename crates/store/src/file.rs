@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::error::StoreError;
@@ -22,6 +23,14 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     file.write_all(text)?;
     file.sync_all()?;
     std::fs::rename(&part, path)?;
+    sync_parent(path)
+}
+
+/// Makes a file that its owner alone reads; fails where there is one.
+pub fn create_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = File::options().create_new(true).write(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()?;
     sync_parent(path)
 }
 

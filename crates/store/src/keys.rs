@@ -1,8 +1,8 @@
 //! The region's key ring: one file with the master key, from which everything
 //! else is derived or under which it is wrapped.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,14 +54,7 @@ impl KeyRing {
         let file = KeyFile { version: 1, region, master: hex::encode(*master) };
         let text = serde_json::to_vec_pretty(&file).map(Zeroizing::new);
         let text = text.map_err(|error| problem(path, error))?;
-        let write = || {
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options.create_new(true).write(true).mode(0o600).open(path)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            crate::file::sync_parent(path)
-        };
-        write().map_err(|error| match error.kind() {
+        crate::file::create_private(path, &text).map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 problem(path, "exists already, and overwriting it would lose every record")
             }

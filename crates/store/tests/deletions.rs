@@ -37,7 +37,7 @@ on_both_engines! {
         let erasure = DeletedBy { reason: DeletionReason::Erasure, actor: "operator".to_owned() };
         store.recording_delete(account.sid, recording(2), &erasure).await.unwrap();
 
-        let found = checked(&region, &[before.tree_head.clone()]).await;
+        let found = checked(&region, std::slice::from_ref(&before.tree_head)).await;
         assert!(found.is_sound(), "{found:?}");
         assert_eq!((found.deleted, found.recordings, found.receipts), (2, 1, 3));
         let file = store.receipt_file(sid(1)).await.unwrap();
@@ -132,9 +132,13 @@ on_both_engines! {
         closed(&region, &account, 5..=5).await;
         let kept = store.receipt_file(sid(1)).await.unwrap();
         assert_eq!(store.retention_sweep(UnixMillis(0)).await.unwrap(), Swept::default());
+        let used = store.usage(account.sid, UnixMillis(0), UnixMillis(i64::MAX)).await.unwrap();
+        assert!(used.iter().map(|day| day.calls).sum::<u64>() == 5, "{used:?}");
         let until = store.call_show(sid(2)).await.unwrap().retention_until.unwrap();
         let swept = store.retention_sweep(UnixMillis(until.0 + 1)).await.unwrap();
         assert_eq!((swept.calls, swept.recordings, swept.full), (2, 1, false));
+        let still = store.usage(account.sid, UnixMillis(0), UnixMillis(i64::MAX)).await.unwrap();
+        assert_eq!(still, used, "a bill outlives the records");
         assert!(store.call_show(sid(1)).await.is_err() && store.call_show(sid(2)).await.is_err());
         for table in ["call_leg", "call_key", "recording", "recording_chunk"] {
             let column = if table == "recording_chunk" { "recording" } else { "call" };

@@ -2,8 +2,7 @@
 //! snapshot, the same in every region. It tells good snapshots from altered ones
 //! and finds numbers; nothing of a region's own is sealed or derived with it.
 
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
@@ -71,14 +70,7 @@ impl DirectoryKeys {
         };
         let text = serde_json::to_vec_pretty(&file).map(Zeroizing::new);
         let text = text.map_err(|error| problem(path, error))?;
-        let write = || {
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options.create_new(true).write(true).mode(0o600).open(path)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            crate::file::sync_parent(path)
-        };
-        write().map_err(|error| problem(path, error))?;
+        crate::file::create_private(path, &text).map_err(|error| problem(path, error))?;
         Self::of(file, path)
     }
 

@@ -141,6 +141,7 @@ impl Store {
             legs: legs.map_or(Ok(0), |row| row.unsigned("legs"))?,
         };
         growth.delete(RECORD, &call.to_string(), self.deletion(about, Some(record), None))?;
+        crate::usage::keep(tx, call).await?;
         for delete in [
             "DELETE FROM recording_chunk WHERE recording IN \
              (SELECT sid FROM recording WHERE call = $1)",
