@@ -178,7 +178,8 @@ impl Context {
             None => match self.route_to_number(account, dialled) {
                 Some(route) => route,
                 None => {
-                    self.to_trunk(self.tenants.first_trunk(account.sid).ok_or(NOT_FOUND)?, dialled)
+                    let trunk = self.tenants.trunk_for(account.sid, dialled);
+                    self.to_trunk(trunk.ok_or(NOT_FOUND)?, dialled)
                 }
             },
         }

@@ -188,12 +188,33 @@ pub struct Trunk {
     pub send_to: TrunkAddress,
     /// Who may send calls in by this trunk. Empty: nobody.
     pub accept_from: Vec<IpNet>,
+    /// Beginnings of the E.164 numbers that go out by this trunk, with `+`.
+    /// Empty: all.
+    pub prefixes: Vec<String>,
     pub media: MediaPolicy,
     /// For the carrier's digest challenge.
     pub credentials: Option<TrunkCredentials>,
 }
 
+/// Whether this can begin an E.164 number: `+` and up to 15 digits.
+pub fn is_prefix(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or_default();
+    (1..=15).contains(&digits.len())
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && !digits.starts_with('0')
+}
+
 impl Trunk {
+    /// How much of the number its longest fitting prefix covers; 0 where it
+    /// carries all. `None`: it does not carry this one.
+    pub fn carries(&self, number: &str) -> Option<usize> {
+        if self.prefixes.is_empty() {
+            return Some(0);
+        }
+        let fitting = self.prefixes.iter().filter(|prefix| number.starts_with(prefix.as_str()));
+        fitting.map(String::len).max()
+    }
+
     pub fn accepts(&self, source: IpAddr) -> bool {
         self.accept_from.iter().any(|network| network.contains(&source))
     }

@@ -102,9 +102,14 @@ impl Tenants {
         self.trunks.get(&sid)
     }
 
-    /// The one a dialled number that nobody owns goes out by.
-    pub fn first_trunk(&self, account: AccountSid) -> Option<&Arc<Trunk>> {
-        self.accounts.get(&account)?.trunks.first()
+    /// The one a dialled number that nobody owns goes out by: whose prefix is the
+    /// longest, and of these the first.
+    pub fn trunk_for(&self, account: AccountSid, number: &str) -> Option<&Arc<Trunk>> {
+        let trunks = self.accounts.get(&account)?.trunks.iter().rev();
+        trunks
+            .filter_map(|trunk| Some((trunk.carries(number)?, trunk)))
+            .max_by_key(|(length, _)| *length)
+            .map(|(_, trunk)| trunk)
     }
 
     /// Every trunk that takes calls from this source.

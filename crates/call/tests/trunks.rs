@@ -174,3 +174,43 @@ fn without_a_trunk_a_number_of_nobody_leads_nowhere() {
     }
     world.assert_at_rest();
 }
+
+#[test]
+fn a_number_goes_out_by_the_trunk_with_the_longest_prefix_and_by_no_other() {
+    let mut world = World::new(31);
+    let mut tenancy = tenants::acme();
+    let carrier = tenancy.trunks[0].clone();
+    tenancy.trunks = [(1, "10.9.0.1", "+353"), (2, "10.9.0.2", "+3531"), (3, "10.9.0.3", "+44")]
+        .map(|(sid, host, prefix)| {
+            std::sync::Arc::new(landline_call::tenancy::Trunk {
+                sid: landline_region::TrunkSid::from_u128(sid),
+                name: format!("carrier-{sid}"),
+                send_to: format!("udp:{host}:5060").parse().unwrap(),
+                prefixes: vec![prefix.to_owned()],
+                ..(*carrier).clone()
+            })
+        })
+        .into();
+    world.add_proxy("ie1", 1, tenancy, |_| {});
+    world.share_directory();
+    let carriers = ["10.9.0.1", "10.9.0.2", "10.9.0.3"].map(|ip| {
+        let address = format!("{ip}:5060").parse().unwrap();
+        world.station("carrier", "carrier.test", address, 0, Transport::Udp)
+    });
+    let [alice] = world.registered(["alice"]);
+    for (number, by) in [("+353211234567", 0), ("+35315551234", 1), ("+442071234567", 2)] {
+        let (key, _) = world.dial(alice, &format!("sip:{number}@acme.test"));
+        for (nth, carrier) in carriers.iter().enumerate() {
+            let rung = world.phones[*carrier].take(Method::Invite);
+            assert_eq!(rung.is_some(), nth == by, "{number} at carrier {nth}");
+            if let Some(rung) = rung {
+                world.say(*carrier, &rung, 486);
+            }
+        }
+        let _ = key;
+        assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 486);
+    }
+    world.dial(alice, "sip:+12125550100@acme.test");
+    assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 404);
+    world.assert_at_rest();
+}

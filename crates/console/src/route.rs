@@ -13,8 +13,8 @@ use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::resources::{
-    account, audit, calls, keys, numbers, receipts, recordings, region, trunks, usage, users,
-    webhooks,
+    account, audit, calls, keys, numbers, receipts, recordings, region, routes, trunks, usage,
+    users, webhooks,
 };
 
 /// One thing that can be asked.
@@ -114,6 +114,8 @@ const REPORT_QUERY: &[Parameter] = &[
     ),
     parameter("StartTime<", Kind::Time, "Calls opened before; now if not said."),
 ];
+const ROUTE_QUERY: &[Parameter] =
+    &[parameter("To", Kind::Text, "Only those that fit this E.164 number.")];
 const USAGE_QUERY: &[Parameter] = &[
     parameter("StartDate", Kind::Time, "The first day (UTC); 29 days before the last if not said."),
     parameter("EndDate", Kind::Time, "The last day, which counts; today if not said."),
@@ -410,6 +412,18 @@ pub static ROUTES: &[Route] = &[
         body: None,
         success: (204, Content::Nothing),
         run: run!(users::delete),
+    },
+    Route {
+        operation: "route_list",
+        method: Method::GET,
+        path: "/2010-04-01/Accounts/{account}/Routes.json",
+        roles: &[Admin, Operator],
+        audit: Audit::Read,
+        summary: "Which trunks numbers of nobody go out by: the longest prefix first.",
+        query: ROUTE_QUERY,
+        body: None,
+        success: (200, Content::Json(schema::<routes::RouteList>)),
+        run: run!(routes::list),
     },
     Route {
         operation: "trunk_list",

@@ -1,5 +1,5 @@
 use ipnet::IpNet;
-use landline_call::tenancy::{MediaPolicy, Trunk, TrunkAddress, TrunkCredentials};
+use landline_call::tenancy::{MediaPolicy, Trunk, TrunkAddress, TrunkCredentials, is_prefix};
 use landline_region::catalogue::sealed::SEALED_TRUNK_CREDENTIALS;
 use landline_region::{AccountSid, Personal, Secret, TrunkSid};
 
@@ -15,16 +15,19 @@ pub struct NewTrunk {
     pub name: String,
     pub send_to: TrunkAddress,
     pub accept_from: Vec<IpNet>,
+    /// Beginnings of the numbers it carries; empty: all.
+    pub prefixes: Vec<String>,
     pub media: MediaPolicy,
     pub credentials: Option<TrunkCredentials>,
 }
 
-pub(crate) const SELECT: &str = "SELECT sid, account, name, send_to, accept_from, media, credentials, created_at, revision \
-     FROM trunk";
+pub(crate) const SELECT: &str = "SELECT sid, account, name, send_to, accept_from, prefixes, media, credentials, \
+     created_at, revision FROM trunk";
 
 impl Store {
     pub async fn trunk_add(&self, account: AccountSid, new: &NewTrunk) -> Result<Trunk> {
         checked_label("trunk name", &new.name)?;
+        checked_prefixes(&new.prefixes)?;
         let sealer = self.account_sealer(account).await?;
         let trunk = Trunk {
             sid: TrunkSid::new(&mut entropy()),
@@ -32,6 +35,7 @@ impl Store {
             name: new.name.clone(),
             send_to: new.send_to.clone(),
             accept_from: new.accept_from.clone(),
+            prefixes: new.prefixes.clone(),
             media: new.media,
             credentials: new.credentials.clone(),
         };
@@ -42,8 +46,9 @@ impl Store {
         let revision = bump_revision(&mut tx).await?;
         let inserted = tx
             .execute(
-                "INSERT INTO trunk (sid, account, name, send_to, accept_from, media, \
-                 credentials, created_at, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                "INSERT INTO trunk (sid, account, name, send_to, accept_from, prefixes, media, \
+                 credentials, created_at, revision) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
                  ON CONFLICT DO NOTHING",
                 values![
                     trunk.sid,
@@ -51,6 +56,7 @@ impl Store {
                     trunk.name.as_str(),
                     trunk.send_to.to_string(),
                     networks.join(" "),
+                    trunk.prefixes.join(" "),
                     trunk.media.name(),
                     credentials,
                     now(),
@@ -106,7 +112,9 @@ impl Store {
     }
 
     pub(crate) async fn trunk_rows(&self) -> Result<Vec<Row>> {
-        self.database().rows(SELECT, values![]).await
+        // Of trunks that carry the same number the first by name does.
+        let select = format!("{SELECT} ORDER BY name, sid");
+        self.database().rows(sqlx::AssertSqlSafe(select), values![]).await
     }
 
     pub(crate) async fn trunk_of(&self, row: &Row) -> Result<Trunk> {
@@ -118,6 +126,7 @@ impl Store {
         };
         let networks = row.text("accept_from")?;
         let networks = networks.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+        let prefixes = row.text("prefixes")?;
         let credentials = row.bytes_or_null("credentials")?;
         Ok(Trunk {
             sid,
@@ -125,12 +134,25 @@ impl Store {
             name: row.text("name")?,
             send_to: row.parse("send_to")?,
             accept_from: networks.map_err(|e: ipnet::AddrParseError| column(e.to_string()))?,
+            prefixes: prefixes.split_whitespace().map(str::to_owned).collect(),
             media: row.parse("media")?,
             credentials: credentials
                 .map(|sealed| opened_credentials(&sealer, sid, account, &sealed))
                 .transpose()?,
         })
     }
+}
+
+/// The most prefixes of one trunk.
+const MOST_PREFIXES: usize = 200;
+
+fn checked_prefixes(prefixes: &[String]) -> Result<()> {
+    let problem = match prefixes.iter().find(|prefix| !is_prefix(prefix)) {
+        Some(wrong) => format!("`{wrong}`: wanted + and 1 to 15 digits, as +353"),
+        None if prefixes.len() > MOST_PREFIXES => format!("more than {MOST_PREFIXES} of them"),
+        None => return Ok(()),
+    };
+    Err(StoreError::Invalid { field: "prefixes", problem })
 }
 
 /// Username and password, a NUL between them.

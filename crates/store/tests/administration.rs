@@ -133,6 +133,7 @@ on_both_engines! {
         let new = NewTrunk {
             name: "carrier".to_owned(),
             send_to: "udp:carrier.example:5060".parse().unwrap(),
+            prefixes: vec!["+353".to_owned(), "+441".to_owned()],
             accept_from: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
             media: MediaPolicy::Rtp,
             credentials: Some(TrunkCredentials {
@@ -143,7 +144,13 @@ on_both_engines! {
         store.trunk_add(account.sid, &new).await.unwrap();
         let found = store.trunk_find(account.sid, "carrier").await.unwrap();
         assert_eq!(found.accept_from, new.accept_from);
-        assert_eq!(found.send_to, new.send_to);
+        assert_eq!((&found.send_to, &found.prefixes), (&new.send_to, &new.prefixes));
+        for wrong in ["353", "+", "+0", "+1 2", "+1234567890123456"] {
+            let prefixes = vec![wrong.to_owned()];
+            let wrong = NewTrunk { name: "other".to_owned(), prefixes, ..new.clone() };
+            let error = store.trunk_add(account.sid, &wrong).await.unwrap_err();
+            assert!(matches!(error, StoreError::Invalid { field: "prefixes", .. }), "{error}");
+        }
         let credentials = found.credentials.unwrap();
         assert_eq!(credentials.username.expose(), "acme-trunk");
         assert_eq!(credentials.password.expose(), "trunk:secret");

@@ -36,6 +36,7 @@ pub fn acme() -> Tenancy {
         name: "carrier".into(),
         send_to: "udp:10.9.0.1:5060".parse().unwrap(),
         accept_from: vec!["10.9.0.0/24".parse().unwrap()],
+        prefixes: Vec::new(),
         media: MediaPolicy::Auto,
         credentials: Some(TrunkCredentials {
             username: Personal::new("acme-trunk".into()),

@@ -9,6 +9,7 @@ pub mod numbers;
 pub mod receipts;
 pub mod recordings;
 pub mod region;
+pub mod routes;
 pub mod trunks;
 pub mod usage;
 pub mod users;

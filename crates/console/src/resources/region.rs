@@ -89,6 +89,7 @@ fn features(with_calls: bool) -> Vec<Feature> {
     vec![
         row("voice", true, "calls between registered users, and by trunks"),
         row("sip_trunking", true, "trunks with address lists or digest, over UDP, TCP and TLS"),
+        row("routing", true, "numbers to users and trunks; trunks by the number's longest prefix"),
         row("webrtc_clients", true, "SIP over WebSocket with DTLS-SRTP"),
         row("media_encryption", true, "DTLS-SRTP and SDES; plain RTP only where it is allowed"),
         row("call_recording", true, "sealed and chained in the region's own database"),

@@ -31,6 +31,8 @@ pub struct TrunkView {
     pub send_to: String,
     /// Networks that may send calls in.
     pub accept_from: Vec<String>,
+    /// Beginnings of the numbers that go out by it, as `+353`; empty: all.
+    pub prefixes: Vec<String>,
     /// How its media is protected.
     pub media: &'static str,
     /// For the carrier's digest challenge; its password is never shown.
@@ -46,6 +48,9 @@ pub struct TrunkNew {
     pub send_to: String,
     #[serde(default)]
     pub accept_from: OneOrMany,
+    /// Beginnings of the numbers that go out by it, as `+353`; all if none.
+    #[serde(default)]
+    pub prefixes: OneOrMany,
     #[schemars(extend("enum" = MediaPolicy::NAMES))]
     pub media: Option<String>,
     /// Both or neither.
@@ -73,6 +78,7 @@ impl TrunkView {
             friendly_name: trunk.name.clone(),
             send_to: trunk.send_to.to_string(),
             accept_from: trunk.accept_from.iter().map(IpNet::to_string).collect(),
+            prefixes: trunk.prefixes.clone(),
             media: trunk.media.name(),
             username: credentials.map(|credentials| credentials.username.expose().clone()),
             uri: format!("{}/Trunks/{}.json", account_uri(trunk.account), trunk.sid),
@@ -112,6 +118,7 @@ pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         name: new.friendly_name,
         send_to: new.send_to.parse().map_err(invalid)?,
         accept_from: networks(new.accept_from.texts())?,
+        prefixes: new.prefixes.texts(),
         media: named("media", new.media.as_deref())?.unwrap_or_default(),
         credentials,
     };

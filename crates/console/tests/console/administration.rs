@@ -90,6 +90,28 @@ on_both_engines! {
         }
     }
 
+    async fn routes_are_listed_in_the_order_in_which_they_are_looked_for(world: World) {
+        let key = world.key(ApiRole::Admin).await;
+        let (ie1, account) = (&world.ie1, world.acme.sid);
+        for (name, prefixes) in [("any", json!([])), ("dublin", json!(["+3531", "+3532"])), ("ireland", json!("+353"))] {
+            let trunk = json!({ "friendly_name": name, "send_to": "udp:c.example:5060", "prefixes": prefixes });
+            ie1.post_json(&uri(account, "/Trunks.json"), &key, &trunk).await.expect(201);
+        }
+        let routes = async |query: &str| {
+            let list = ie1.get(&uri(account, &format!("/Routes.json{query}")), Some(&key)).await.expect(200);
+            let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+            let rows = list["routes"].as_array().unwrap().clone();
+            rows.iter().map(|row| (text(row, "prefix"), text(row, "friendly_name"))).collect::<Vec<_>>()
+        };
+        let row = |prefix: &str, name: &str| (prefix.to_owned(), name.to_owned());
+        assert_eq!(routes("").await, [row("+3531", "dublin"), row("+3532", "dublin"), row("+353", "ireland"), row("+", "any")]);
+        assert_eq!(routes("?To=%2B35321234567").await, [row("+3532", "dublin"), row("+353", "ireland"), row("+", "any")]);
+        assert_eq!(routes("?To=%2B12125550100").await, [row("+", "any")]);
+        ie1.get(&uri(account, "/Routes.json?To=bob"), Some(&key)).await.problem(400, "bad-request");
+        let wrong = json!({ "friendly_name": "wrong", "send_to": "udp:c.example:5060", "prefixes": ["353"] });
+        ie1.post_json(&uri(account, "/Trunks.json"), &key, &wrong).await.problem(400, "bad-request");
+    }
+
     async fn what_is_wrong_is_named_by_its_field(world: World) {
         let key = world.key(ApiRole::Admin).await;
         for (path, body, field) in [

@@ -21,6 +21,7 @@ pub async fn run(place: &Place, verb: TrunkVerb, style: Style) -> Result<String>
                 name,
                 send_to: args.send_to,
                 accept_from: args.accept_from,
+                prefixes: args.prefix,
                 media: args.media,
                 credentials,
             };
@@ -30,7 +31,8 @@ pub async fn run(place: &Place, verb: TrunkVerb, style: Style) -> Result<String>
         TrunkVerb::List { account } => {
             let home = place.home(&account).await?;
             let rows = home.store.trunk_list(home.account).await?.iter().map(shown).collect();
-            let columns = ["name", "send_to", "accept_from", "media", "username", "sid"];
+            let columns =
+                ["name", "send_to", "accept_from", "prefixes", "media", "username", "sid"];
             Ok(Table::new(&columns, rows, "no trunks").render(style))
         }
         TrunkVerb::Remove { account, name } => {
@@ -49,6 +51,7 @@ fn shown(trunk: &Trunk) -> Value {
         "name": trunk.name,
         "send_to": trunk.send_to.to_string(),
         "accept_from": accept_from,
+        "prefixes": trunk.prefixes,
         "media": trunk.media.name(),
         "username": trunk.credentials.as_ref().map(|credentials| credentials.username.expose()),
     })

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use landline_call::tenancy::{
     CallsFrom, EdgePolicy, EncryptionPolicy, MediaPolicy, RecordingPolicy, TrunkAddress, is_e164,
+    is_prefix,
 };
 use landline_region::{ApiKeySid, CallSid, Jurisdiction, RecordingSid, RegionCode};
 use landline_store::ApiRole;
@@ -243,6 +244,10 @@ pub struct TrunkArgs {
     /// Who may send calls in; may be repeated. Nobody when left out.
     #[arg(long, value_name = "CIDR", value_parser = network)]
     pub accept_from: Vec<IpNet>,
+    /// Beginning of the numbers that go out by it, as +353; may be repeated. All
+    /// when left out. The longest that fits wins.
+    #[arg(long, value_name = "PREFIX", value_parser = prefix)]
+    pub prefix: Vec<String>,
     /// How its media is protected: auto, rtp, sdes, dtls or webrtc.
     #[arg(long, value_name = "POLICY", default_value_t)]
     pub media: MediaPolicy,
@@ -369,6 +374,13 @@ fn trunk_name(text: &str) -> Result<String, String> {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     fine.then(|| text.to_owned())
         .ok_or_else(|| "wanted 1 to 63 letters, digits, `-`, `_` or `.`".to_owned())
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    match is_prefix(text) {
+        true => Ok(text.to_owned()),
+        false => Err("wanted + and 1 to 15 digits, as +353".to_owned()),
+    }
 }
 
 fn e164(text: &str) -> Result<String, String> {

@@ -256,6 +256,7 @@ impl Scene {
         let trunk = NewTrunk {
             name: "carrier".to_owned(),
             send_to: format!("tcp:localhost:{port}").parse().unwrap(),
+            prefixes: Vec::new(),
             accept_from: Vec::new(),
             media: MediaPolicy::Rtp,
             credentials: None,

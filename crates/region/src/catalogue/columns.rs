@@ -239,7 +239,7 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ),
     ("account_key", &["created_at"], "when the account was made"),
     ("account_user", &["media", "recording", "created_at", "revision"], "the user's settings"),
-    ("trunk", &["media", "created_at", "revision"], "the trunk's settings"),
+    ("trunk", &["prefixes", "media", "created_at", "revision"], "the trunk's settings"),
     ("number", &["of_user", "created_at", "revision"], "the number's settings"),
     ("call_key", &["key_id"], "a random name of a key"),
     (
