@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::http::header;
 use ipnet::IpNet;
 use landline_call::tenancy::{MediaPolicy, Trunk, TrunkCredentials};
-use landline_region::{Personal, Secret};
+use landline_region::{Personal, Secret, TrunkSid};
 use landline_store::{Listed, NewTrunk};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,10 +95,8 @@ pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     Reply::json(&TrunkPage { trunks, page })
 }
 
-/// By sid or by name.
 pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let trunk = app.store.trunk_find(input.account()?, input.part("trunk")).await?;
-    Reply::json(&TrunkView::new(&trunk))
+    Reply::json(&TrunkView::new(&own(&app, &input).await?))
 }
 
 pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
@@ -128,9 +126,14 @@ pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 }
 
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let account = input.account()?;
-    let known = app.store.trunk_find(account, input.part("trunk")).await?;
+    let known = own(&app, &input).await?;
     check_unchanged(input.header(&header::IF_MATCH), &TrunkView::new(&known))?;
-    app.store.trunk_remove(account, &known.sid.to_string()).await?;
+    app.store.trunk_remove(known.account, &known.sid.to_string()).await?;
     Ok(Reply::nothing())
+}
+
+/// By its sid alone: a name may look like anything.
+async fn own(app: &App, input: &Input) -> Result<Trunk, Problem> {
+    let sid: TrunkSid = input.sid("trunk")?;
+    Ok(app.store.trunk_find(input.account()?, &sid.to_string()).await?)
 }

@@ -186,6 +186,27 @@ async fn a_key_that_asks_too_often_waits_and_others_do_not() {
     world.ie1.get(&path, Some(&idle)).await.expect(200);
 }
 
+/// No route is outside the rate of a key, whatever its role may do there.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_counts_towards_its_keys_rate() {
+    let limits = Limits { requests_per_second: 1, burst: 1, ..Limits::default() };
+    let world = World::with_limits(Engine::Sqlite, limits).await.unwrap();
+    for role in ApiRole::ALL {
+        let key = world.key(role).await;
+        for route in ROUTES.iter().filter(|route| !route.roles.is_empty()) {
+            let path = route.path.replace("{account}", &world.acme.sid.to_string());
+            let path = path.replace(['{', '}'], "");
+            // One may pass, where a second has gone by.
+            let mut statuses = Vec::new();
+            for _ in 0..2 {
+                let answer = world.ie1.ask(route.method.as_str(), &path, Some(&key), &[], "").await;
+                statuses.push(answer.status.as_u16());
+            }
+            assert!(statuses.contains(&429), "{role} {}: {statuses:?}", route.operation);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_guesses_secrets_is_shut_out_for_a_while() {
     let world = World::new(Engine::Sqlite).await.unwrap();
