@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use landline_control::IpFamily;
-use landline_region::{Personal, RegionCode};
+use landline_region::{Personal, RegionCode, UserSid};
 use landline_sip::{Destination, Flow, Host, NameAddr, Scheme, Transport, Uri};
 
 use crate::context::Context;
@@ -168,10 +168,7 @@ impl Context {
             return Err(NOT_FOUND);
         }
         match self.tenants.number(account.sid, dialled).map(|number| number.target) {
-            Some(NumberTarget::User(sid)) => {
-                let user = self.tenants.user_by_sid(sid).ok_or(NOT_FOUND)?;
-                self.to_user(account, user, CallDirection::Internal)
-            }
+            Some(NumberTarget::User(sid)) => self.to_sid(account, sid, CallDirection::Internal),
             Some(NumberTarget::Trunk(sid)) => {
                 self.to_trunk(self.tenants.trunk(sid).ok_or(NOT_FOUND)?, dialled)
             }
@@ -193,10 +190,7 @@ impl Context {
     ) -> Result<Route, Refusal> {
         let number = self.trunk_number(account, dialled).ok_or(NOT_FOUND)?;
         match number {
-            NumberTarget::User(sid) => {
-                let user = self.tenants.user_by_sid(sid).ok_or(NOT_FOUND)?;
-                self.to_user(account, user, CallDirection::Inbound)
-            }
+            NumberTarget::User(sid) => self.to_sid(account, sid, CallDirection::Inbound),
             NumberTarget::Trunk(_) => Err(NOT_FOUND),
         }
     }
@@ -212,10 +206,7 @@ impl Context {
             return self.to_user(account, user, CallDirection::Inbound);
         }
         match self.tenants.number(account.sid, dialled).map(|number| number.target) {
-            Some(NumberTarget::User(sid)) => {
-                let user = self.tenants.user_by_sid(sid).ok_or(NOT_FOUND)?;
-                self.to_user(account, user, CallDirection::Inbound)
-            }
+            Some(NumberTarget::User(sid)) => self.to_sid(account, sid, CallDirection::Inbound),
             Some(NumberTarget::Trunk(_)) | None => Err(NOT_FOUND),
         }
     }
@@ -227,6 +218,15 @@ impl Context {
         let number = format!("+{digits}");
         let known = is_e164(&number).then(|| self.tenants.number(account.sid, &number))??;
         Some(known.target)
+    }
+
+    fn to_sid(
+        &self,
+        account: &Account,
+        user: UserSid,
+        direction: CallDirection,
+    ) -> Result<Route, Refusal> {
+        self.to_user(account, self.tenants.user_by_sid(user).ok_or(NOT_FOUND)?, direction)
     }
 
     pub(crate) fn to_user(

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use landline_call::directory::RegionEntry;
 use landline_region::{AccountSid, RegionCode};
-use landline_store::directory;
+use landline_store::directory::{self, Stamp};
 
 use crate::StartError;
 
@@ -26,9 +26,6 @@ struct Known {
     regions: BTreeMap<RegionCode, RegionEntry>,
 }
 
-/// Tells one version of the file from another without reading it.
-type Stamp = Option<(SystemTime, u64)>;
-
 impl Homes {
     pub fn open(path: &Path) -> Result<Self, StartError> {
         let known = Known::read(path)?;
@@ -38,7 +35,7 @@ impl Homes {
     /// Reads the snapshot again where it changed. One that cannot be read
     /// changes nothing.
     pub fn refresh(&self) -> Result<(), StartError> {
-        if self.known.load().stamp != stamp(&self.path) {
+        if self.known.load().stamp != Stamp::of(&self.path) {
             self.known.store(Known::read(&self.path)?.into());
         }
         Ok(())
@@ -72,7 +69,7 @@ impl Homes {
 
 impl Known {
     fn read(path: &Path) -> Result<Self, StartError> {
-        let stamp = stamp(path);
+        let stamp = Stamp::of(path);
         let directory = directory::read(path).map_err(|error| StartError::Directory {
             path: path.to_owned(),
             problem: error.to_string(),
@@ -81,9 +78,4 @@ impl Known {
             directory.accounts.values().map(|entry| (entry.sid, entry.home_region)).collect();
         Ok(Self { stamp, accounts, regions: directory.regions })
     }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }

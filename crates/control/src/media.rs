@@ -15,6 +15,19 @@ pub enum Protocol {
     Dtls,
 }
 
+impl Protocol {
+    pub const ALL: [Self; 3] = [Self::Rtp, Self::Sdes, Self::Dtls];
+
+    /// As records, commands and the API write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rtp => "rtp",
+            Self::Sdes => "sdes",
+            Self::Dtls => "dtls",
+        }
+    }
+}
+
 /// SRTP protection profiles by their SDES names (RFC 4568 §6.2, RFC 7714 §14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SrtpSuite {

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use landline_call::Tenants;
-use landline_store::{Store, StoreError, directory};
+use landline_store::directory::{self, Stamp};
+use landline_store::{Store, StoreError};
 use tokio::time::{sleep, timeout};
 
 use crate::StartError;
@@ -66,21 +67,13 @@ async fn changed(store: Store, revision: i64) -> Result<Option<(i64, Tenants)>, 
     Ok(Some((tenancy.revision, Tenants::new(&tenancy))))
 }
 
-/// What tells one version of a file from another without reading it.
-type Stamp = Option<(SystemTime, u64)>;
-
-fn stamp(path: &PathBuf) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
-}
-
 /// Follows the directory snapshot. One that cannot be read changes nothing.
 pub(crate) async fn follow_directory(path: PathBuf, version: u64, shared: Arc<Shared>) {
-    let mut seen = None;
+    let mut seen = Stamp::default();
     let mut version = version;
     loop {
         sleep(POLL).await;
-        let now = stamp(&path);
+        let now = Stamp::of(&path);
         if now == seen {
             continue;
         }

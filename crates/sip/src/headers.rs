@@ -79,8 +79,13 @@ impl Headers {
 
     /// How many there were.
     pub fn remove_all(&mut self, name: &HeaderName) -> usize {
+        self.retain(|known| known != name)
+    }
+
+    /// Keeps the headers of these names; how many of others there were.
+    pub fn retain(&mut self, keeps: impl Fn(&HeaderName) -> bool) -> usize {
         let before = self.entries.len();
-        self.entries.retain(|(known, _)| known != name);
+        self.entries.retain(|(name, _)| keeps(name));
         before - self.entries.len()
     }
 

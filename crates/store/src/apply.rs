@@ -110,6 +110,25 @@ struct Progress {
     changed: bool,
 }
 
+impl Progress {
+    /// Of a call that this event opens.
+    fn begun(event: &CallEvent, sealer: Option<Arc<Sealer>>, opening: Vec<Value>) -> Self {
+        Self {
+            account: event.account,
+            sealer,
+            next_sequence: event.sequence + 1,
+            last_at: event.at,
+            ringing_at: None,
+            answered: None,
+            closed: None,
+            join: None,
+            is_closed: false,
+            opening: Some(opening),
+            changed: true,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Batch {
     calls: HashMap<CallSid, Progress>,
@@ -294,12 +313,14 @@ impl Batch {
             Step::Joined(join) => call.join = Some(*join),
             Step::LegByEdge { leg, edge } => self.edges.push((event.call, *leg, *edge)),
             Step::Ringing => {
-                if call.ringing_at.replace(call.ringing_at.unwrap_or(event.at)).is_none() {
+                if call.ringing_at.is_none() {
+                    call.ringing_at = Some(event.at);
                     self.happened.push(happened(event, HookEvent::CallRinging));
                 }
             }
             Step::Answered { leg } => {
-                if call.answered.replace(call.answered.unwrap_or((event.at, *leg))).is_none() {
+                if call.answered.is_none() {
+                    call.answered = Some((event.at, *leg));
                     self.happened.push(happened(event, HookEvent::CallAnswered));
                 }
             }
@@ -342,22 +363,8 @@ impl Batch {
         self.keys.push(key_row);
         self.happened.push(happened(event, HookEvent::CallStarted));
         self.applied.applied += 1;
-        self.calls.insert(
-            event.call,
-            Progress {
-                account: event.account,
-                sealer: Some(Arc::new(sealer)),
-                next_sequence: event.sequence + 1,
-                last_at: event.at,
-                ringing_at: None,
-                answered: None,
-                closed: None,
-                join: None,
-                is_closed: false,
-                opening: Some(opening),
-                changed: true,
-            },
-        );
+        let progress = Progress::begun(event, Some(Arc::new(sealer)), opening);
+        self.calls.insert(event.call, progress);
     }
 
     async fn write(self, store: &Store, tx: &mut Tx) -> Result<()> {
@@ -464,7 +471,7 @@ fn leg_row(event: &CallEvent, leg: &LegOpened, call: &Progress) -> Result<Vec<Va
         trunk,
         region,
         sealer.seal(&SEALED_SIP_CALL_ID, &leg.leg.to_string(), sip_call_id),
-        leg.media.map(crate::call::protocol_name),
+        leg.media.map(landline_control::Protocol::name),
         event.at,
     ])
 }

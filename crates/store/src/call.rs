@@ -174,10 +174,7 @@ impl Store {
 
     /// With its legs, the caller's first, and its recordings.
     pub async fn call_show(&self, call: CallSid) -> Result<CallRecord> {
-        let select = "SELECT c.*, k.wrapped FROM call c \
-                      LEFT JOIN call_key k ON k.key_id = c.key_id WHERE c.sid = $1";
-        let row = self.database().row(select, values![call]).await?;
-        let (mut record, sealer) = self.call_of(&row.ok_or_else(|| unknown(call))?).await?;
+        let (mut record, sealer) = self.call_alone(call).await?;
         let select = "SELECT * FROM call_leg WHERE call = $1 ORDER BY role, opened_at, sid";
         let legs = self.database().rows(select, values![call]).await?;
         let opened = legs.iter().map(|leg| leg_of(leg, sealer.as_ref()));
@@ -188,6 +185,14 @@ impl Store {
         }
         record.recordings = self.recordings_of(call).await?;
         Ok(record)
+    }
+
+    /// Without its legs and recordings.
+    pub(crate) async fn call_alone(&self, call: CallSid) -> Result<(CallRecord, Option<Sealer>)> {
+        let select = "SELECT c.*, k.wrapped FROM call c \
+                      LEFT JOIN call_key k ON k.key_id = c.key_id WHERE c.sid = $1";
+        let row = self.database().row(select, values![call]).await?;
+        self.call_of(&row.ok_or_else(|| unknown(call))?).await
     }
 
     /// Whether this region's database has the call's record.
@@ -348,18 +353,8 @@ fn status(row: &Row) -> Result<Option<u16>> {
     Ok(row.int_or_null("sip_status")?.and_then(|status| u16::try_from(status).ok()))
 }
 
-const PROTOCOLS: [Protocol; 3] = [Protocol::Rtp, Protocol::Sdes, Protocol::Dtls];
-
-pub(crate) fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Rtp => "rtp",
-        Protocol::Sdes => "sdes",
-        Protocol::Dtls => "dtls",
-    }
-}
-
 fn protocol_of(name: &str) -> Option<Protocol> {
-    PROTOCOLS.into_iter().find(|protocol| protocol_name(*protocol) == name)
+    Protocol::ALL.into_iter().find(|protocol| protocol.name() == name)
 }
 
 fn unknown(call: CallSid) -> StoreError {

@@ -5,8 +5,11 @@ use landline_control::{LegId, PayloadType};
 use landline_region::RecordingSid;
 use landline_region::catalogue::sealed::SEALED_CHUNK;
 
+use crate::chain::hash_column;
+use crate::error::{Result, StoreError};
 use crate::recording::RecordedEntry;
 use crate::seal::Sealer;
+use crate::sql::{Row, Value, values};
 
 /// A sealed chunk as its row keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -22,6 +25,12 @@ pub struct Chunk {
     pub dropped: u32,
     pub sealed: Vec<u8>,
     pub hash: [u8; 32],
+}
+
+pub const MISSING: &str = "it is missing";
+
+pub fn broken(recording: RecordingSid, sequence: i64, problem: &str) -> StoreError {
+    StoreError::Chunk { recording, chunk: sequence, problem: problem.to_owned() }
 }
 
 /// What the first chunk has before it.
@@ -51,6 +60,53 @@ impl Chunk {
         }
         context.update(&self.sealed);
         finish(context)
+    }
+
+    pub const COLUMNS: &[&str] =
+        &["recording", "sequence", "first_ms", "last_ms", "packets", "dropped", "sealed", "hash"];
+
+    /// As [`Self::COLUMNS`] are.
+    pub fn row(&self) -> Vec<Value> {
+        values![
+            self.recording,
+            self.sequence,
+            self.first_ms,
+            self.last_ms,
+            self.packets,
+            self.dropped,
+            self.sealed.clone(),
+            self.hash,
+        ]
+    }
+
+    /// The chunk that must come next after the one with the hash `previous`.
+    pub fn of_row(
+        row: &Row,
+        recording: RecordingSid,
+        sequence: i64,
+        previous: &[u8; 32],
+    ) -> Result<Self> {
+        let broken = |problem| broken(recording, sequence, problem);
+        if row.int("sequence")? != sequence {
+            return Err(broken(MISSING));
+        }
+        let field = |name: &str| {
+            u32::try_from(row.int(name)?).map_err(|_| broken("its header was changed"))
+        };
+        let chunk = Self {
+            recording,
+            sequence,
+            first_ms: field("first_ms")?,
+            last_ms: field("last_ms")?,
+            packets: field("packets")?,
+            dropped: field("dropped")?,
+            sealed: row.bytes("sealed")?,
+            hash: hash_column(row, "hash")?,
+        };
+        match chunk.chained(previous) == chunk.hash {
+            true => Ok(chunk),
+            false => Err(broken("it was changed, or does not follow the chunk before it")),
+        }
     }
 
     pub fn row_name(&self) -> String {

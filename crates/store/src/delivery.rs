@@ -217,8 +217,8 @@ impl Store {
 
     /// What the event tells, from the call's record; `None` where that is gone.
     pub async fn delivery_told(&self, delivery: &Delivery) -> Result<Option<Told>> {
-        let call = match self.call_show(delivery.call).await {
-            Ok(call) => call,
+        let (call, _) = match self.call_alone(delivery.call).await {
+            Ok(found) => found,
             Err(StoreError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };

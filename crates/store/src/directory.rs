@@ -7,13 +7,14 @@
 
 mod keys;
 mod numbers;
+mod stamp;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
-use landline_call::tenancy::{Account, CallsFrom, EdgePolicy};
+use landline_call::tenancy::{Account, CallsFrom};
 use landline_region::catalogue::fields::{ACCOUNT_DOMAIN, SID};
 use landline_region::egress::{Carried, Destination, Flow, Form, Gate};
 use landline_region::{AccountSid, Jurisdiction, NumberToken, RegionCode};
@@ -24,6 +25,7 @@ use crate::file::replace;
 
 pub use keys::{DirectoryKeys, keys_file, number_key};
 pub use numbers::{number_free, numbers_set};
+pub use stamp::Stamp;
 
 /// Beyond this a file is no directory of ours.
 const MAX_OCTETS: u64 = 64 << 20;
@@ -201,24 +203,6 @@ pub fn account_enter(gate: &Gate, path: &Path, account: &Account) -> Result<()> 
     account_add(gate, path, &account.domain, entry)
 }
 
-/// Changes what other regions do with an account's requests.
-pub fn account_set_edge_policy(
-    gate: &Gate,
-    path: &Path,
-    account: AccountSid,
-    policy: EdgePolicy,
-) -> Result<()> {
-    update(gate, path, ACCOUNT, |directory| {
-        match directory.accounts.values_mut().find(|entry| entry.sid == account) {
-            Some(entry) => {
-                entry.edge_policy = policy;
-                Ok(())
-            }
-            None => Err(crate::account::unknown(&account.to_string())),
-        }
-    })
-}
-
 /// The snapshot in the file's form, signed.
 pub fn print(directory: &Directory, keys: &DirectoryKeys) -> Result<String> {
     let file = DirectoryFile {
@@ -374,6 +358,8 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use landline_call::tenancy::EdgePolicy;
+
     use super::*;
 
     fn region(port: u16) -> RegionEntry {
@@ -414,7 +400,8 @@ mod tests {
         assert_eq!(directory.regions[&"ie1".parse().unwrap()], region(7060));
         account_add(&gate(), &path, "acme.test", account(1)).unwrap();
         assert_eq!(read(&path).unwrap().version, 2, "nothing changed");
-        account_set_edge_policy(&gate(), &path, account(1).sid, EdgePolicy::Refuse).unwrap();
+        let refusing = AccountEntry { edge_policy: EdgePolicy::Refuse, ..account(1) };
+        account_add(&gate(), &path, "acme.test", refusing).unwrap();
         assert_eq!(read(&path).unwrap().accounts["acme.test"].edge_policy, EdgePolicy::Refuse);
     }
 

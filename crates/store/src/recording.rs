@@ -165,25 +165,7 @@ impl RecordingReader {
     }
 
     fn open(&mut self, row: &Row) -> Result<Vec<RecordedEntry>> {
-        if row.int("sequence")? != self.sequence {
-            return Err(self.broken("it is missing"));
-        }
-        let field = |name: &str| -> Result<u32> {
-            u32::try_from(row.int(name)?).map_err(|_| self.broken("its header was changed"))
-        };
-        let chunk = Chunk {
-            recording: self.recording,
-            sequence: self.sequence,
-            first_ms: field("first_ms")?,
-            last_ms: field("last_ms")?,
-            packets: field("packets")?,
-            dropped: field("dropped")?,
-            sealed: row.bytes("sealed")?,
-            hash: hash_column(row, "hash")?,
-        };
-        if chunk.chained(&self.head) != chunk.hash {
-            return Err(self.broken("it was changed, or does not follow the chunk before it"));
-        }
+        let chunk = Chunk::of_row(row, self.recording, self.sequence, &self.head)?;
         let plain = self.sealer.open(&SEALED_CHUNK, &chunk.row_name(), &chunk.sealed);
         let plain = plain.map_err(|_| self.broken("it was changed or sealed with another key"))?;
         let entries = chunk::entries(&plain).map_err(|problem| self.broken(problem))?;
@@ -194,7 +176,7 @@ impl RecordingReader {
 
     fn check_end(&self) -> Result<()> {
         match self.end {
-            Some((chunks, _)) if self.sequence < chunks => Err(self.broken("it is missing")),
+            Some((chunks, _)) if self.sequence < chunks => Err(self.broken(chunk::MISSING)),
             Some((_, head)) if self.head != head => {
                 Err(self.broken("the recording's own hash is not its last chunk's"))
             }
@@ -203,11 +185,7 @@ impl RecordingReader {
     }
 
     fn broken(&self, problem: &str) -> StoreError {
-        StoreError::Chunk {
-            recording: self.recording,
-            chunk: self.sequence,
-            problem: problem.to_owned(),
-        }
+        chunk::broken(self.recording, self.sequence, problem)
     }
 }
 

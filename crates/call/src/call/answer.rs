@@ -5,9 +5,9 @@ use landline_sip::{Method, Request, Response, ServerKey, StatusCode};
 
 use super::branch::dialog;
 use super::leg::{LegState, tag_text};
-use super::message::{SDP, bare, reason};
+use super::message::{SDP, reason, reason_for};
 use super::open::{read_body, read_description};
-use super::{A, Call, Ending, Leg, Phase};
+use super::{A, Call, Ending, Phase};
 use crate::context::{ClientUse, Context};
 use crate::io::Log;
 use crate::negotiate::{LegMedia, Mismatch};
@@ -27,13 +27,7 @@ impl Call {
         }
         self.winner = Some(leg);
         self.phase = Phase::Answering;
-        self.groups.clear();
-        for other in 1..self.legs.len() {
-            let ringing = self.legs.get(other).is_some_and(|it| it.state == LegState::Early);
-            if other != leg && ringing {
-                self.cancel_branch(cx, other, Some(reason(200, "Call completed elsewhere")));
-            }
-        }
+        self.nowhere_else(cx);
         self.other_early_dialog(cx, leg);
         self.join(cx, leg);
     }
@@ -113,28 +107,31 @@ impl Call {
 
     fn join(&mut self, cx: &mut Context, leg: usize) {
         let Some(session) = self.session.clone() else { return };
+        let offered = self.caller_hears();
         // A party that we rang has answered an offer of ours already.
-        let is_ours = self.started.is_some();
-        let offered = is_ours
-            || self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some());
-        if offered && !is_ours && self.answer_caller(leg).is_none() {
+        if offered && self.started.is_none() && self.answer_caller(leg).is_none() {
             return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
         }
         let mut ops = match offered {
             true => self.join_ops(leg),
             false => self.remote_op(leg).into_iter().collect(),
         };
-        for (index, loser) in self.legs.iter_mut().enumerate().skip(1) {
-            if index != leg && std::mem::take(&mut loser.is_allocated) {
-                ops.push(Op::Remove(loser.relay_leg));
-            }
-        }
+        ops.extend(self.remove_losers(leg));
         if offered && self.recording.is_some() {
             ops.push(Op::Record);
         }
         self.is_joined = offered;
         let change = RelayRequest::Change(session.id, ops);
         cx.ask_relay(&session.relay, self.key, RelayStep::Answer, change);
+    }
+
+    /// Takes the media of those who lost against `winner` from the relay.
+    pub(super) fn remove_losers(&mut self, winner: usize) -> Vec<Op> {
+        let losers = self.legs.iter_mut().enumerate().skip(1).filter(|(leg, _)| *leg != winner);
+        let allocated = losers.filter_map(|(_, loser)| {
+            std::mem::take(&mut loser.is_allocated).then_some(Op::Remove(loser.relay_leg))
+        });
+        allocated.collect()
     }
 
     pub(super) fn remote_op(&self, leg: usize) -> Option<Op> {
@@ -149,7 +146,7 @@ impl Call {
     pub(super) fn joined(&mut self, cx: &mut Context) {
         let winner = self.winner.filter(|_| self.phase == Phase::Answering);
         let Some(leg) = winner.and_then(|leg| self.legs.get(leg)).map(|it| it.sid) else { return };
-        if std::mem::replace(&mut self.is_answer_written, true) {
+        if self.answered_at.is_some() {
             return;
         }
         self.answered_at = Some(cx.now.unix);
@@ -159,7 +156,7 @@ impl Call {
 
     pub(super) fn pass_answer(&mut self, cx: &mut Context) {
         let winner = self.winner.filter(|_| self.phase == Phase::Answering);
-        let Some(winner) = winner.filter(|_| self.is_answer_written) else { return };
+        let Some(winner) = winner.filter(|_| self.answered_at.is_some()) else { return };
         let response = self.answer_for_caller(winner);
         if response.is_none() && self.started.is_none() {
             return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
@@ -304,11 +301,7 @@ impl Call {
         let Some(dialog) = it.dialog.as_mut() else { return };
         let mut bye = dialog.request(Method::Bye);
         for reason in reasons {
-            let reason = match it.side.is_region() {
-                true => bare(&reason.to_str_lossy()).into(),
-                false => reason.clone(),
-            };
-            bye.headers.push(landline_sip::HeaderName::Reason, reason);
+            bye.headers.push(landline_sip::HeaderName::Reason, reason_for(&it.side, reason));
         }
         it.prove(cx, &mut bye);
         if let Some(destination) = it.destination(cx) {

@@ -142,8 +142,9 @@ impl Call {
         cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
     }
 
-    /// A 6xx speaks for the callee wherever it is (RFC 3261 §16.7 step 5).
-    fn nowhere_else(&mut self, cx: &mut Context) {
+    /// One answer stands for all: a 2xx, or a 6xx, which speaks for the callee
+    /// wherever it is (RFC 3261 §16.7 step 5).
+    pub(super) fn nowhere_else(&mut self, cx: &mut Context) {
         self.groups.clear();
         for leg in self.rung() {
             if self.legs.get(leg).is_some_and(|it| it.state == LegState::Early) {

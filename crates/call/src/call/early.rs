@@ -37,7 +37,7 @@ impl Call {
     }
 
     /// Whether media can be played to the caller before the answer.
-    fn caller_hears(&self) -> bool {
+    pub(super) fn caller_hears(&self) -> bool {
         self.started.is_some()
             || self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some())
     }

@@ -40,6 +40,14 @@ pub(super) fn reasons(headers: &landline_sip::Headers) -> Vec<ByteStr> {
     headers.values(&HeaderName::Reason).filter(known).take(2).collect()
 }
 
+/// As this side may be told it.
+pub(super) fn reason_for(side: &Side, reason: &ByteStr) -> ByteStr {
+    match side.is_region() {
+        true => bare(&reason.to_str_lossy()).into(),
+        false => reason.clone(),
+    }
+}
+
 /// A Reason without its text, which may be a person's words: what crosses into
 /// another region.
 pub(super) fn bare(reason: &str) -> String {

@@ -51,6 +51,7 @@ pub(crate) struct Call {
     pub direction: CallDirection,
     pub phase: Phase,
     pub opened_at: UnixMillis,
+    /// In the record; the caller is told once that is on disk.
     pub answered_at: Option<UnixMillis>,
     pub legs: Vec<Leg>,
     pub session: Option<Session>,
@@ -73,9 +74,6 @@ pub(crate) struct Call {
     early: Option<usize>,
     best: Option<Failure>,
     rang: bool,
-    /// The record says that the call was answered; the caller is told once that
-    /// is on disk.
-    is_answer_written: bool,
     /// The 200 to the BYE that ended the call, sent once its end is on disk.
     farewell: Option<(ServerKey, Response)>,
     /// The relay has been told to join caller and winner.

@@ -7,7 +7,7 @@ use landline_region::{CallSid, JoinToken, LegSid, Personal, RecordingSid};
 use landline_sip::{Dialog, Flow, HeaderName, Limits, Request, Response, ServerKey, StatusCode};
 
 use super::leg::{Incoming, Invite, tag_text};
-use super::message::{ContactFor, accept_header, bare, contact, display_of, push_warning};
+use super::message::{ContactFor, accept_header, contact, display_of, push_warning, reason_for};
 use super::{A, Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
 use crate::context::{Context, ServerUse};
@@ -90,7 +90,6 @@ impl Call {
             phase: Phase::Journaling,
             opened_at: cx.now.unix,
             answered_at: None,
-            is_answer_written: false,
             farewell: None,
             legs: Vec::with_capacity(2),
             session: None,
@@ -219,11 +218,7 @@ impl Call {
         let Some(mut response) = self.caller_response(status) else { return };
         response.headers.remove_all(&HeaderName::Contact);
         for reason in &ending.reasons {
-            let reason = match self.caller.is_region() {
-                true => bare(&reason.to_str_lossy()).into(),
-                false => reason.clone(),
-            };
-            response.headers.push(HeaderName::Reason, reason);
+            response.headers.push(HeaderName::Reason, reason_for(&self.caller, reason));
         }
         if let Some((code, text)) = ending.warning {
             push_warning(cx, &mut response, code, text);

@@ -12,8 +12,6 @@ use landline_control::{Op, Request as RelayRequest};
 use landline_region::Personal;
 use landline_sip::Response;
 
-use super::leg::LegState;
-use super::message::reason;
 use super::open::recording;
 use super::{A, Call, Ending, Identity};
 use crate::calls::CallKey;
@@ -115,12 +113,7 @@ impl Call {
         if let Err(mismatch) = self.confirm_branch(cx, leg, response) {
             return self.answer_unusable(cx, leg, mismatch);
         }
-        self.groups.clear();
-        for other in self.rung().filter(|other| *other != leg) {
-            if self.legs.get(other).is_some_and(|it| it.state == LegState::Early) {
-                self.cancel_branch(cx, other, Some(reason(200, "Call completed elsewhere")));
-            }
-        }
+        self.nowhere_else(cx);
         self.bring_to_front(cx, leg);
         let Some(started) = &mut self.started else { return };
         started.answered = true;
@@ -138,11 +131,7 @@ impl Call {
 
     fn ring_second(&mut self, cx: &mut Context) {
         let mut ops: Vec<Op> = self.remote_op(A).into_iter().collect();
-        for loser in self.legs.iter_mut().skip(1) {
-            if std::mem::take(&mut loser.is_allocated) {
-                ops.push(Op::Remove(loser.relay_leg));
-            }
-        }
+        ops.extend(self.remove_losers(A));
         let added = self.add_group(cx);
         let Some(session) = self.session.clone().filter(|_| !added.is_empty()) else {
             return self.fail(cx);

@@ -4,7 +4,7 @@ use landline_store::{AuditFilter, AuditRecord};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Page;
+use super::{Page, page_of};
 use crate::app::App;
 use crate::cursor;
 use crate::input::Input;
@@ -60,9 +60,7 @@ pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         limit: Some(page_size + 1),
     };
     let mut records = app.store.audit_list(input.account()?, &filter).await?;
-    let more = records.len() > page_size as usize;
-    records.truncate(page_size as usize);
-    let next = records.last().filter(|_| more).map(|last| cursor::write(last.at, &last.sid));
-    let page = Page::new(&input, page_size, next.as_deref());
+    let token = |last: &AuditRecord| cursor::write(last.at, &last.sid);
+    let page = page_of(&input, page_size, &mut records, token);
     Reply::json(&AuditPage { audit: records.iter().map(AuditView::new).collect(), page })
 }

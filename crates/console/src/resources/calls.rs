@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::{Page, account_uri, rfc3339};
+use super::{Page, account_uri, page_of, rfc3339};
 use crate::app::App;
 use crate::cursor;
 use crate::input::Input;
@@ -201,11 +201,7 @@ impl LegView {
                 Party::Trunk(sid) => Some(sid.to_string()),
                 _ => None,
             },
-            media: leg.media.map(|protocol| match protocol {
-                Protocol::Rtp => "rtp",
-                Protocol::Sdes => "sdes",
-                Protocol::Dtls => "dtls",
-            }),
+            media: leg.media.map(Protocol::name),
             opened_at: leg.opened_at.to_string(),
             closed_at: rfc3339(leg.closed_at),
             sip_status: leg.sip_status,
@@ -252,10 +248,8 @@ pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         limit: page_size + 1,
     };
     let mut calls = app.store.call_page(input.account()?, &wanted).await?;
-    let more = calls.len() > page_size as usize;
-    calls.truncate(page_size as usize);
-    let next = calls.last().filter(|_| more).map(|last| cursor::write(last.opened_at, last.sid));
-    let page = Page::new(&input, page_size, next.as_deref());
+    let token = |last: &CallRecord| cursor::write(last.opened_at, last.sid);
+    let page = page_of(&input, page_size, &mut calls, token);
     Reply::json(&CallPage {
         calls: calls.iter().map(|call| CallView::new(call, parties)).collect(),
         page,

@@ -117,7 +117,7 @@ pub fn list_query<S: std::str::FromStr>(
 
 impl Page {
     /// `next` is the token of what follows, if anything does.
-    pub fn new(input: &crate::input::Input, page_size: u32, next: Option<&str>) -> Self {
+    fn new(input: &crate::input::Input, page_size: u32, next: Option<&str>) -> Self {
         let at = |query: String| match query.is_empty() {
             true => input.path.clone(),
             false => format!("{}?{query}", input.path),

@@ -7,7 +7,7 @@ use landline_store::{DeletedBy, RecordingQuery, RecordingRecord, StoreError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Page, account_uri, rfc3339};
+use super::{Page, account_uri, page_of, rfc3339};
 use crate::app::App;
 use crate::input::Input;
 use crate::problem::Problem;
@@ -110,11 +110,8 @@ async fn page(app: Arc<App>, input: Input, call: Option<CallSid>) -> Result<Repl
         limit: page_size + 1,
     };
     let mut recordings = app.store.recording_page(input.account()?, &wanted).await?;
-    let more = recordings.len() > page_size as usize;
-    recordings.truncate(page_size as usize);
-    let next = recordings.last().filter(|_| more);
-    let next = next.map(|last| cursor::write(last.started_at, last.sid));
-    let page = Page::new(&input, page_size, next.as_deref());
+    let token = |last: &RecordingRecord| cursor::write(last.started_at, last.sid);
+    let page = page_of(&input, page_size, &mut recordings, token);
     let recordings = recordings.iter().map(|it| RecordingView::new(&app, it)).collect();
     Reply::json(&RecordingPage { recordings, page })
 }

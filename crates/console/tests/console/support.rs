@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -29,10 +29,14 @@ use rcgen::{CertificateParams, Issuer, KeyPair};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+#[path = "../../../store/tests/common/database.rs"]
+mod database;
+
+use database::TestDatabase;
 
 /// Runs each test on both engines, as `NAME::sqlite` and `NAME::postgres`.
 #[macro_export]
@@ -513,42 +517,5 @@ impl Authority {
         std::fs::write(&files.certificate, certificate.pem()).unwrap();
         std::fs::write(&files.key, key.serialize_pem()).unwrap();
         files
-    }
-}
-
-struct TestDatabase {
-    server: String,
-    name: String,
-    url: String,
-}
-
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-impl TestDatabase {
-    async fn create() -> Option<Self> {
-        let base = std::env::var("LANDLINE_TEST_POSTGRES").ok()?;
-        let server = format!("{base}/postgres");
-        let name =
-            format!("landline_console_{}_{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
-        let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
-        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::query(create).execute(&mut connection).await.unwrap();
-        Some(Self { server, url: format!("{base}/{name}"), name })
-    }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
-        let drop = async move {
-            let mut connection = sqlx::PgConnection::connect(&server).await?;
-            let drop = AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-            sqlx::query(drop).execute(&mut connection).await
-        };
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(drop).map(|_| ())
-        });
-        let _ = dropped.join();
     }
 }

@@ -110,7 +110,7 @@ fn leg(leg: &LegRecord) -> Value {
         "role": leg.role.name(),
         "party": party,
         "sip_call_id": leg.sip_call_id.as_ref().map(|id| id.expose()),
-        "media": leg.media.map(protocol),
+        "media": leg.media.map(Protocol::name),
         "opened_at": leg.opened_at.to_string(),
         "closed_at": time(leg.closed_at),
         "sip_status": leg.sip_status,
@@ -139,14 +139,6 @@ fn stats(stats: &LegStats) -> Value {
         "dropped": dropped,
         "faults": stats.faults.iter().map(|fault| format!("{fault:?}")).collect::<Vec<_>>(),
     })
-}
-
-const fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Rtp => "rtp",
-        Protocol::Sdes => "sdes",
-        Protocol::Dtls => "dtls",
-    }
 }
 
 pub fn time(at: Option<UnixMillis>) -> Option<String> {

@@ -173,21 +173,8 @@ impl Batch {
                     None::<bool>,
                     None::<UnixMillis>,
                 ];
-                let progress = Progress {
-                    account: event.account,
-                    sealer: None,
-                    next_sequence: 1,
-                    last_at: event.at,
-                    ringing_at: None,
-                    answered: None,
-                    closed: None,
-                    join: None,
-                    is_closed: false,
-                    opening: Some(opening),
-                    changed: true,
-                };
                 self.happened.push(happened(event, HookEvent::CallStarted));
-                self.calls.insert(event.call, progress);
+                self.calls.insert(event.call, Progress::begun(event, None, opening));
             }
             Step::LegOpened(leg) => {
                 let row = values![
@@ -199,7 +186,7 @@ impl Batch {
                     None::<landline_region::TrunkSid>,
                     None::<RegionCode>,
                     octets(&leg.sip_call_id),
-                    leg.media.map(crate::call::protocol_name),
+                    leg.media.map(landline_control::Protocol::name),
                     event.at,
                 ];
                 self.legs.push(row);
@@ -291,22 +278,10 @@ fn of_minute(recording: RecordingSid, plain: &[u8], sealer: Option<&Sealer>) -> 
             None => Chunk { sealed: plain.to_vec(), ..empty },
         };
         head = chunk.hash;
-        rows.push(values![
-            chunk.recording,
-            chunk.sequence,
-            chunk.first_ms,
-            chunk.last_ms,
-            chunk.packets,
-            chunk.dropped,
-            chunk.sealed,
-            chunk.hash,
-        ]);
+        rows.push(chunk.row());
     }
     rows
 }
-
-const CHUNK_COLUMNS: &[&str] =
-    &["recording", "sequence", "first_ms", "last_ms", "packets", "dropped", "sealed", "hash"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_recorded_minute_costs() {
@@ -328,7 +303,7 @@ async fn what_a_recorded_minute_costs() {
                 }
                 let mut tx = region.store.database().begin().await.unwrap();
                 let once = "ON CONFLICT DO NOTHING";
-                let written = tx.insert_many("recording_chunk", CHUNK_COLUMNS, once, rows).await;
+                let written = tx.insert_many("recording_chunk", Chunk::COLUMNS, once, rows).await;
                 assert_eq!(written.unwrap(), CHUNKS as u64);
                 tx.commit().await.unwrap();
                 used += cpu() - begun;

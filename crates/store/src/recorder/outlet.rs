@@ -176,7 +176,7 @@ impl Outlet {
         for outgoing in batch {
             match &outgoing.delivery {
                 Delivery::Start(start) => self.start_rows(start, &mut keys, &mut starts).await?,
-                Delivery::Chunk(chunk) => chunks.push(chunk_row(chunk)),
+                Delivery::Chunk(chunk) => chunks.push(chunk.row()),
                 Delivery::Finish(finish) => ends.push(finish_row(finish)),
             }
         }
@@ -278,8 +278,6 @@ async fn write(
         "chunks",
         "duration_ms",
     ];
-    const CHUNK: &[&str] =
-        &["recording", "sequence", "first_ms", "last_ms", "packets", "dropped", "sealed", "hash"];
     const END: &[&str] = &[
         "sid",
         "finished_at",
@@ -292,21 +290,8 @@ async fn write(
     let once = "ON CONFLICT DO NOTHING";
     tx.insert_many("call_key", KEY_COLUMNS, once, keys).await?;
     tx.insert_many("recording", START, once, starts).await?;
-    tx.insert_many("recording_chunk", CHUNK, once, chunks).await?;
+    tx.insert_many("recording_chunk", Chunk::COLUMNS, once, chunks).await?;
     tx.update_many("recording", 1, END, ends).await.map(drop)
-}
-
-fn chunk_row(chunk: &Chunk) -> Vec<Value> {
-    values![
-        chunk.recording,
-        chunk.sequence,
-        chunk.first_ms,
-        chunk.last_ms,
-        chunk.packets,
-        chunk.dropped,
-        chunk.sealed.clone(),
-        chunk.hash,
-    ]
 }
 
 fn finish_row(finish: &Finish) -> Vec<Value> {

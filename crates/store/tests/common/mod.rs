@@ -3,12 +3,13 @@
 //! `postgres://postgres@127.0.0.1:5432`.
 #![allow(dead_code)]
 
+pub mod database;
 pub mod receipts;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use database::TestDatabase;
 use landline_call::tenancy::{Account, DigestSecrets, MediaPolicy, User};
 use landline_region::{Personal, RegionCode, Secret, UnixMillis};
 use landline_store::{KeyRing, NewAccount, NewUser, Store, StoreConfig};
@@ -156,41 +157,4 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("not within five seconds: {what}");
-}
-
-struct TestDatabase {
-    server: String,
-    name: String,
-    url: String,
-}
-
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-impl TestDatabase {
-    async fn create() -> Option<Self> {
-        let base = std::env::var("LANDLINE_TEST_POSTGRES").ok()?;
-        let server = format!("{base}/postgres");
-        let name = format!("landline_{}_{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
-        let mut connection = sqlx::PgConnection::connect(&server).await.unwrap();
-        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::query(create).execute(&mut connection).await.unwrap();
-        let url = format!("{base}/{name}");
-        Some(Self { server, name, url })
-    }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
-        let drop = async move {
-            let mut connection = sqlx::PgConnection::connect(&server).await?;
-            let drop = AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-            sqlx::query(drop).execute(&mut connection).await
-        };
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(drop).map(|_| ())
-        });
-        let _ = dropped.join();
-    }
 }

@@ -4,9 +4,8 @@ use landline_region::merkle::Sha256;
 use landline_region::receipt::{Deletion, Receipt, Recording, RecordingState, StoredRecording};
 
 use super::Check;
-use crate::chain::hash_column;
 use crate::chunk::{self, Chunk};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::sql::{Row, values};
 
 /// Chunks that are read at once: about half a minute.
@@ -79,7 +78,7 @@ impl Check<'_> {
                 break;
             }
             for row in &rows {
-                head = self.chunk(recording, row, sequence, &head)?;
+                head = Chunk::of_row(row, recording.sid, sequence, &head)?.hash;
                 sequence += 1;
                 if sequence.unsigned_abs() == stored.chunks && stored.head != Sha256(head) {
                     self.found.fault(&at, "its chunks are not those that its receipt names");
@@ -98,41 +97,5 @@ impl Check<'_> {
             self.found.fault(&at, "there are chunks before its first");
         }
         Ok(())
-    }
-
-    /// The chunk's hash as its row makes it.
-    fn chunk(
-        &mut self,
-        recording: &Recording,
-        row: &Row,
-        sequence: i64,
-        head: &[u8; 32],
-    ) -> Result<[u8; 32]> {
-        let broken = |problem: &str| StoreError::Chunk {
-            recording: recording.sid,
-            chunk: sequence,
-            problem: problem.to_owned(),
-        };
-        if row.int("sequence")? != sequence {
-            return Err(broken("it is missing"));
-        }
-        let field = |name: &str| {
-            u32::try_from(row.int(name)?).map_err(|_| broken("its header was changed"))
-        };
-        let chunk = Chunk {
-            recording: recording.sid,
-            sequence,
-            first_ms: field("first_ms")?,
-            last_ms: field("last_ms")?,
-            packets: field("packets")?,
-            dropped: field("dropped")?,
-            sealed: row.bytes("sealed")?,
-            hash: hash_column(row, "hash")?,
-        };
-        let hash = chunk.chained(head);
-        if hash != chunk.hash {
-            return Err(broken("it was changed, or does not follow the chunk before it"));
-        }
-        Ok(hash)
     }
 }
