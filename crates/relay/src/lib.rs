@@ -5,8 +5,10 @@
 //! sessions with the messages of `landline-control`. Each session lives on one
 //! shard: a thread with its own sockets, legs and timers, which drives
 //! `landline-media` and shares nothing with the others while packets flow.
+//! [`RelayCore`] is the same without threads and sockets.
 
 mod config;
+mod core;
 mod metrics;
 mod owner;
 mod ports;
@@ -18,6 +20,8 @@ mod shared;
 mod tls;
 
 pub use config::{Limits, MediaAddress, RelayConfig, StartError, TlsFiles};
+pub use core::{ProxyLink, RelayCore};
 pub use landline_store::{Full, RecordingStart};
 pub use recording::RecordingSink;
 pub use relay::{Relay, RelayHandle};
+pub use shard::Network;

@@ -1,10 +1,10 @@
 use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use landline_control::{FromRelay, Hello, VERSION};
+use landline_control::{Hello, VERSION};
 use landline_media::Identity;
 use landline_region::{Entropy, Seed};
 use tokio::net::TcpListener;
@@ -13,12 +13,10 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{RelayConfig, StartError};
-use crate::metrics::Metrics;
 use crate::owner::Owners;
-use crate::ports::PortAllocator;
 use crate::server::Server;
 use crate::shard::ShardThreads;
-use crate::shared::{LocalAddress, Shared};
+use crate::shared::Shared;
 use crate::tls;
 
 /// How long a shutdown waits for recordings to be stored.
@@ -34,8 +32,7 @@ impl Relay {
     pub async fn start(config: RelayConfig) -> Result<RelayHandle, StartError> {
         let mut entropy = Entropy::new(read_seed()?);
         let tls = tls::server_config(&config.tls, config.region)?;
-        let addresses = local_addresses(&config, &mut entropy)?;
-        let metrics = Metrics::register(&config.registry, config.region, &config.name)?;
+        try_addresses(&config)?;
         let identity = Identity::generate().map_err(|e| StartError::Identity(e.to_string()))?;
         let listen = config.control_listen;
         let unusable = |source| StartError::ControlAddress { address: listen, source };
@@ -43,17 +40,8 @@ impl Relay {
         let control_addr = listener.local_addr().map_err(unusable)?;
         raise_file_limit(config.limits.sessions);
 
-        let shared = Arc::new(Shared {
-            metrics,
-            addresses,
-            identity: Arc::new(identity),
-            runtime: Handle::current(),
-            finishing: Arc::new(()),
-            draining: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
-            sessions: AtomicUsize::new(0),
-            config,
-        });
+        let identity = Arc::new(identity);
+        let shared = Arc::new(Shared::new(config, identity, &mut entropy, Handle::current())?);
         let threads = ShardThreads::start(&shared, &mut entropy).map_err(StartError::Shard)?;
         let owners = Arc::new(Owners::new(shared.config.limits.proxies));
         let (stop, stopped) = watch::channel(false);
@@ -106,7 +94,7 @@ impl RelayHandle {
 
     /// Sessions that are open.
     pub fn sessions(&self) -> usize {
-        self.shared.sessions.load(Ordering::Relaxed)
+        self.shared.open_sessions()
     }
 
     /// Whether every shard still runs. Sessions of one that does not are dead,
@@ -118,8 +106,7 @@ impl RelayHandle {
     /// Takes no new sessions from now on and tells the proxies so. Sessions
     /// that are open go on.
     pub fn drain(&self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
-        self.owners.tell_all(&FromRelay::Draining);
+        self.shared.drain(&self.owners);
     }
 
     /// Closes everything, waiting for recordings to be stored.
@@ -165,15 +152,11 @@ fn read_seed() -> Result<Seed, StartError> {
     Ok(seed)
 }
 
-/// The port allocators of the media addresses, each tried by a bind.
-fn local_addresses(
-    config: &RelayConfig,
-    entropy: &mut Entropy,
-) -> Result<Vec<LocalAddress>, StartError> {
+/// Whether the media addresses make sense, and can be bound.
+fn try_addresses(config: &RelayConfig) -> Result<(), StartError> {
     if config.media.is_empty() {
         return Err(StartError::NoMediaAddress);
     }
-    let mut addresses = Vec::new();
     for media in &config.media {
         let (bind, advertise) = (media.bind, media.advertise);
         if advertise.is_unspecified() {
@@ -184,10 +167,8 @@ fn local_addresses(
         }
         UdpSocket::bind((bind, 0))
             .map_err(|source| StartError::MediaAddress { address: bind, source })?;
-        let ports = PortAllocator::new(bind, &config.ports, config.port_quarantine, entropy)?;
-        addresses.push(LocalAddress { advertise, ports });
     }
-    Ok(addresses)
+    Ok(())
 }
 
 /// Two sockets a leg: the usual 1024 open files are 256 calls. Best effort.

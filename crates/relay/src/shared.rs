@@ -3,13 +3,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use landline_control::IpFamily;
+use landline_control::{FromRelay, IpFamily};
 use landline_media::Identity;
+use landline_region::Entropy;
 use tokio::runtime::Handle;
 
-use crate::config::RelayConfig;
+use crate::config::{RelayConfig, StartError};
 use crate::metrics::Metrics;
-use crate::ports::PortAllocator;
+use crate::owner::Owners;
+use crate::ports::{PortAllocator, PortUse};
 
 /// What all shards and the control server see of the relay.
 #[derive(Debug)]
@@ -35,6 +37,41 @@ pub(crate) struct LocalAddress {
 }
 
 impl Shared {
+    pub fn new(
+        config: RelayConfig,
+        identity: Arc<Identity>,
+        entropy: &mut Entropy,
+        runtime: Handle,
+    ) -> Result<Self, StartError> {
+        let mut addresses = Vec::new();
+        for media in &config.media {
+            let (range, rest) = (&config.ports, config.port_quarantine);
+            let ports = PortAllocator::new(media.bind, range, rest, entropy)?;
+            addresses.push(LocalAddress { advertise: media.advertise, ports });
+        }
+        Ok(Self {
+            metrics: Metrics::register(&config.registry, config.region, &config.name)?,
+            addresses,
+            identity,
+            runtime,
+            finishing: Arc::new(()),
+            draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            sessions: AtomicUsize::new(0),
+            config,
+        })
+    }
+
+    /// Takes no new sessions from now on and tells the proxies so.
+    pub fn drain(&self, owners: &Owners) {
+        self.draining.store(true, Ordering::Relaxed);
+        owners.tell_all(&FromRelay::Draining);
+    }
+
+    pub fn open_sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -66,16 +103,22 @@ impl Shared {
     }
 
     pub fn report_ports(&self, now: Instant) {
-        let (mut free, mut used, mut quarantined) = (0, 0, 0);
-        for address in &self.addresses {
-            let usage = address.ports.usage(now);
-            free += usage.free;
-            used += usage.used;
-            quarantined += usage.quarantined;
-        }
+        let PortUse { free, used, quarantined } = self.ports(now);
         self.metrics.ports_free.set(free as i64);
         self.metrics.ports_used.set(used as i64);
         self.metrics.ports_quarantined.set(quarantined as i64);
+    }
+
+    /// Of all addresses together.
+    pub fn ports(&self, now: Instant) -> PortUse {
+        let none = PortUse { free: 0, used: 0, quarantined: 0 };
+        self.addresses.iter().map(|address| address.ports.usage(now)).fold(none, |sum, one| {
+            PortUse {
+                free: sum.free + one.free,
+                used: sum.used + one.used,
+                quarantined: sum.quarantined + one.quarantined,
+            }
+        })
     }
 }
 

@@ -1,27 +1,18 @@
-use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use landline_control::{LegId, LegLocal, PayloadType};
 use landline_media::{Component, Leg};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::ports::PortPair;
 
-/// Differentiated services code point EF (RFC 3246) in the upper six bits.
-const EXPEDITED_FORWARDING: u32 = 46 << 2;
-
-/// The kernel's share of a socket's queue, doubled by it: half a second of
-/// voice through a stalled shard, and little enough for a flood.
-const RECEIVE_BUFFER: usize = 64 * 1024;
-
 /// A leg of a session on its shard.
-pub(super) struct RelayLeg {
+pub(super) struct RelayLeg<S> {
     pub id: LegId,
     /// Where its session is.
     pub session: usize,
     pub machine: Leg,
-    pub sockets: Sockets,
+    pub sockets: Sockets<S>,
     /// Where the leg is that hears this one.
     pub partner: Option<usize>,
     /// Its packets go to the session's recording.
@@ -33,8 +24,8 @@ pub(super) struct RelayLeg {
     pub serial: u64,
 }
 
-impl RelayLeg {
-    pub fn socket(&self, component: Component) -> &UdpSocket {
+impl<S> RelayLeg<S> {
+    pub fn socket(&self, component: Component) -> &S {
         match component {
             Component::Rtp => &self.sockets.rtp,
             Component::Rtcp => &self.sockets.rtcp,
@@ -47,9 +38,9 @@ impl RelayLeg {
 }
 
 /// A leg's two sockets, and whence their ports are.
-pub(super) struct Sockets {
-    pub rtp: UdpSocket,
-    pub rtcp: UdpSocket,
+pub(super) struct Sockets<S> {
+    pub rtp: S,
+    pub rtcp: S,
     pub pair: PortPair,
     /// Index of the local address in `Shared::addresses`.
     pub address: usize,
@@ -65,23 +56,6 @@ pub(super) fn token(slot: usize, component: Component) -> u64 {
 pub(super) fn from_token(token: u64) -> (usize, Component) {
     let component = if token & 1 == 0 { Component::Rtp } else { Component::Rtcp };
     ((token >> 1) as usize, component)
-}
-
-pub(super) fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
-    let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-    let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    // Best effort: calls work without, if less well.
-    let _ = if address.is_ipv4() {
-        socket.set_tos_v4(EXPEDITED_FORWARDING)
-    } else {
-        socket.set_tclass_v6(EXPEDITED_FORWARDING)
-    };
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&SocketAddr::new(address, port).into())?;
-    Ok(socket.into())
 }
 
 #[cfg(test)]

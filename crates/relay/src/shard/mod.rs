@@ -1,8 +1,10 @@
 //! A shard: one thread with its own sockets, sessions, legs and timers. Both
-//! legs of a call are on one shard, so a packet meets no lock.
+//! legs of a call are on one shard, so a packet meets no lock. Its [`Network`] is
+//! the kernel's in a relay; what it decides depends on nothing else.
 
 mod counters;
 mod leg;
+mod network;
 mod operations;
 mod pacing;
 mod poller;
@@ -25,6 +27,7 @@ use tokio::sync::mpsc;
 
 use self::counters::{Counters, OwnDrop};
 use self::leg::{RelayLeg, from_token};
+pub use self::network::Network;
 use self::pacing::Pacing;
 use self::poller::{Found, Poller};
 use self::session::Session;
@@ -51,13 +54,12 @@ pub(crate) enum Command {
     CloseOwner(OwnerKey),
 }
 
-pub(crate) struct Shard {
+pub(crate) struct Shard<N: Network> {
     shared: Arc<Shared>,
-    poller: Poller,
-    commands: mpsc::Receiver<Command>,
+    network: N,
     sessions: Slab<Session>,
     index: FxHashMap<(OwnerKey, SessionId), usize>,
-    legs: Slab<Box<RelayLeg>>,
+    legs: Slab<Box<RelayLeg<N::Socket>>>,
     timers: Timers,
     counters: Counters,
     entropy: Entropy,
@@ -66,52 +68,30 @@ pub(crate) struct Shard {
     packet: Box<PacketBuf>,
 }
 
-impl Shard {
-    fn new(
-        shared: Arc<Shared>,
-        poller: Poller,
-        commands: mpsc::Receiver<Command>,
-        entropy: Entropy,
-    ) -> Self {
-        let counters = Counters::new(&shared.metrics);
-        Self {
-            shared,
-            poller,
-            commands,
-            sessions: Slab::new(),
-            index: FxHashMap::default(),
-            legs: Slab::new(),
-            timers: Timers::default(),
-            counters,
-            entropy,
-            next_serial: 0,
-            packet: Box::default(),
-        }
-    }
-
+impl Shard<Poller> {
     /// Each round: (1) sockets, (2) commands, (3) timers. Sockets come first:
     /// what was found readable must still be the leg it was found on.
-    fn run(mut self) {
+    fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut pacing = Pacing::new(self.shared.config.coalesce, Instant::now());
         let mut found = Found::new();
         let mut commands_wait = false;
         while !self.shared.is_stopping() {
             let timeout = if commands_wait { Some(Duration::ZERO) } else { self.until_timer() };
-            self.poller.wait(timeout, &mut found);
+            self.network.wait(timeout, &mut found);
             let now = Instant::now();
             let before = self.counters.packets_received;
             for token in found.tokens() {
                 match token {
                     Some(token) => self.receive(now, token),
                     None => {
-                        self.poller.quiet_waker();
+                        self.network.quiet_waker();
                         commands_wait = true;
                     }
                 }
             }
             let packets = (self.counters.packets_received - before) as u32;
             if commands_wait {
-                commands_wait = self.carry_out(now);
+                commands_wait = self.carry_out(now, &mut commands);
             }
             self.fire_timers(now);
             self.counters.flush();
@@ -125,10 +105,50 @@ impl Shard {
     }
 
     fn until_timer(&self) -> Option<Duration> {
-        self.timers.next().map(|at| at.saturating_duration_since(Instant::now()))
+        self.next_timer().map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    fn receive(&mut self, now: Instant, token: u64) {
+    /// Carries out what waits, up to a limit. True when there may be more.
+    fn carry_out(&mut self, now: Instant, commands: &mut mpsc::Receiver<Command>) -> bool {
+        for _ in 0..COMMANDS_PER_ROUND {
+            match commands.try_recv() {
+                Ok(command) => self.command(now, command),
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+impl<N: Network> Shard<N> {
+    pub(crate) fn new(shared: Arc<Shared>, network: N, entropy: Entropy) -> Self {
+        let counters = Counters::new(&shared.metrics);
+        Self {
+            shared,
+            network,
+            sessions: Slab::new(),
+            index: FxHashMap::default(),
+            legs: Slab::new(),
+            timers: Timers::default(),
+            counters,
+            entropy,
+            next_serial: 0,
+            packet: Box::default(),
+        }
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    pub(crate) fn command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Request { owner, request, reply } => self.request(now, owner, request, reply),
+            Command::CloseOwner(owner) => self.close_owner(now, owner),
+        }
+    }
+
+    pub(crate) fn receive(&mut self, now: Instant, token: u64) {
         let (slot, component) = from_token(token);
         for _ in 0..BURST {
             match self.receive_one(now, slot, component) {
@@ -141,7 +161,8 @@ impl Shard {
     /// The way of a packet: receive, unprotect, record, protect, send.
     fn receive_one(&mut self, now: Instant, slot: usize, component: Component) -> Option<Received> {
         let leg = self.legs.get_mut(slot)?;
-        let (length, from) = match leg.socket(component).recv_from(self.packet.receive_area()) {
+        let area = self.packet.receive_area();
+        let (length, from) = match self.network.receive(leg.socket(component), area) {
             Ok(received) => received,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             Err(_) => {
@@ -184,7 +205,7 @@ impl Shard {
             self.counters.lost(OwnDrop::PartnerNotReady);
             return;
         };
-        send(&mut self.counters, leg, by, to, self.packet.as_slice());
+        send(&self.network, &mut self.counters, leg, by, to, self.packet.as_slice());
         if leg.wake_at.is_none() {
             self.reschedule(slot);
         }
@@ -198,7 +219,7 @@ impl Shard {
             changed = true;
             let event = match output {
                 LegOutput::Transmit { component, to, bytes } => {
-                    send(&mut self.counters, leg, component, to, bytes.as_slice());
+                    send(&self.network, &mut self.counters, leg, component, to, bytes.as_slice());
                     continue;
                 }
                 LegOutput::Started => Event::MediaStarted(leg.id),
@@ -233,7 +254,7 @@ impl Shard {
         }
     }
 
-    fn fire_timers(&mut self, now: Instant) {
+    pub(crate) fn fire_timers(&mut self, now: Instant) {
         // Those that are set anew for now wait for the next round.
         for _ in 0..self.timers.len() {
             let Some(timer) = self.timers.pop_due(now) else { return };
@@ -249,24 +270,17 @@ impl Shard {
             self.drain_outputs(timer.slot);
         }
     }
-
-    /// Carries out what waits, up to a limit. True when there may be more.
-    fn carry_out(&mut self, now: Instant) -> bool {
-        for _ in 0..COMMANDS_PER_ROUND {
-            match self.commands.try_recv() {
-                Ok(Command::Request { owner, request, reply }) => {
-                    self.request(now, owner, request, reply);
-                }
-                Ok(Command::CloseOwner(owner)) => self.close_owner(now, owner),
-                Err(_) => return false,
-            }
-        }
-        true
-    }
 }
 
-fn send(counters: &mut Counters, leg: &RelayLeg, by: Component, to: SocketAddr, octets: &[u8]) {
-    match leg.socket(by).send_to(octets, to) {
+fn send<N: Network>(
+    network: &N,
+    counters: &mut Counters,
+    leg: &RelayLeg<N::Socket>,
+    by: Component,
+    to: SocketAddr,
+    octets: &[u8],
+) {
+    match network.send(leg.socket(by), octets, to) {
         Ok(sent) => {
             counters.packets_sent += 1;
             counters.octets_sent += sent as u64;
@@ -275,7 +289,7 @@ fn send(counters: &mut Counters, leg: &RelayLeg, by: Component, to: SocketAddr, 
     }
 }
 
-fn is_set(legs: &Slab<Box<RelayLeg>>, timer: &Timer) -> bool {
+fn is_set<S>(legs: &Slab<Box<RelayLeg<S>>>, timer: &Timer) -> bool {
     legs.get(timer.slot)
         .is_some_and(|leg| leg.serial == timer.serial && leg.wake_at == Some(timer.at))
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use landline_control::{IpFamily, LegId, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote};
 use landline_media::{Component, Leg, LegConfig};
 
-use super::Shard;
-use super::leg::{RelayLeg, Sockets, bind, token};
+use super::leg::{RelayLeg, Sockets, token};
+use super::{Network, Shard};
 
 /// How many port pairs are tried when others on the machine hold some.
 const PORT_ATTEMPTS: usize = 16;
@@ -16,7 +16,7 @@ const PORT_ATTEMPTS: usize = 16;
 /// Legs that a session may have had, as a multiple of those it may have.
 const ENDED_LEGS: usize = 8;
 
-impl Shard {
+impl<N: Network> Shard<N> {
     pub(super) fn add_leg(
         &mut self,
         now: Instant,
@@ -63,21 +63,21 @@ impl Shard {
 
     fn watch(&self, slot: usize) -> io::Result<()> {
         if let Some(leg) = self.legs.get(slot) {
-            self.poller.add(&leg.sockets.rtp, token(slot, Component::Rtp))?;
-            self.poller.add(&leg.sockets.rtcp, token(slot, Component::Rtcp))?;
+            self.network.watch(&leg.sockets.rtp, token(slot, Component::Rtp))?;
+            self.network.watch(&leg.sockets.rtcp, token(slot, Component::Rtcp))?;
         }
         Ok(())
     }
 
-    fn open_sockets(&self, now: Instant, family: IpFamily) -> Result<Sockets, Refusal> {
+    fn open_sockets(&self, now: Instant, family: IpFamily) -> Result<Sockets<N::Socket>, Refusal> {
         let mut refusal = Refusal::NoFamily;
         let addresses = self.shared.addresses.iter().enumerate();
         for (index, local) in addresses.filter(|(_, local)| local.is(family)) {
             refusal = Refusal::NoPorts;
             for _ in 0..PORT_ATTEMPTS {
                 let Some(pair) = local.ports.take(now) else { break };
-                let both = bind(local.ports.address, pair.rtp())
-                    .and_then(|rtp| Ok((rtp, bind(local.ports.address, pair.rtcp())?)));
+                let bind = |port| self.network.bind(local.ports.address, port);
+                let both = bind(pair.rtp()).and_then(|rtp| Ok((rtp, bind(pair.rtcp())?)));
                 match both {
                     Ok((rtp, rtcp)) => {
                         return Ok(Sockets {

@@ -6,8 +6,8 @@ use landline_control::{
 };
 use landline_region::{AccountSid, CallSid};
 
-use super::Shard;
 use super::tap::{Finishing, Tap};
+use super::{Network, Shard};
 use crate::owner::{Owner, OwnerKey, Reply};
 
 /// The legs of one call.
@@ -42,7 +42,7 @@ struct Closed {
     recording: Option<Finishing>,
 }
 
-impl Shard {
+impl<N: Network> Shard<N> {
     pub(super) fn request(
         &mut self,
         now: Instant,

@@ -8,7 +8,7 @@ use landline_region::UnixMillis;
 use landline_store::RecordingStart;
 use tokio::sync::oneshot;
 
-use super::Shard;
+use super::{Network, Shard};
 
 /// A recording that runs.
 pub(super) struct Tap {
@@ -24,7 +24,7 @@ pub(super) struct Finishing {
     stored: Option<oneshot::Receiver<Recorded>>,
 }
 
-impl Shard {
+impl<N: Network> Shard<N> {
     pub(super) fn start_recording(&mut self, now: Instant, session: usize) -> Result<(), Refusal> {
         let found = self.session_mut(session)?;
         let Some(recording) = found.recording.clone().filter(|_| found.tap.is_none()) else {

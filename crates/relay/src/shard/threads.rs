@@ -80,14 +80,14 @@ impl ShardThreads {
                 mpsc::channel(shared.config.limits.commands_per_shard.max(1));
             entrances.push(Entrance { commands, waker: poller.waker() });
             let entropy = Entropy::new(entropy.seed());
-            shards.push(Shard::new(Arc::clone(shared), poller, receiver, entropy));
+            shards.push((Shard::new(Arc::clone(shared), poller, entropy), receiver));
         }
         let mut started =
             Self { shared: Arc::clone(shared), shards: Shards(entrances.into()), threads: vec![] };
-        for (number, shard) in shards.into_iter().enumerate() {
+        for (number, (shard, commands)) in shards.into_iter().enumerate() {
             let thread = std::thread::Builder::new()
                 .name(format!("relay-shard-{number}"))
-                .spawn(move || shard.run())
+                .spawn(move || shard.run(commands))
                 .inspect_err(|_| started.stop())?;
             started.threads.push(thread);
         }

@@ -1,0 +1,67 @@
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::poller::Poller;
+
+/// Differentiated services code point EF (RFC 3246) in the upper six bits.
+const EXPEDITED_FORWARDING: u32 = 46 << 2;
+
+/// The kernel's share of a socket's queue, doubled by it: half a second of
+/// voice through a stalled shard, and little enough for a flood.
+const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// What the legs' ports are bound in: the kernel's sockets for a relay, and
+/// whatever stands in for them where a shard is driven by something else.
+/// Nothing here may block.
+pub trait Network {
+    type Socket;
+
+    fn bind(&self, address: IpAddr, port: u16) -> io::Result<Self::Socket>;
+
+    /// From now on the shard is told the token when the socket can be read.
+    fn watch(&self, socket: &Self::Socket, token: u64) -> io::Result<()>;
+
+    /// `WouldBlock` when nothing waits.
+    fn receive(&self, socket: &Self::Socket, into: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+
+    fn send(&self, socket: &Self::Socket, octets: &[u8], to: SocketAddr) -> io::Result<usize>;
+}
+
+impl Network for Poller {
+    type Socket = UdpSocket;
+
+    fn bind(&self, address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+        bind(address, port)
+    }
+
+    fn watch(&self, socket: &UdpSocket, token: u64) -> io::Result<()> {
+        self.add(socket, token)
+    }
+
+    fn receive(&self, socket: &UdpSocket, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        socket.recv_from(into)
+    }
+
+    fn send(&self, socket: &UdpSocket, octets: &[u8], to: SocketAddr) -> io::Result<usize> {
+        socket.send_to(octets, to)
+    }
+}
+
+fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    // Best effort: calls work without, if less well.
+    let _ = if address.is_ipv4() {
+        socket.set_tos_v4(EXPEDITED_FORWARDING)
+    } else {
+        socket.set_tclass_v6(EXPEDITED_FORWARDING)
+    };
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&SocketAddr::new(address, port).into())?;
+    Ok(socket.into())
+}
