@@ -14,6 +14,7 @@ mod chain;
 mod chunk;
 mod delivery;
 pub mod directory;
+mod disk;
 mod egress;
 mod error;
 mod event;

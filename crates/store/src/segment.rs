@@ -6,14 +6,12 @@
 //! salt; the nonce is the record's number in the segment, so a record that was
 //! moved does not open. A segment is never appended to after a restart.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce};
 
-use crate::file::sync_parent;
+use crate::disk::{Disk, DiskFile};
 use crate::keys::KeyRing;
 use crate::seal;
 
@@ -38,24 +36,21 @@ impl Position {
     }
 }
 
-pub fn path(dir: &Path, segment: u64) -> PathBuf {
-    dir.join(format!("{segment:012}.seg"))
+/// The name of a segment's file.
+pub fn name(segment: u64) -> String {
+    format!("{segment:012}.seg")
 }
 
-/// The directory's segments in order.
-pub fn list(dir: &Path) -> io::Result<Vec<u64>> {
-    let mut segments = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-        segments.extend(number.and_then(|number| number.parse::<u64>().ok()));
-    }
+/// The disk's segments in order.
+pub fn list(disk: &impl Disk) -> io::Result<Vec<u64>> {
+    let number = |name: String| name.strip_suffix(".seg")?.parse().ok();
+    let mut segments: Vec<u64> = disk.names()?.into_iter().filter_map(number).collect();
     segments.sort_unstable();
     Ok(segments)
 }
 
-pub struct SegmentWriter {
-    file: File,
+pub struct SegmentWriter<F = File> {
+    file: F,
     key: LessSafeKey,
     /// The end of what is durable.
     end: Position,
@@ -64,19 +59,18 @@ pub struct SegmentWriter {
     buffered: u64,
 }
 
-impl SegmentWriter {
-    /// What a record takes on disk beyond its own octets.
-    pub const OVERHEAD: u64 = FRAME + 16;
+/// What a record takes on disk beyond its own octets.
+pub const OVERHEAD: u64 = FRAME + 16;
 
-    pub fn create(dir: &Path, segment: u64, keys: &KeyRing) -> io::Result<Self> {
-        let path = path(dir, segment);
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+impl<F: DiskFile> SegmentWriter<F> {
+    pub fn create(disk: &impl Disk<File = F>, segment: u64, keys: &KeyRing) -> io::Result<Self> {
+        let mut file = disk.create(&name(segment))?;
         let salt = seal::random::<32>();
         let mut head = [&MAGIC[..], &salt].concat();
         head.extend_from_slice(&crc32c::crc32c(&head).to_le_bytes());
-        file.write_all(&head)?;
-        file.sync_all()?;
-        sync_parent(&path)?;
+        file.append(&head)?;
+        file.sync()?;
+        disk.sync()?;
         Ok(Self {
             file,
             key: seal::aead(&keys.segment_key(&salt)),
@@ -113,9 +107,9 @@ impl SegmentWriter {
     /// Writes the buffer and waits until it is on disk. After an error the
     /// segment is cut back to its durable end and must not be used further.
     pub fn sync(&mut self) -> io::Result<()> {
-        let written = self.file.write_all(&self.buffer).and_then(|()| self.file.sync_data());
+        let written = self.file.append(&self.buffer).and_then(|()| self.file.sync());
         if let Err(error) = written {
-            let _ = self.file.set_len(self.end.offset);
+            let _ = self.file.cut(self.end.offset);
             return Err(error);
         }
         self.end.offset += self.buffer.len() as u64;
@@ -138,15 +132,19 @@ pub enum Frame {
     End,
 }
 
-pub struct SegmentReader {
-    file: File,
+pub struct SegmentReader<F = File> {
+    file: F,
     key: LessSafeKey,
     position: Position,
 }
 
-impl SegmentReader {
-    pub fn open(dir: &Path, position: Position, keys: &KeyRing) -> io::Result<Self> {
-        let file = File::open(path(dir, position.segment))?;
+impl<F: DiskFile> SegmentReader<F> {
+    pub fn open(
+        disk: &impl Disk<File = F>,
+        position: Position,
+        keys: &KeyRing,
+    ) -> io::Result<Self> {
+        let file = disk.open(&name(position.segment))?;
         let salt = salt(&file)?;
         Ok(Self { file, key: seal::aead(&keys.segment_key(&salt)), position })
     }
@@ -193,9 +191,9 @@ pub struct Scan {
 }
 
 /// Checks the checksums of a whole segment.
-pub fn scan(path: &Path) -> io::Result<Scan> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
+pub fn scan(disk: &impl Disk, segment: u64) -> io::Result<Scan> {
+    let file = disk.open(&name(segment))?;
+    let length = file.length()?;
     if length < HEAD || salt(&file).is_err() {
         return Ok(Scan { torn: length, ..Scan::default() });
     }
@@ -232,7 +230,7 @@ enum Found {
     End,
 }
 
-fn frame_at(file: &File, offset: u64, end: u64) -> io::Result<Found> {
+fn frame_at(file: &impl DiskFile, offset: u64, end: u64) -> io::Result<Found> {
     if offset >= end {
         return Ok(Found::End);
     }
@@ -240,7 +238,7 @@ fn frame_at(file: &File, offset: u64, end: u64) -> io::Result<Found> {
         return Ok(Found::Torn);
     }
     let mut frame = [0; FRAME as usize];
-    file.read_exact_at(&mut frame, offset)?;
+    file.read_at(&mut frame, offset)?;
     let [l0, l1, l2, l3, c0, c1, c2, c3] = frame;
     let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
     let possible = (AES_256_GCM.tag_len() as u64..=MAX_RECORD as u64).contains(&length);
@@ -248,16 +246,16 @@ fn frame_at(file: &File, offset: u64, end: u64) -> io::Result<Found> {
         return Ok(Found::Torn);
     }
     let mut body = vec![0; length as usize];
-    file.read_exact_at(&mut body, offset + FRAME)?;
+    file.read_at(&mut body, offset + FRAME)?;
     match crc32c::crc32c(&body) == u32::from_le_bytes([c0, c1, c2, c3]) {
         true => Ok(Found::Good(body)),
         false => Ok(Found::Bad { length }),
     }
 }
 
-fn salt(file: &File) -> io::Result<[u8; 32]> {
+fn salt(file: &impl DiskFile) -> io::Result<[u8; 32]> {
     let mut head = [0; HEAD as usize];
-    file.read_exact_at(&mut head, 0)?;
+    file.read_at(&mut head, 0)?;
     let (signed, crc) = head.split_at(HEAD as usize - 4);
     if !signed.starts_with(MAGIC) || crc32c::crc32c(signed).to_le_bytes() != crc {
         return Err(io::Error::other("its head is damaged"));
@@ -276,47 +274,46 @@ fn nonce(index: u64) -> Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Directory;
 
-    fn written(records: &[&[u8]]) -> (tempfile::TempDir, KeyRing) {
+    fn written(records: &[&[u8]]) -> (tempfile::TempDir, Directory, KeyRing) {
         let dir = tempfile::tempdir().unwrap();
         let keys = KeyRing::create(&dir.path().join("keys"), "ie1".parse().unwrap()).unwrap();
-        let mut writer = SegmentWriter::create(dir.path(), 7, &keys).unwrap();
+        let disk = Directory(dir.path().to_owned());
+        let mut writer = SegmentWriter::create(&disk, 7, &keys).unwrap();
         for record in records {
             writer.push(record);
         }
         writer.sync().unwrap();
-        (dir, keys)
+        (dir, disk, keys)
     }
 
-    fn read(dir: &Path, keys: &KeyRing) -> Vec<Frame> {
-        let mut reader = SegmentReader::open(dir, Position::start_of(7), keys).unwrap();
-        let end = path(dir, 7).metadata().unwrap().len();
+    fn read(disk: &Directory, keys: &KeyRing) -> Vec<Frame> {
+        let mut reader = SegmentReader::open(disk, Position::start_of(7), keys).unwrap();
+        let end = disk.path(&name(7)).metadata().unwrap().len();
         let frames = std::iter::from_fn(|| Some(reader.next(end).unwrap()));
         frames.take_while(|frame| *frame != Frame::End).collect()
     }
 
     #[test]
     fn records_come_back_and_do_not_lie_readable() {
-        let (dir, keys) = written(&[b"first record", b"", b"third"]);
+        let (_dir, disk, keys) = written(&[b"first record", b"", b"third"]);
         let record = |text: &[u8]| Frame::Record(text.to_vec());
-        assert_eq!(
-            read(dir.path(), &keys),
-            [record(b"first record"), record(b""), record(b"third")]
-        );
-        let octets = std::fs::read(path(dir.path(), 7)).unwrap();
+        assert_eq!(read(&disk, &keys), [record(b"first record"), record(b""), record(b"third")]);
+        let octets = std::fs::read(disk.path(&name(7))).unwrap();
         assert!(!octets.windows(5).any(|window| window == b"first"));
-        assert_eq!(list(dir.path()).unwrap(), [7]);
+        assert_eq!(list(&disk).unwrap(), [7]);
     }
 
     #[test]
     fn a_cut_end_is_torn_wherever_it_is_cut() {
-        let (dir, _) = written(&[b"first record", b"second record"]);
-        let path = path(dir.path(), 7);
+        let (_dir, disk, _) = written(&[b"first record", b"second record"]);
+        let path = disk.path(&name(7));
         let octets = std::fs::read(&path).unwrap();
         let first_end = HEAD as usize + FRAME as usize + 12 + 16;
         for cut in first_end + 1..octets.len() {
             std::fs::write(&path, &octets[..cut]).unwrap();
-            let found = scan(&path).unwrap();
+            let found = scan(&disk, 7).unwrap();
             assert_eq!((found.records, found.end, found.damaged), (1, first_end as u64, 0));
             assert_eq!(found.torn, (cut - first_end) as u64);
         }
@@ -324,15 +321,15 @@ mod tests {
 
     #[test]
     fn a_damaged_record_among_whole_ones_is_passed_over() {
-        let (dir, keys) = written(&[b"first", b"second", b"third"]);
-        let path = path(dir.path(), 7);
+        let (_dir, disk, keys) = written(&[b"first", b"second", b"third"]);
+        let path = disk.path(&name(7));
         let mut octets = std::fs::read(&path).unwrap();
         let second = HEAD as usize + FRAME as usize + 5 + 16 + FRAME as usize;
         octets[second] ^= 1;
         std::fs::write(&path, &octets).unwrap();
-        let found = scan(&path).unwrap();
+        let found = scan(&disk, 7).unwrap();
         assert_eq!((found.records, found.damaged, found.torn), (2, 1, 0));
-        let frames = read(dir.path(), &keys);
+        let frames = read(&disk, &keys);
         assert_eq!(frames[1], Frame::Damaged);
         assert_eq!(frames[2], Frame::Record(b"third".to_vec()));
     }

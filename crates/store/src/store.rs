@@ -54,7 +54,7 @@ pub struct Store {
 pub(crate) struct Inner {
     pub database: Database,
     pub region: RegionCode,
-    pub keys: KeyRing,
+    pub keys: Arc<KeyRing>,
     pub retention: Duration,
     pub counts: Counts,
     pub gate: Arc<Gate>,
@@ -101,7 +101,7 @@ impl Store {
         let inner = Inner {
             database,
             region: config.region,
-            keys,
+            keys: Arc::new(keys),
             retention: config.retention,
             counts: Counts::default(),
             gate: Arc::new(Gate::new(config.region, config.egress.clone())),
@@ -146,7 +146,7 @@ impl Store {
         &self.inner.database
     }
 
-    pub(crate) fn keys(&self) -> &KeyRing {
+    pub(crate) fn keys(&self) -> &Arc<KeyRing> {
         &self.inner.keys
     }
 

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use crate::disk::{Directory, Disk as _};
 use crate::error::{Result, StoreError};
 use crate::segment;
 
@@ -21,13 +22,13 @@ pub fn inspect(dir: &Path) -> Result<Inspection> {
     if !dir.exists() {
         return Ok(found);
     }
-    for id in segment::list(dir).map_err(|error| StoreError::file(dir, error))? {
-        let path = segment::path(dir, id);
-        let scan = match segment::scan(&path) {
+    let disk = Directory(dir.to_owned());
+    for id in segment::list(&disk).map_err(|error| StoreError::file(dir, error))? {
+        let scan = match segment::scan(&disk, id) {
             Ok(scan) => scan,
             // Shipped whole and removed since the directory was read.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(StoreError::file(&path, error)),
+            Err(error) => return Err(StoreError::file(disk.path(&segment::name(id)), error)),
         };
         found.segments += 1;
         found.records += scan.records;

@@ -5,6 +5,8 @@
 //! process loses no record.
 
 mod inspect;
+mod journal;
+mod reader;
 mod recover;
 mod shipper;
 mod writer;
@@ -19,12 +21,15 @@ use landline_region::UnixMillis;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::call::OpenCall;
+use crate::disk::Directory;
 use crate::error::{Result, StoreError};
-use crate::event;
 use crate::store::Store;
 use writer::{Append, Message, Record};
 
+pub use crate::disk::{Disk, DiskFile};
 pub use inspect::{Inspection, inspect};
+pub use journal::Journal;
+pub use reader::Batch;
 
 /// Appends that may wait for the writer thread.
 const QUEUE: usize = 4096;
@@ -93,6 +98,43 @@ struct Counts {
     torn_octets: AtomicU64,
 }
 
+impl Counts {
+    fn read(&self, done: u64) -> LedgerCounters {
+        LedgerCounters {
+            appended: self.appended.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            shipped: self.shipped.load(Relaxed),
+            pending: self.total.load(Relaxed).saturating_sub(done),
+            ship_failures: self.ship_failures.load(Relaxed),
+            set_aside: self.set_aside.load(Relaxed),
+            fsyncs: self.fsyncs.load(Relaxed),
+            octets: self.octets.load(Relaxed),
+            damaged: self.damaged.load(Relaxed),
+            torn_octets: self.torn_octets.load(Relaxed),
+        }
+    }
+}
+
+impl OpenCall {
+    /// Its end, where the process that carried it died: the last moment that is
+    /// proven by the record or by the process's own sign of life.
+    pub fn lost(&self, last_alive: Option<UnixMillis>) -> CallEvent {
+        CallEvent {
+            call: self.sid,
+            account: self.account,
+            sequence: self.next_sequence,
+            at: last_alive.map_or(self.last_at, |alive| alive.max(self.last_at)),
+            step: Step::Closed(Closed {
+                cause: Cause::Lost,
+                sip_status: if self.answered { 200 } else { 0 },
+                relay: None,
+                media_region: None,
+                recorded: None,
+            }),
+        }
+    }
+}
+
 /// Clones share one journal.
 #[derive(Clone)]
 pub struct Ledger {
@@ -124,31 +166,32 @@ impl Ledger {
     /// Opens the journal in the directory, which is made if need be, and starts
     /// shipping to the store, first what a former run left.
     pub async fn open(config: LedgerConfig, store: Store) -> Result<Ledger> {
-        let counts = Arc::new(Counts::default());
-        let recover::Recovered { lock, writer, shipped, former_ends, last_alive } =
-            recover::recover(&config, &store, &counts)?;
+        let dir = config.dir.clone();
+        std::fs::create_dir_all(&dir).map_err(|error| StoreError::file(&dir, error))?;
+        // Keeps other processes out of the directory.
+        let lock = crate::file::locked(&dir)?;
+        let disk = Directory(dir.clone());
+        let journal = Journal::open(disk, config.limit, store.keys().clone())?;
+        let Journal { writer, reader, counts, last_alive } = journal;
         let (queue, messages) = std::sync::mpsc::sync_channel(QUEUE);
-        let (durable, durable_end) = watch::channel(writer.end());
         let (done_sender, done) = watch::channel(0);
         let (stop, stopped) = watch::channel(false);
         let hurry = Arc::new(Notify::new());
         let shipper = shipper::Shipper {
-            dir: config.dir.clone(),
+            dir,
             store: store.clone(),
             counts: counts.clone(),
-            position: shipped,
-            former_ends,
-            durable: durable_end,
+            reader,
             stop: stopped,
             hurry: hurry.clone(),
             done: done_sender,
-            checkpoint: shipper::Checkpoint::new(shipped),
         };
-        let writer =
-            writer::Writer::new(config, (writer, lock), store.clone(), counts.clone(), durable);
         let writer = std::thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || writer.run(&messages))
+            .spawn(move || {
+                let _lock = lock;
+                writer.run(&messages);
+            })
             .map_err(|error| StoreError::file("ledger thread", error))?;
         let threads = Threads { writer, shipper: tokio::spawn(shipper.run()), stop };
         let shared = Shared {
@@ -173,11 +216,7 @@ impl Ledger {
             let _ = reply.send(Err(AppendError::Foreign(error.to_string())));
             return receiver;
         }
-        let record = |event: &CallEvent| Record {
-            opens: matches!(event.step, Step::Opened(_)),
-            octets: event::encode(event),
-        };
-        let append = Append { records: events.iter().map(record).collect(), reply };
+        let append = Append { records: events.iter().map(Record::of).collect(), reply };
         let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = match queue.as_ref().map(|queue| queue.try_send(Message::Append(append))) {
             Some(Ok(())) => return receiver,
@@ -213,7 +252,8 @@ impl Ledger {
     pub async fn sweep_lost(&self, proxy: &str) -> Result<Vec<CallEvent>> {
         self.flush().await?;
         let open = self.shared.store.open_calls(Some(proxy)).await?;
-        let events: Vec<CallEvent> = open.iter().map(|call| self.lost(call)).collect();
+        let alive = self.shared.last_alive;
+        let events: Vec<CallEvent> = open.iter().map(|call| call.lost(alive)).collect();
         if !events.is_empty() {
             let appended = self.append(events.clone()).await;
             let appended = appended.unwrap_or(Err(AppendError::Closed));
@@ -222,22 +262,6 @@ impl Ledger {
         }
         self.shared.swept.store(true, Relaxed);
         Ok(events)
-    }
-
-    fn lost(&self, call: &OpenCall) -> CallEvent {
-        CallEvent {
-            call: call.sid,
-            account: call.account,
-            sequence: call.next_sequence,
-            at: self.shared.last_alive.map_or(call.last_at, |alive| alive.max(call.last_at)),
-            step: Step::Closed(Closed {
-                cause: Cause::Lost,
-                sip_status: if call.answered { 200 } else { 0 },
-                relay: None,
-                media_region: None,
-                recorded: None,
-            }),
-        }
     }
 
     /// Waits until everything appended so far is in the database.
@@ -250,20 +274,7 @@ impl Ledger {
     }
 
     pub fn counters(&self) -> LedgerCounters {
-        let counts = &self.shared.counts;
-        let done = *self.shared.done.borrow();
-        LedgerCounters {
-            appended: counts.appended.load(Relaxed),
-            refused: counts.refused.load(Relaxed),
-            shipped: counts.shipped.load(Relaxed),
-            pending: counts.total.load(Relaxed).saturating_sub(done),
-            ship_failures: counts.ship_failures.load(Relaxed),
-            set_aside: counts.set_aside.load(Relaxed),
-            fsyncs: counts.fsyncs.load(Relaxed),
-            octets: counts.octets.load(Relaxed),
-            damaged: counts.damaged.load(Relaxed),
-            torn_octets: counts.torn_octets.load(Relaxed),
-        }
+        self.shared.counts.read(*self.shared.done.borrow())
     }
 
     /// Stops the writer and the shipper; what is not shipped stays on disk.

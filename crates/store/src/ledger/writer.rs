@@ -1,18 +1,20 @@
 //! The thread that writes the journal: it takes all that waits, writes it, and
 //! pays one fsync for it.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 
+use landline_call::record::{CallEvent, Step};
 use landline_region::UnixMillis;
 use tokio::sync::{oneshot, watch};
 
 use super::recover::ALIVE;
-use super::{AppendError, Counts, LedgerConfig};
-use crate::segment::{Position, SegmentWriter};
-use crate::store::Store;
+use super::{AppendError, Counts};
+use crate::disk::Disk;
+use crate::event;
+use crate::keys::KeyRing;
+use crate::segment::{self, Position, SegmentWriter};
 
 /// Appends that share one fsync, at most.
 const GROUP: usize = 1024;
@@ -29,45 +31,51 @@ pub struct Record {
     pub octets: Vec<u8>,
 }
 
+impl Record {
+    pub fn of(event: &CallEvent) -> Self {
+        Self { opens: matches!(event.step, Step::Opened(_)), octets: event::encode(event) }
+    }
+}
+
 pub enum Message {
     Append(Append),
     Alive(UnixMillis),
 }
 
-pub struct Writer {
-    config: LedgerConfig,
-    store: Store,
+pub struct Writer<D: Disk> {
+    disk: D,
+    /// Octets on disk beyond which appends are refused.
+    limit: u64,
+    keys: Arc<KeyRing>,
     counts: Arc<Counts>,
-    segment: SegmentWriter,
+    segment: SegmentWriter<D::File>,
     /// The end of what may be read.
     durable: watch::Sender<Position>,
     segment_size: u64,
     /// The segment failed and must not be written any more.
     broken: bool,
     next_segment: u64,
-    _lock: File,
 }
 
-impl Writer {
+impl<D: Disk> Writer<D> {
     pub fn new(
-        config: LedgerConfig,
-        (segment, lock): (SegmentWriter, File),
-        store: Store,
+        (disk, limit): (D, u64),
+        segment: SegmentWriter<D::File>,
+        keys: Arc<KeyRing>,
         counts: Arc<Counts>,
         durable: watch::Sender<Position>,
     ) -> Self {
-        let segment_size = SEGMENT.min(config.limit / 8).max(1);
         counts.octets.fetch_add(segment.end().offset, Relaxed);
         Self {
-            config,
-            store,
+            disk,
+            limit,
+            keys,
             counts,
             durable,
-            segment_size,
+            segment_size: SEGMENT.min(limit / 8).max(1),
             broken: false,
             next_segment: segment.end().segment + 1,
             segment,
-            _lock: lock,
         }
     }
 
@@ -80,7 +88,8 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, group: Vec<Message>) {
+    /// Writes all of them, with one fsync, and answers each.
+    pub fn write(&mut self, group: Vec<Message>) {
         if self.broken {
             self.rotate();
         }
@@ -113,17 +122,17 @@ impl Writer {
     /// All of the records, or, where there is no room for openings any more,
     /// those that are none: what is open must be closed.
     fn push(&mut self, records: &[Record]) -> (Result<(), AppendError>, u64) {
-        let octets = |record: &Record| record.octets.len() as u64 + SegmentWriter::OVERHEAD;
+        let octets = |record: &Record| record.octets.len() as u64 + segment::OVERHEAD;
         let held = self.counts.octets.load(Relaxed) + self.segment.buffered_octets();
         let opens = records.iter().any(|record| record.opens);
-        let limit = if opens { self.config.limit / 8 * 7 } else { self.config.limit };
+        let limit = if opens { self.limit / 8 * 7 } else { self.limit };
         let all: u64 = records.iter().map(octets).sum();
         if held + all <= limit {
             records.iter().for_each(|record| self.segment.push(&record.octets));
             return (Ok(()), records.len() as u64);
         }
         let rest = || records.iter().filter(|record| !record.opens);
-        let fits = held + rest().map(octets).sum::<u64>() <= self.config.limit;
+        let fits = held + rest().map(octets).sum::<u64>() <= self.limit;
         let mut written = 0;
         for record in rest().filter(|_| fits) {
             self.segment.push(&record.octets);
@@ -156,7 +165,7 @@ impl Writer {
     fn rotate(&mut self) {
         let segment = self.next_segment;
         self.next_segment += 1;
-        match SegmentWriter::create(&self.config.dir, segment, self.store.keys()) {
+        match SegmentWriter::create(&self.disk, segment, &self.keys) {
             Ok(segment) => {
                 self.counts.octets.fetch_add(segment.end().offset, Relaxed);
                 self.durable.send_replace(segment.end());
@@ -168,11 +177,7 @@ impl Writer {
     }
 
     fn note_alive(&self, at: UnixMillis) {
-        let path = self.config.dir.join(ALIVE);
-        let part = path.with_extension("part");
-        let written = std::fs::write(&part, at.0.to_string())
-            .and_then(|()| File::open(&part)?.sync_data())
-            .and_then(|()| std::fs::rename(&part, &path));
+        let written = self.disk.replace(ALIVE, &at.0.to_string(), true);
         if let Err(error) = written {
             tracing::warn!(%error, "the ledger cannot note that it is alive");
         }

@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::outlet::{Delivery, Outgoing};
 use super::{Counts, RecorderConfig};
+use crate::disk::{Directory, Disk as _};
 use crate::error::Result;
 use crate::segment::{self, Frame, Position, SegmentReader, SegmentWriter};
 use crate::store::Store;
@@ -16,7 +16,7 @@ use crate::store::Store;
 const SEGMENT: u64 = 16 << 20;
 
 pub struct Spool {
-    dir: PathBuf,
+    disk: Directory,
     limit: u64,
     store: Store,
     counts: Arc<Counts>,
@@ -34,19 +34,19 @@ pub struct Spool {
 
 impl Spool {
     pub fn open(config: &RecorderConfig, store: Store, counts: Arc<Counts>) -> Result<Self> {
-        let dir = config.spool.clone();
-        let fail = |error: std::io::Error| crate::StoreError::file(&dir, error);
-        std::fs::create_dir_all(&dir).map_err(fail)?;
-        let lock = crate::file::locked(&dir)?;
-        let segments = segment::list(&dir).map_err(fail)?;
+        let disk = Directory(config.spool.clone());
+        let fail = |error: std::io::Error| crate::StoreError::file(&config.spool, error);
+        std::fs::create_dir_all(&config.spool).map_err(fail)?;
+        let lock = crate::file::locked(&config.spool)?;
+        let segments = segment::list(&disk).map_err(fail)?;
         let mut waiting = VecDeque::new();
         for &id in &segments {
-            let scan = segment::scan(&segment::path(&dir, id)).map_err(fail)?;
+            let scan = segment::scan(&disk, id).map_err(fail)?;
             if scan.torn > 0 {
                 damaged(&counts, id, "its end was cut off or is damaged");
             }
             if scan.records == 0 {
-                std::fs::remove_file(segment::path(&dir, id)).map_err(fail)?;
+                disk.remove(&segment::name(id)).map_err(fail)?;
                 continue;
             }
             counts.spool_octets.fetch_add(scan.end, Relaxed);
@@ -54,7 +54,7 @@ impl Spool {
         }
         Ok(Self {
             limit: config.spool_limit,
-            dir,
+            disk,
             store,
             counts,
             writer: None,
@@ -96,7 +96,7 @@ impl Spool {
             None => {
                 let id = self.next;
                 self.next += 1;
-                let writer = SegmentWriter::create(&self.dir, id, self.store.keys())?;
+                let writer = SegmentWriter::create(&self.disk, id, self.store.keys())?;
                 self.writer.insert(writer)
             }
         };
@@ -152,7 +152,7 @@ impl Spool {
             Some(reader) => reader,
             None => {
                 let start = Position::start_of(id);
-                self.reader.insert(SegmentReader::open(&self.dir, start, self.store.keys())?)
+                self.reader.insert(SegmentReader::open(&self.disk, start, self.store.keys())?)
             }
         };
         let mut records = Vec::new();
@@ -173,7 +173,7 @@ impl Spool {
     fn remove_oldest(&mut self) {
         self.reader = None;
         let Some((id, octets)) = self.waiting.pop_front() else { return };
-        if let Err(error) = std::fs::remove_file(segment::path(&self.dir, id)) {
+        if let Err(error) = self.disk.remove(&segment::name(id)) {
             tracing::warn!(%error, segment = id, "a spool segment cannot be removed");
         }
         let less = |held: u64| Some(held.saturating_sub(octets));
@@ -218,7 +218,8 @@ mod tests {
             (1, vec![vec![9, 9, 9], vec![9]]),
             (2, vec![vec![7], finish(1), vec![8, 8], finish(2)]),
         ] {
-            let mut writer = SegmentWriter::create(&config.spool, segment, store.keys()).unwrap();
+            let disk = Directory(config.spool.clone());
+            let mut writer = SegmentWriter::create(&disk, segment, store.keys()).unwrap();
             records.iter().for_each(|record| writer.push(record));
             writer.sync().unwrap();
         }
