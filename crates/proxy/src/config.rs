@@ -124,6 +124,11 @@ pub struct Limits {
     pub resolutions: usize,
     /// SIP transactions at one time.
     pub transactions: usize,
+    /// How long messages may keep waiting to be read before new requests are
+    /// refused.
+    pub longest_wait: Duration,
+    /// Calls to these are never refused for that.
+    pub emergency_numbers: Vec<String>,
     /// Calls at one time.
     pub calls: usize,
     /// How long callees may ring.
@@ -136,13 +141,19 @@ pub struct Limits {
     /// Contacts one user may have registered.
     pub contacts_per_user: usize,
     pub message: landline_sip::Limits,
+    /// How long another proxy of the region may give no sign of life before its
+    /// calls are closed as lost.
+    pub abandoned_after: Duration,
     /// How long [`crate::ProxyHandle::shutdown`] waits for calls to end in order.
     pub shutdown: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
+        let endpoint = landline_sip::EndpointConfig::default();
         Self {
+            longest_wait: endpoint.longest_wait,
+            emergency_numbers: endpoint.emergency_numbers,
             connections: 20_000,
             connections_per_source: 1_000,
             outgoing_connections: 10_000,
@@ -163,6 +174,7 @@ impl Default for Limits {
             max_expiry: Duration::from_secs(7200),
             contacts_per_user: 10,
             message: landline_sip::Limits::default(),
+            abandoned_after: Duration::from_secs(6 * 3600),
             shutdown: Duration::from_secs(5),
         }
     }

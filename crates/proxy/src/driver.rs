@@ -77,9 +77,18 @@ impl Driver {
             self.pass_journal();
             pace.wait();
             alarm.set(self.next_timeout(report_at));
-            poll_fn(|context| self.poll_woken(context, &mut taken, &mut alarm)).await;
+            let mut slept = false;
+            poll_fn(|context| {
+                let woken = self.poll_woken(context, &mut taken, &mut alarm);
+                slept |= woken.is_pending();
+                woken
+            })
+            .await;
 
             let woken = Instant::now();
+            if slept && self.unjournaled.is_empty() {
+                self.wire.found_empty(woken);
+            }
             let mut count = taken.len();
             self.take_incoming(&mut taken);
             if self.unjournaled.is_empty() {
@@ -133,11 +142,15 @@ impl Driver {
             let now = now();
             for _ in 0..BATCH {
                 let listener = self.wire.udp.get_mut(index);
-                let received = listener.and_then(|udp| udp.receive(&self.shared.metrics));
-                let Some((flow, bytes)) = received else {
+                let received = listener.and_then(|udp| {
+                    let received = udp.receive(&self.shared.metrics, now.instant)?;
+                    Some((received, udp.longest_wait(now.instant)))
+                });
+                let Some(((flow, bytes), wait)) = received else {
                     break;
                 };
                 count += 1;
+                self.endpoint.message_waited(now.instant, wait);
                 self.shared.metrics.received(&bytes);
                 self.sip(now, landline_sip::Input::Received { flow, bytes });
                 self.pump(now);
@@ -161,8 +174,10 @@ impl Driver {
         use landline_call::Input as Call;
         match incoming {
             Incoming::Opened { flow, outbox } => self.wire.accepted(flow.id, outbox),
-            Incoming::Received { flow, bytes } => {
+            Incoming::Received { flow, bytes, at } => {
                 self.shared.metrics.received(&bytes);
+                let wait = now.instant.saturating_duration_since(at);
+                self.endpoint.message_waited(now.instant, wait);
                 self.sip(now, landline_sip::Input::Received { flow, bytes });
             }
             Incoming::Connected { id } => self.wire.connected(id),

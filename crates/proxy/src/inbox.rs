@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use landline_call::directory::Directory;
@@ -24,6 +25,7 @@ pub(crate) enum Incoming {
     Received {
         flow: Flow,
         bytes: Bytes,
+        at: Instant,
     },
     /// A connection has ended, or one of ours did not come about.
     Closed {

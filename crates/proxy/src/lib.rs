@@ -24,6 +24,7 @@ mod resolve;
 mod shared;
 mod sockets;
 mod stream;
+mod sweeper;
 mod tls;
 mod udp;
 mod upkeep;

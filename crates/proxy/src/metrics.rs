@@ -96,6 +96,7 @@ pub(crate) struct Metrics {
     accepted: Vec<IntCounter>,
     pub(crate) inbox_depth: IntGauge,
     pub(crate) batch: Histogram,
+    pub(crate) refused_part: Gauge,
     pub(crate) resolutions: IntCounter,
     pub(crate) resolution_failures: IntCounter,
     pub(crate) database_up: IntGauge,
@@ -107,6 +108,8 @@ pub(crate) struct Metrics {
     pub(crate) directory_version: IntGauge,
     pub(crate) transactions: IntGauge,
     pub(crate) calls_open: IntGauge,
+    pub(crate) calls_unbalanced: IntGauge,
+    pub(crate) calls_abandoned: IntCounter,
     pub(crate) bindings: IntGauge,
     pub(crate) driver_busy_seconds: Gauge,
     /// Counters of the pure machines, by their own names.
@@ -143,6 +146,10 @@ impl Metrics {
             accepted: transports().map(|name| accepted.with_label_values(&[name])).collect(),
             inbox_depth: make.gauge("sip_inbox_depth", "Messages waiting for the driver")?,
             batch: make.batch()?,
+            refused_part: make.float_gauge(
+                "refused_part",
+                "Part of new requests refused because messages wait too long, 0 to 1",
+            )?,
             resolutions: make.counter("dns_resolutions_total", "Next hops looked up")?,
             resolution_failures: make
                 .counter("dns_failures_total", "Next hops that no address was found for")?,
@@ -159,6 +166,14 @@ impl Metrics {
                 .gauge("directory_version", "Version of the directory in use")?,
             transactions: make.gauge("sip_transactions", "Open SIP transactions")?,
             calls_open: make.gauge("calls_open", "Calls opened and not closed")?,
+            calls_unbalanced: make.gauge(
+                "calls_unbalanced",
+                "Calls opened less those closed less those open: 0, or a record was lost",
+            )?,
+            calls_abandoned: make.counter(
+                "calls_abandoned_total",
+                "Calls of dead proxies that this one closed as lost",
+            )?,
             bindings: make.gauge("bindings", "Registered contacts")?,
             driver_busy_seconds: make
                 .float_gauge("driver_busy_seconds", "Time the driver worked since its start")?,

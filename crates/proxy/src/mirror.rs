@@ -28,8 +28,11 @@ impl Mirror {
         carry(&mut self.sip, &metrics.sip, counters.iter());
         let counters = core.counters();
         carry(&mut self.call, &metrics.call, counters.iter());
-        let open = counters.calls_opened.saturating_sub(counters.calls_closed);
+        let open = core.live().count() as u64;
         metrics.calls_open.set(level(open));
+        let balance = level(counters.calls_opened) - level(counters.calls_closed) - level(open);
+        metrics.calls_unbalanced.set(balance);
+        metrics.refused_part.set(endpoint.refused_part());
         metrics.transactions.set(level(endpoint.len() as u64));
         metrics.bindings.set(level(core.bindings() as u64));
     }

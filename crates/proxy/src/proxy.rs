@@ -28,6 +28,7 @@ use crate::relay_link::RelayLink;
 use crate::resolve::Dns;
 use crate::shared::Shared;
 use crate::sockets::{Certificates, Sockets};
+use crate::sweeper::Sweeper;
 use crate::tls;
 use crate::upkeep;
 use crate::wire::Wire;
@@ -202,6 +203,8 @@ fn endpoint(config: &ProxyConfig, bound: &[Bound], seed: Seed, now: Instant) -> 
         listeners: endpoint_listeners(bound),
         limits: config.limits.message.clone(),
         max_transactions: config.limits.transactions,
+        longest_wait: config.limits.longest_wait,
+        emergency_numbers: config.limits.emergency_numbers.clone(),
         user_agent: Some(PRODUCT.to_owned()),
         server: Some(PRODUCT.to_owned()),
         ..EndpointConfig::default()
@@ -291,6 +294,13 @@ impl Parts {
         let Self { config, certificates, sockets, ledger, shared, dns, .. } = self;
         tasks.spawn(bindings::run(config.store.clone(), changes, Arc::clone(&shared)));
         tasks.spawn(journal::heartbeat(ledger.clone(), Arc::clone(&shared)));
+        let sweeper = Sweeper {
+            store: config.store.clone(),
+            ledger: ledger.clone(),
+            shared: Arc::clone(&shared),
+            name: config.name.clone(),
+        };
+        tasks.spawn(sweeper.run());
         tasks.spawn(upkeep::follow_tenancy(
             config.store.clone(),
             self.revision,

@@ -94,7 +94,8 @@ async fn read_messages(
 
 /// Waits when the driver is behind: the peer feels it by TCP's own flow control.
 pub(crate) async fn deliver(inbox: &Inbox, flow: &Flow, bytes: Bytes) -> Result<(), ()> {
-    inbox.send(Incoming::Received { flow: flow.clone(), bytes }).await.map_err(|_| ())
+    let at = std::time::Instant::now();
+    inbox.send(Incoming::Received { flow: flow.clone(), bytes, at }).await.map_err(|_| ())
 }
 
 /// A peer that does not read its answers gets no more of them.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use landline_sip::{Flow, FlowId, Transport};
@@ -26,6 +27,8 @@ pub(crate) struct UdpListener {
     local: SocketAddr,
     waiting: VecDeque<(SocketAddr, Bytes)>,
     buffer: Box<[u8]>,
+    /// When the socket's buffer was last found empty.
+    empty_at: Instant,
 }
 
 /// Why a datagram cannot be sent at all.
@@ -46,7 +49,8 @@ impl UdpListener {
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;
         let buffer = vec![0; LONGEST].into_boxed_slice();
-        Ok(Self { id, socket, local, waiting: VecDeque::new(), buffer })
+        let empty_at = Instant::now();
+        Ok(Self { id, socket, local, waiting: VecDeque::new(), buffer, empty_at })
     }
 
     pub(crate) const fn id(&self) -> FlowId {
@@ -66,12 +70,24 @@ impl UdpListener {
         }
     }
 
+    pub(crate) fn found_empty(&mut self, now: Instant) {
+        self.empty_at = now;
+    }
+
+    /// How long what is received now can have waited in the socket's buffer.
+    pub(crate) fn longest_wait(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.empty_at)
+    }
+
     /// The next datagram that may be SIP; `None` when there is none now.
-    pub(crate) fn receive(&mut self, metrics: &Metrics) -> Option<(Flow, Bytes)> {
+    pub(crate) fn receive(&mut self, metrics: &Metrics, now: Instant) -> Option<(Flow, Bytes)> {
         loop {
             let (length, remote) = match self.socket.try_recv_from(&mut self.buffer) {
                 Ok(received) => received,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.empty_at = now;
+                    return None;
+                }
                 Err(_) => {
                     metrics.drop(Cause::UdpReceiveFailed);
                     return None;

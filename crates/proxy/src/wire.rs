@@ -94,6 +94,13 @@ impl Wire {
         if ready { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// The driver had nothing to take until now.
+    pub(crate) fn found_empty(&mut self, now: Instant) {
+        for udp in &mut self.udp {
+            udp.found_empty(now);
+        }
+    }
+
     pub(crate) fn flush_udp(&mut self) {
         for udp in &mut self.udp {
             udp.flush(&self.shared.metrics);

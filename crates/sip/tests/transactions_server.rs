@@ -3,6 +3,8 @@
 
 mod lab;
 
+use std::time::Duration;
+
 use lab::*;
 use landline_sip::{Event, Flow, FlowId, Input, Request, SendTo, ServerKey, Transport};
 
@@ -379,7 +381,8 @@ fn a_full_table_answers_503_and_still_lets_calls_end() {
     }
     let outputs = lab.receive(&udp(), &call(18, "INVITE"));
     assert_eq!(brief(&outputs), [">503"]);
-    assert_eq!(header(&sent(&outputs)[0], "Retry-After"), Some("10"));
+    let retry_after: u64 = header(&sent(&outputs)[0], "Retry-After").unwrap().parse().unwrap();
+    assert!((5..15).contains(&retry_after), "{retry_after}");
     assert_eq!(brief(&lab.receive(&udp(), &bye(19))), ["BYE"]);
     assert_eq!(brief(&lab.receive(&udp(), &bye(20))), ["BYE"]);
     assert_eq!(brief(&lab.receive(&udp(), &bye(21))), [">503"]);
@@ -388,6 +391,46 @@ fn a_full_table_answers_503_and_still_lets_calls_end() {
     assert_eq!(brief(&lab.receive(&udp(), &cancel)), [">200", "cancelled"]);
     assert_eq!(lab.endpoint.counters().overload_answered, 2);
     assert_eq!(lab.endpoint.len(), 20);
+}
+
+#[test]
+fn new_requests_are_refused_while_messages_wait_too_long_and_calls_go_on() {
+    let mut lab = Lab::new();
+    let call = |n: usize, method: &str| {
+        incoming(method, &format!("z9hG4bK{n}")).replace("c1", &format!("call{n}"))
+    };
+    assert_eq!(brief(&lab.receive(&udp(), &call(1, "INVITE"))), ["INVITE"]);
+    lab.messages_wait(Duration::from_secs(1));
+    lab.messages_wait(Duration::from_secs(1));
+    assert_eq!(lab.endpoint.refused_part(), 1.0);
+
+    let outputs = lab.receive(&udp(), &call(2, "INVITE"));
+    assert_eq!(brief(&outputs), [">503"]);
+    assert!(header(&sent(&outputs)[0], "Retry-After").is_some());
+    let again = lab.receive(&udp(), &call(2, "INVITE"));
+    assert_eq!(sent(&again), sent(&outputs), "each copy gets the same answer");
+    assert_eq!(brief(&lab.receive(&udp(), &call(3, "REGISTER"))), [">503"]);
+
+    // What is under way, in a dialog, or an emergency goes first.
+    assert_eq!(lab.endpoint.counters().request_retransmissions, 0);
+    lab.receive(&udp(), &call(1, "INVITE"));
+    assert_eq!(lab.endpoint.counters().request_retransmissions, 1);
+    let bye = call(4, "BYE").replace("test>\nCall", "test>;tag=us\nCall");
+    assert_eq!(brief(&lab.receive(&udp(), &bye)), ["BYE"]);
+    for (n, target) in [(5, "urn:service:sos.fire"), (6, "sip:112@acme.test")] {
+        let invite = call(n, "INVITE");
+        let (_, rest) = invite.split_once(" SIP/2.0").unwrap();
+        let invite = format!("INVITE {target} SIP/2.0{rest}");
+        assert_eq!(brief(&lab.receive(&udp(), &invite)), ["INVITE"], "{target}");
+    }
+    let like = call(7, "INVITE");
+    let (_, rest) = like.split_once(" SIP/2.0").unwrap();
+    let like = format!("INVITE urn:service:sosumi SIP/2.0{rest}");
+    assert_eq!(brief(&lab.receive(&udp(), &like)), [">503"]);
+    assert_eq!(lab.endpoint.counters().shed, 4);
+
+    (0..6).for_each(|_| lab.messages_wait(Duration::ZERO));
+    assert_eq!(brief(&lab.receive(&udp(), &call(8, "INVITE"))), ["INVITE"]);
 }
 
 #[test]

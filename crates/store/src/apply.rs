@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use landline_call::record::{CallEvent, Closed, LegClosed, LegOpened, Opened, Party, Step};
+use landline_call::record::{CallEvent, Cause, Closed, LegClosed, LegOpened, Opened, Party, Step};
 use landline_region::catalogue::sealed::{
     INDEX_PARTY, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID,
 };
@@ -105,6 +105,8 @@ struct Progress {
     join: Option<JoinToken>,
     /// By this batch or before it.
     is_closed: bool,
+    /// Closed for a proxy that was taken for dead.
+    is_lost: bool,
     /// The row's first columns, where this batch opens the call.
     opening: Option<Vec<Value>>,
     changed: bool,
@@ -123,9 +125,19 @@ impl Progress {
             closed: None,
             join: None,
             is_closed: false,
+            is_lost: false,
             opening: Some(opening),
             changed: true,
         }
+    }
+
+    /// Whether it tells of what came after the call was given up: a number
+    /// that its end as lost took, or a later one.
+    fn is_late(&self, event: &CallEvent) -> bool {
+        let is_lost = |closed: &Closed| closed.cause == Cause::Lost;
+        self.is_lost
+            && event.sequence.saturating_add(1) >= self.next_sequence
+            && !matches!(&event.step, Step::Closed(closed) if is_lost(closed))
     }
 }
 
@@ -158,7 +170,7 @@ impl Store {
         for event in events {
             batch.take(self, event, &sealers)?;
         }
-        let applied = batch.applied;
+        let applied = std::mem::take(&mut batch.applied);
         batch.write(self, &mut tx).await?;
         tx.commit().await?;
         let counts = &self.inner.counts;
@@ -207,7 +219,7 @@ impl Store {
             if self.database().is_postgres() { "ORDER BY c.sid FOR UPDATE OF c" } else { "" };
         let select = format!(
             "SELECT c.sid, c.account, c.key_id, c.next_sequence, c.last_at, c.ringing_at, \
-             c.answered_at, c.answered_leg, c.closed_at, c.join_token, k.wrapped FROM call c \
+             c.answered_at, c.answered_leg, c.closed_at, c.cause, c.join_token, k.wrapped FROM call c \
              LEFT JOIN call_key k ON k.key_id = c.key_id WHERE {} {lock}",
             self.database().among("c.sid", 1)
         );
@@ -240,6 +252,7 @@ impl Store {
             closed: None,
             join: row.parse_or_null("join_token")?,
             is_closed: row.int_or_null("closed_at")?.is_some(),
+            is_lost: row.text_or_null("cause")?.as_deref() == Some(Cause::Lost.name()),
             opening: None,
             changed: false,
         })
@@ -296,6 +309,10 @@ impl Batch {
             self.applied.orphans += 1;
             return Ok(());
         };
+        if call.is_late(event) {
+            self.applied.late.push(event.clone());
+            return Ok(());
+        }
         if event.sequence < call.next_sequence {
             self.applied.duplicates += 1;
             return Ok(());
@@ -328,6 +345,7 @@ impl Batch {
             Step::LegClosed(leg) => self.legs_closed.push(leg_closed_row(event.at, leg)),
             Step::Closed(closed) => {
                 call.is_closed = true;
+                call.is_lost = closed.cause == Cause::Lost;
                 call.closed = Some((event.at, closed.clone()));
                 self.closed.push(event.call);
                 self.happened.push(happened(event, HookEvent::CallEnded));

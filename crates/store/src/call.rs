@@ -1,4 +1,4 @@
-use landline_call::record::{CallDirection, Cause, HungUpBy, LegRole, Party};
+use landline_call::record::{CallDirection, CallEvent, Cause, HungUpBy, LegRole, Party};
 use landline_control::{LegStats, Protocol, RelayId};
 use landline_region::catalogue::Sealed;
 use landline_region::catalogue::sealed::{SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID};
@@ -18,7 +18,7 @@ pub(crate) const DEFAULT_LIMIT: u32 = 100;
 pub(crate) const MAX_LIMIT: u32 = 10_000;
 
 /// What became of a batch of events.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Applied {
     pub applied: usize,
     /// Were there already.
@@ -26,7 +26,14 @@ pub struct Applied {
     /// Belong to a call whose opening is not in the database, to an account
     /// that is not, or come after the call's end.
     pub orphans: usize,
+    /// Came after their call was closed as lost: its proxy was taken for dead
+    /// and was not. They are not applied.
+    pub late: Vec<CallEvent>,
 }
+
+/// What [`OpenCall`] is read from, of `call c`.
+pub(crate) const OPEN_CALL_COLUMNS: &str =
+    "c.sid, c.account, c.proxy, c.opened_at, c.last_at, c.next_sequence, c.answered_at";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CallState {
@@ -119,7 +126,7 @@ pub struct LegRecord {
 }
 
 /// A call that was opened and not closed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCall {
     pub sid: CallSid,
     pub account: AccountSid,
@@ -210,15 +217,14 @@ impl Store {
 
     /// Open calls, of one proxy or of all, oldest first.
     pub async fn open_calls(&self, proxy: Option<&str>) -> Result<Vec<OpenCall>> {
-        let mut select = "SELECT sid, account, proxy, opened_at, last_at, next_sequence, \
-                          answered_at FROM call WHERE closed_at IS NULL"
-            .to_owned();
+        let mut select =
+            format!("SELECT {OPEN_CALL_COLUMNS} FROM call c WHERE c.closed_at IS NULL");
         let mut values = values![];
         if let Some(proxy) = proxy {
-            select.push_str(" AND proxy = $1");
+            select.push_str(" AND c.proxy = $1");
             values = values![proxy];
         }
-        select.push_str(" ORDER BY opened_at, sid");
+        select.push_str(" ORDER BY c.opened_at, c.sid");
         let rows = self.database().rows(AssertSqlSafe(select), values).await?;
         rows.iter().map(open_call_of).collect()
     }
@@ -337,7 +343,7 @@ fn leg_of(row: &Row, sealer: Option<&Sealer>) -> Result<LegRecord> {
     })
 }
 
-fn open_call_of(row: &Row) -> Result<OpenCall> {
+pub(crate) fn open_call_of(row: &Row) -> Result<OpenCall> {
     Ok(OpenCall {
         sid: row.parse("sid")?,
         account: row.parse("account")?,

@@ -25,6 +25,7 @@ mod list;
 mod number;
 mod page;
 pub mod password;
+mod proxies;
 mod receipt;
 mod recorder;
 mod recording;
@@ -55,6 +56,7 @@ pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};
 pub use list::{ListQuery, Listed};
 pub use number::NewNumber;
 pub use page::{CallQuery, CallStanding, RecordingQuery};
+pub use proxies::Abandoned;
 pub use receipt::{
     DeletedBy, Fault, Issued, Issuer, IssuerConfig, IssuerCounters, RegionKey, ResidencyCheck,
     Retention, Swept,

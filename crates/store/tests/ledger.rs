@@ -145,6 +145,37 @@ on_both_engines! {
         assert_eq!(region.store.call_chain_verify().await.unwrap().calls, 2);
         ledger.close().await;
     }
+
+    async fn calls_of_a_proxy_that_never_comes_back_are_closed_by_another(region: Region) {
+        let account = region.account().await;
+        let dead = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        dead.append(vec![opened(&account, 1)]).await.unwrap().unwrap();
+        dead.flush().await.unwrap();
+        region.store.proxy_alive("proxy-1", at(42_000)).await.unwrap();
+        let other = LedgerConfig { dir: region.path("other"), ..config(&region) };
+        let other = Ledger::open(other, region.store.clone()).await.unwrap();
+
+        // It gave a sign of life since, and nobody sweeps his own.
+        assert!(other.sweep_abandoned("proxy-2", at(42_000)).await.unwrap().is_empty());
+        assert!(other.sweep_abandoned("proxy-1", at(50_000)).await.unwrap().is_empty());
+        let lost = other.sweep_abandoned("proxy-2", at(50_000)).await.unwrap();
+        assert_eq!(lost.len(), 1);
+        let record = region.store.call_show(CallSid::from_u128(1)).await.unwrap();
+        assert_eq!((record.cause, record.closed_at), (Some(Cause::Lost), Some(at(42_000))));
+        assert_eq!((other.counters().calls_opened, other.counters().calls_closed), (0, 1));
+
+        // It lived after all: what it has to tell is kept, and changes nothing.
+        let ringing = event(&account, 1, 1, Step::Ringing);
+        dead.append(vec![ringing, closed(&account, 1, 2)]).await.unwrap().unwrap();
+        dead.flush().await.unwrap();
+        assert_eq!((dead.counters().set_aside, dead.counters().shipped), (2, 1));
+        let aside = landline_store::ledger::inspect(&region.path("ledger/refused")).unwrap();
+        assert_eq!(aside.records, 2);
+        assert_eq!(region.store.call_show(CallSid::from_u128(1)).await.unwrap().cause, Some(Cause::Lost));
+        assert_eq!(region.store.call_chain_verify().await.unwrap().calls, 1);
+        dead.close().await;
+        other.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

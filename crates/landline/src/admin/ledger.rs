@@ -18,7 +18,8 @@ pub async fn run(place: &Place, verb: LedgerVerb, style: Style) -> Result<String
         .iter()
         .filter_map(|row| Some(format!("{}: {}", row["region"].as_str()?, row["fault"].as_str()?)))
         .collect();
-    let columns = ["region", "opened", "closed", "open", "chained", "journal_records", "ok"];
+    let columns =
+        ["region", "opened", "closed", "open", "chained", "journal_records", "set_aside", "ok"];
     let answer = Table::new(&columns, rows, "no regions").render(style);
     if faults.is_empty() {
         return Ok(answer);
@@ -37,13 +38,22 @@ async fn check(config: &Config, store: &Store) -> Result<Value> {
         Err(error) if error.is_transient() => return Err(error.into()),
         Err(error) => (None, Some(error.to_string())),
     };
-    let journal = ledger::inspect(&config.data_dir.join("ledger"))?;
+    let dir = config.data_dir.join("ledger");
+    let (journal, refused) = (ledger::inspect(&dir)?, ledger::inspect(&dir.join(ledger::REFUSED))?);
     // Calls close while we count: a chain longer than the count is none short.
     if chained.is_some_and(|chained| chained < counts.closed) {
         fault = Some("closed records are missing from the chain".to_owned());
     }
     if journal.damaged > 0 {
         fault = Some(format!("{} records of the journal are damaged", journal.damaged));
+    }
+    if refused.records > 0 {
+        fault = Some(format!(
+            "{} call events are set aside in {}: the database does not take them, or their call \
+             was closed as lost before they came",
+            refused.records,
+            dir.join(ledger::REFUSED).display()
+        ));
     }
     Ok(json!({
         "region": config.region.code.to_string(),
@@ -54,6 +64,7 @@ async fn check(config: &Config, store: &Store) -> Result<Value> {
         "chained": chained,
         "journal_records": journal.records,
         "journal_damaged": journal.damaged,
+        "set_aside": refused.records,
         "fault": fault,
     }))
 }

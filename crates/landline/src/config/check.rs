@@ -161,6 +161,10 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
     at_least_one("proxy.limits.max_calls", proxy.limits.max_calls, findings);
     at_least_one("proxy.limits.max_connections", proxy.limits.max_connections, findings);
     at_least_one("proxy.limits.ring_timeout_seconds", proxy.limits.ring_timeout_seconds, findings);
+    let abandoned_after = proxy.limits.abandoned_after_minutes;
+    at_least_one("proxy.limits.abandoned_after_minutes", abandoned_after, findings);
+    let longest_wait = proxy.limits.longest_wait_milliseconds;
+    at_least_one("proxy.limits.longest_wait_milliseconds", longest_wait, findings);
 }
 
 fn check_relay(relay: &Relay, findings: &mut Findings) {

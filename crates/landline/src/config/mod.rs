@@ -185,11 +185,26 @@ pub struct ProxyLimits {
     pub max_connections: u32,
     /// How long a callee may ring before the caller gets 480.
     pub ring_timeout_seconds: u32,
+    /// How long another proxy of the region may give no sign of life before its
+    /// open calls are closed as lost.
+    pub abandoned_after_minutes: u32,
+    /// How long messages may keep waiting to be read before a part of the new
+    /// requests gets 503.
+    pub longest_wait_milliseconds: u32,
+    /// Calls to these are never refused for that.
+    pub emergency_numbers: Vec<String>,
 }
 
 impl Default for ProxyLimits {
     fn default() -> Self {
-        Self { max_calls: 20_000, max_connections: 20_000, ring_timeout_seconds: 60 }
+        Self {
+            max_calls: 20_000,
+            max_connections: 20_000,
+            ring_timeout_seconds: 60,
+            abandoned_after_minutes: 360,
+            longest_wait_milliseconds: 50,
+            emergency_numbers: landline_proxy::Limits::default().emergency_numbers,
+        }
     }
 }
 

@@ -73,7 +73,12 @@ impl Counted for LedgerCounters {
             ("set_aside", self.set_aside),
             ("damaged", self.damaged),
         ];
-        vec![("landline_ledger_events_total", "Call events, by what became of them.", events)]
+        let calls = vec![("opened", self.calls_opened), ("closed", self.calls_closed)];
+        let help = "Calls whose opening and whose end went into the ledger.";
+        vec![
+            ("landline_ledger_events_total", "Call events, by what became of them.", events),
+            ("landline_ledger_calls_total", help, calls),
+        ]
     }
 
     fn gauge(&self) -> (&'static str, &'static str, u64) {

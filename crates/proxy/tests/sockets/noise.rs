@@ -1,5 +1,8 @@
 //! What is no SIP, too much of it, or too slow: answered or closed, counted.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use landline_proxy::{Limits, Proxy, ProxyHandle, Transport};
@@ -213,4 +216,54 @@ async fn a_websocket_without_the_sip_subprotocol_is_refused() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     until("it is counted", || scene.drops("wrong_subprotocol") == 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_refused_in_part_and_the_proxy_serves_as_before_when_it_is_over() {
+    let limits = Limits { longest_wait: Duration::from_millis(10), ..quick() };
+    let scene = Scene::new(limits).await;
+    let refused = || metric(&scene.registry, "refused_part", &[]);
+    let shed = || metric(&scene.registry, "sip_events_total", &[("event", "shed")]);
+    let address = scene.proxy.address(Transport::Udp).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    // More than any proxy reads: its socket's buffer stays full.
+    let floods: Vec<_> = (0..2).map(|from| flood(address, from, Arc::clone(&stop))).collect();
+    until("a part of the flood is refused", || refused() > 0.0 && shed() > 100.0).await;
+    // Who is refused hears so, and when to come back.
+    until("the stranger is refused", || stranger_is_refused(address)).await;
+    stop.store(true, Ordering::Relaxed);
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
+    until("nothing is refused any more", || refused() == 0.0).await;
+    scene.serves().await;
+}
+
+fn flood(address: SocketAddr, from: usize, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for number in 0.. {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let _full = socket.send_to(invite(from, number).as_bytes(), address);
+        }
+    })
+}
+
+fn stranger_is_refused(address: SocketAddr) -> bool {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let number = usize::from(socket.local_addr().unwrap().port());
+    socket.send_to(invite(9, number).as_bytes(), address).unwrap();
+    let mut buffer = [0; 2000];
+    let Ok(length) = socket.recv(&mut buffer) else { return false };
+    let answer = String::from_utf8_lossy(&buffer[..length]);
+    answer.starts_with("SIP/2.0 503") && answer.contains("\r\nRetry-After: ")
+}
+
+fn invite(from: usize, number: usize) -> String {
+    format!(
+        "INVITE sip:bob@acme.test SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{from}x{number};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:eve@acme.test>;tag={number}\r\nTo: <sip:bob@acme.test>\r\n\
+         Call-ID: {from}-{number}@flood\r\nCSeq: 1 INVITE\r\nContact: <sip:eve@127.0.0.1>\r\nContent-Length: 0\r\n\r\n"
+    )
 }

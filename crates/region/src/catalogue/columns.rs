@@ -223,6 +223,7 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("schema_version", &["version"], "which migrations ran"),
     ("region_stamp", &["id", "region", "key_ring", "created_at"], "whose database it is"),
     ("revision", &["id", "value"], "a counter of changes"),
+    ("proxy", &["name", "alive_at"], "when a process last gave a sign of life"),
     (
         "account",
         &[

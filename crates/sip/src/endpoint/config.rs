@@ -28,6 +28,11 @@ pub struct EndpointConfig {
     /// kept for requests inside dialogs, so that a flood of new ones does not
     /// keep calls from ending.
     pub max_transactions: usize,
+    /// How long messages may keep waiting to be read before new requests are
+    /// refused: see [`crate::Endpoint::message_waited`].
+    pub longest_wait: Duration,
+    /// Calls to these are emergency calls, which overload does not refuse.
+    pub emergency_numbers: Vec<String>,
     /// User-Agent of requests that have none.
     pub user_agent: Option<String>,
     /// Server header of the responses the endpoint makes itself.
@@ -46,6 +51,8 @@ impl Default for EndpointConfig {
             t4: Duration::from_secs(5),
             limits: Limits::default(),
             max_transactions: 200_000,
+            longest_wait: Duration::from_millis(50),
+            emergency_numbers: ["112", "911", "999", "000"].map(str::to_owned).into(),
             user_agent: None,
             server: None,
             force_rport: false,

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
+use crate::endpoint::overload::Overload;
 use crate::endpoint::{ClientKey, Counters, EndpointConfig, Event, Listener, Output};
 use crate::flow::{Flow, SendTo};
 use crate::transaction::key::KeyedHash;
@@ -40,6 +42,7 @@ pub(crate) struct Context {
     pub hash: KeyedHash,
     /// Transactions alive, client and server.
     pub alive: usize,
+    pub overload: Overload,
     outputs: VecDeque<Output>,
     random: ChaCha12Rng,
     /// Sent-by of an endpoint without listeners, in the manner of RFC 7118 §5.
@@ -47,11 +50,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub fn new(config: EndpointConfig, seed: [u8; 32]) -> Self {
+    pub fn new(config: EndpointConfig, seed: [u8; 32], now: Instant) -> Self {
         let mut random = ChaCha12Rng::from_seed(seed);
         let hash = KeyedHash::new(random.next_u64(), random.next_u64());
         let anonymous = format!("{:012x}.invalid", random.next_u64() >> 16);
         Self {
+            overload: Overload::new(config.longest_wait, now),
             config,
             timers: Timers::new(),
             counters: Counters::default(),

@@ -23,6 +23,8 @@ pub struct Counters {
     pub merged_requests: u64,
     /// Requests answered 503 because the table was full.
     pub overload_answered: u64,
+    /// New requests answered 503 because messages waited too long to be read.
+    pub shed: u64,
     /// Client transactions refused: table full, or wrongly asked for.
     pub refused_requests: u64,
     /// Further 2xx of one INVITE beyond the bound on its forks.
@@ -63,6 +65,7 @@ impl Counters {
             ("stray_cancels", self.stray_cancels),
             ("merged_requests", self.merged_requests),
             ("overload_answered", self.overload_answered),
+            ("shed", self.shed),
             ("refused_requests", self.refused_requests),
             ("forks_dropped", self.forks_dropped),
             ("retransmissions_sent", self.retransmissions_sent),

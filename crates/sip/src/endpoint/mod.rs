@@ -15,9 +15,10 @@ mod config;
 pub(crate) mod context;
 mod counters;
 mod io;
+pub(crate) mod overload;
 pub(crate) mod source;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -43,7 +44,7 @@ pub struct Endpoint {
 impl Endpoint {
     pub fn new(config: EndpointConfig, seed: [u8; 32], now: Instant) -> Self {
         Self {
-            cx: Context::new(config, seed),
+            cx: Context::new(config, seed, now),
             clients: Clients::default(),
             servers: Servers::default(),
             forwards: Forwards::default(),
@@ -102,6 +103,18 @@ impl Endpoint {
                 Timer::Forward(number) => self.forwards.expired(cx, number),
             }
         }
+    }
+
+    /// Tells how long a message waited before it is given to
+    /// [`Endpoint::handle_input`]: when messages keep waiting for too long, a
+    /// part of the new requests is answered 503.
+    pub fn message_waited(&mut self, now: Instant, wait: Duration) {
+        self.cx.overload.waited(now, wait);
+    }
+
+    /// The part of new requests that is refused at present, 0 to 1.
+    pub fn refused_part(&self) -> f64 {
+        self.cx.overload.part()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {

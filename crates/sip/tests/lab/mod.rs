@@ -55,6 +55,14 @@ impl Lab {
         outputs
     }
 
+    /// Lets a second pass in which every message waits for so long.
+    pub fn messages_wait(&mut self, wait: Duration) {
+        for _ in 0..10 {
+            self.run(100);
+            self.endpoint.message_waited(self.now, wait);
+        }
+    }
+
     pub fn elapsed(&self) -> u64 {
         (self.now - self.start).as_millis() as u64
     }

@@ -31,6 +31,10 @@ pub use inspect::{Inspection, inspect};
 pub use journal::Journal;
 pub use reader::Batch;
 
+/// The journal, within a ledger's directory, of events that the database does
+/// not take.
+pub const REFUSED: &str = "refused";
+
 /// Appends that may wait for the writer thread.
 const QUEUE: usize = 4096;
 
@@ -75,6 +79,9 @@ pub struct LedgerCounters {
     /// Events that the database refused for good, kept in `refused` files.
     pub set_aside: u64,
     pub fsyncs: u64,
+    /// Calls whose opening, and whose end, was appended.
+    pub calls_opened: u64,
+    pub calls_closed: u64,
     /// Octets on disk.
     pub octets: u64,
     /// Records of former runs with a wrong checksum or seal, passed over.
@@ -93,6 +100,8 @@ struct Counts {
     ship_failures: AtomicU64,
     set_aside: AtomicU64,
     fsyncs: AtomicU64,
+    calls_opened: AtomicU64,
+    calls_closed: AtomicU64,
     octets: AtomicU64,
     damaged: AtomicU64,
     torn_octets: AtomicU64,
@@ -108,6 +117,8 @@ impl Counts {
             ship_failures: self.ship_failures.load(Relaxed),
             set_aside: self.set_aside.load(Relaxed),
             fsyncs: self.fsyncs.load(Relaxed),
+            calls_opened: self.calls_opened.load(Relaxed),
+            calls_closed: self.calls_closed.load(Relaxed),
             octets: self.octets.load(Relaxed),
             damaged: self.damaged.load(Relaxed),
             torn_octets: self.torn_octets.load(Relaxed),
@@ -253,14 +264,27 @@ impl Ledger {
         self.flush().await?;
         let open = self.shared.store.open_calls(Some(proxy)).await?;
         let alive = self.shared.last_alive;
-        let events: Vec<CallEvent> = open.iter().map(|call| call.lost(alive)).collect();
+        let events = self.close_lost(open.iter().map(|call| call.lost(alive))).await?;
+        self.shared.swept.store(true, Relaxed);
+        Ok(events)
+    }
+
+    /// Closes as [`Cause::Lost`] what proxies other than `but` left open that
+    /// have given no sign of life since. Several may do so at a time: an end is
+    /// written once.
+    pub async fn sweep_abandoned(&self, but: &str, since: UnixMillis) -> Result<Vec<CallEvent>> {
+        let abandoned = self.shared.store.abandoned_calls(but, since).await?;
+        self.close_lost(abandoned.iter().map(|found| found.call.lost(found.alive_at))).await
+    }
+
+    async fn close_lost(&self, ends: impl Iterator<Item = CallEvent>) -> Result<Vec<CallEvent>> {
+        let events: Vec<CallEvent> = ends.collect();
         if !events.is_empty() {
             let appended = self.append(events.clone()).await;
             let appended = appended.unwrap_or(Err(AppendError::Closed));
             appended.map_err(|error| StoreError::file("ledger", error))?;
             self.flush().await?;
         }
-        self.shared.swept.store(true, Relaxed);
         Ok(events)
     }
 

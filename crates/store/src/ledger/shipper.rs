@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use landline_call::record::CallEvent;
 use tokio::sync::{Notify, watch};
 
-use super::Counts;
 use super::reader::{Batch, Reader};
+use super::{Counts, REFUSED};
+use crate::call::Applied;
 use crate::disk::Directory;
 use crate::error::StoreError;
 use crate::event;
@@ -96,8 +97,8 @@ impl Shipper {
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.store.apply_events(&batch.events).await {
-                Ok(_) => {
-                    self.counts.shipped.fetch_add(batch.events.len() as u64, Relaxed);
+                Ok(applied) => {
+                    self.shipped(&batch.events, &applied);
                     return true;
                 }
                 Err(error) => error,
@@ -117,12 +118,16 @@ impl Shipper {
     async fn ship_each(&mut self, events: &[CallEvent]) -> bool {
         for event in events {
             let (mut refusals, mut pause) = (0, FIRST_PAUSE);
-            while let Err(error) = self.store.apply_events(std::slice::from_ref(event)).await {
+            let alone = std::slice::from_ref(event);
+            loop {
+                let error = match self.store.apply_events(alone).await {
+                    Ok(applied) => break self.shipped(alone, &applied),
+                    Err(error) => error,
+                };
                 self.failed(&error);
                 refusals += u32::from(!error.is_transient());
                 if refusals == PATIENCE {
-                    self.set_aside(event);
-                    break;
+                    break self.set_aside(event, "the database refuses it");
                 }
                 if self.stopped_within(pause).await {
                     return false;
@@ -130,11 +135,17 @@ impl Shipper {
                 let longest = if error.is_transient() { LONGEST_PAUSE } else { REFUSED_PAUSE };
                 pause = (pause * 2).min(longest);
             }
-            if refusals < PATIENCE {
-                self.counts.shipped.fetch_add(1, Relaxed);
-            }
         }
         true
+    }
+
+    /// What came too late for its record is kept for who must look into it.
+    fn shipped(&self, events: &[CallEvent], applied: &Applied) {
+        for event in &applied.late {
+            self.set_aside(event, "its call was closed as lost before it came");
+        }
+        let shipped = events.len().saturating_sub(applied.late.len());
+        self.counts.shipped.fetch_add(shipped as u64, Relaxed);
     }
 
     fn failed(&self, error: &StoreError) {
@@ -143,10 +154,10 @@ impl Shipper {
     }
 
     /// Keeps a refused event, sealed, in a journal of its own.
-    fn set_aside(&self, event: &CallEvent) {
+    fn set_aside(&self, event: &CallEvent, problem: &str) {
         self.counts.set_aside.fetch_add(1, Relaxed);
         let kept = || {
-            let refused = Directory(self.dir.join("refused"));
+            let refused = Directory(self.dir.join(REFUSED));
             std::fs::create_dir_all(&refused.0)?;
             let next = segment::list(&refused)?.last().map_or(1, |last| last + 1);
             let mut writer = segment::SegmentWriter::create(&refused, next, self.store.keys())?;
@@ -155,8 +166,8 @@ impl Shipper {
         };
         let (call, sequence) = (event.call, event.sequence);
         match kept() {
-            Ok(()) => tracing::error!(%call, sequence, "the database refuses an event: set aside"),
-            Err(error) => tracing::error!(%call, sequence, %error, "a refused event is lost"),
+            Ok(()) => tracing::error!(%call, sequence, problem, "an event is set aside"),
+            Err(error) => tracing::error!(%call, sequence, problem, %error, "an event is lost"),
         }
     }
 

@@ -28,12 +28,33 @@ pub struct Append {
 pub struct Record {
     /// Whether it opens a call.
     pub opens: bool,
+    pub closes: bool,
     pub octets: Vec<u8>,
 }
 
 impl Record {
     pub fn of(event: &CallEvent) -> Self {
-        Self { opens: matches!(event.step, Step::Opened(_)), octets: event::encode(event) }
+        Self {
+            opens: matches!(event.step, Step::Opened(_)),
+            closes: matches!(event.step, Step::Closed(_)),
+            octets: event::encode(event),
+        }
+    }
+}
+
+/// Records that went into a group.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    records: u64,
+    opened: u64,
+    closed: u64,
+}
+
+impl Tally {
+    fn add(&mut self, record: &Record) {
+        self.records += 1;
+        self.opened += u64::from(record.opens);
+        self.closed += u64::from(record.closes);
     }
 }
 
@@ -93,7 +114,7 @@ impl<D: Disk> Writer<D> {
         if self.broken {
             self.rotate();
         }
-        let (mut taken, mut records) = (Vec::with_capacity(group.len()), 0);
+        let (mut taken, mut tally) = (Vec::with_capacity(group.len()), Tally::default());
         let mut alive = None;
         for message in group {
             match message {
@@ -104,13 +125,12 @@ impl<D: Disk> Writer<D> {
                     let _ = append.reply.send(Err(AppendError::Disk(problem)));
                 }
                 Message::Append(append) => {
-                    let (answer, written) = self.push(&append.records);
-                    records += written;
+                    let answer = self.push(&append.records, &mut tally);
                     taken.push((append.reply, answer));
                 }
             }
         }
-        let result = if records == 0 { Ok(()) } else { self.sync(records) };
+        let result = if tally.records == 0 { Ok(()) } else { self.sync(tally) };
         for (reply, answer) in taken {
             let _ = reply.send(result.clone().and(answer));
         }
@@ -121,40 +141,43 @@ impl<D: Disk> Writer<D> {
 
     /// All of the records, or, where there is no room for openings any more,
     /// those that are none: what is open must be closed.
-    fn push(&mut self, records: &[Record]) -> (Result<(), AppendError>, u64) {
+    fn push(&mut self, records: &[Record], tally: &mut Tally) -> Result<(), AppendError> {
         let octets = |record: &Record| record.octets.len() as u64 + segment::OVERHEAD;
         let held = self.counts.octets.load(Relaxed) + self.segment.buffered_octets();
         let opens = records.iter().any(|record| record.opens);
         let limit = if opens { self.limit / 8 * 7 } else { self.limit };
         let all: u64 = records.iter().map(octets).sum();
-        if held + all <= limit {
-            records.iter().for_each(|record| self.segment.push(&record.octets));
-            return (Ok(()), records.len() as u64);
-        }
-        let rest = || records.iter().filter(|record| !record.opens);
-        let fits = held + rest().map(octets).sum::<u64>() <= self.limit;
-        let mut written = 0;
+        let whole = held + all <= limit;
+        let rest = || records.iter().filter(|record| whole || !record.opens);
+        let fits = whole || held + rest().map(octets).sum::<u64>() <= self.limit;
+        let before = tally.records;
         for record in rest().filter(|_| fits) {
             self.segment.push(&record.octets);
-            written += 1;
+            tally.add(record);
         }
+        if whole {
+            return Ok(());
+        }
+        let written = tally.records - before;
         self.counts.refused.fetch_add(records.len() as u64 - written, Relaxed);
-        (Err(AppendError::Full), written)
+        Err(AppendError::Full)
     }
 
-    fn sync(&mut self, records: u64) -> Result<(), AppendError> {
+    fn sync(&mut self, tally: Tally) -> Result<(), AppendError> {
         let octets = self.segment.buffered_octets();
         if let Err(error) = self.segment.sync() {
             // What of it reached the disk is unknown: go on in a new segment.
             self.broken = true;
-            self.counts.refused.fetch_add(records, Relaxed);
+            self.counts.refused.fetch_add(tally.records, Relaxed);
             tracing::error!(%error, "the ledger cannot be written");
             return Err(AppendError::Disk(error.to_string()));
         }
         self.counts.fsyncs.fetch_add(1, Relaxed);
         self.counts.octets.fetch_add(octets, Relaxed);
-        self.counts.appended.fetch_add(records, Relaxed);
-        self.counts.total.fetch_add(records, Relaxed);
+        self.counts.appended.fetch_add(tally.records, Relaxed);
+        self.counts.total.fetch_add(tally.records, Relaxed);
+        self.counts.calls_opened.fetch_add(tally.opened, Relaxed);
+        self.counts.calls_closed.fetch_add(tally.closed, Relaxed);
         self.durable.send_replace(self.segment.end());
         if self.segment.end().offset >= self.segment_size {
             self.rotate();

@@ -4,14 +4,17 @@ use std::time::Instant;
 
 use super::{Invite, NewServer, Servers, State, TRYING_AFTER, resend};
 use crate::endpoint::context::{Context, Timer};
+use crate::endpoint::overload::Urgency;
 use crate::endpoint::source::Route;
 use crate::endpoint::{Event, ServerKey};
 use crate::flow::Flow;
 use crate::transaction::key::{self, Key, Rfc2543};
 use crate::{HeaderError, HeaderName, Method, NameAddr, Request, Response, StatusCode, Via};
 
-/// How long a peer should stay away from a full table, in seconds.
-const OVERLOAD_RETRY_AFTER: &str = "10";
+/// How long a peer should stay away when there is no room, in seconds: from
+/// the first of these on for as many as the second, so that those refused
+/// together do not come back together.
+const RETRY_AFTER: (u64, u64) = (5, 10);
 
 /// A request as the matching rules see it.
 struct Arrival {
@@ -52,8 +55,16 @@ impl Servers {
             cx.counters.merged_requests += 1;
             return reply(cx, &arrival, key, StatusCode::LOOP_DETECTED);
         }
-        if !cx.has_room(arrival.to.tag().is_some()) {
+        let in_dialog = arrival.to.tag().is_some();
+        if !cx.has_room(in_dialog) {
             cx.counters.overload_answered += 1;
+            return reply(cx, &arrival, key, StatusCode::SERVICE_UNAVAILABLE);
+        }
+        let numbers = &cx.config.emergency_numbers;
+        let urgency = Urgency::of(&arrival.request, in_dialog, numbers);
+        // By the key, so that each copy of one request meets the same fate.
+        if cx.overload.refuses(urgency, (key >> 32) as u32) {
+            cx.counters.shed += 1;
             return reply(cx, &arrival, key, StatusCode::SERVICE_UNAVAILABLE);
         }
         let (slot, server_key) = self.open(cx, key, merge, &arrival);
@@ -246,7 +257,9 @@ impl Arrival {
 fn reply(cx: &mut Context, arrival: &Arrival, key: Key, status: StatusCode) {
     let mut response = cx.own_response(&arrival.request, status, &stateless_tag(key));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers.push(HeaderName::RetryAfter, OVERLOAD_RETRY_AFTER);
+        let (least, spread) = RETRY_AFTER;
+        let seconds = least + key as u64 % spread;
+        response.headers.push(HeaderName::RetryAfter, seconds.to_string());
     }
     send_reply(cx, arrival, &response);
 }
