@@ -387,6 +387,7 @@ impl Driver {
         let metrics = &self.shared.metrics;
         let waiting = self.inbox.len() + self.answers.len();
         metrics.inbox_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        metrics.refused_part.set(self.endpoint.refused_part(Instant::now()));
         self.mirror.report(metrics, &self.endpoint, &self.core);
     }
 }

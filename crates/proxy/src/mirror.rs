@@ -32,7 +32,6 @@ impl Mirror {
         metrics.calls_open.set(level(open));
         let balance = level(counters.calls_opened) - level(counters.calls_closed) - level(open);
         metrics.calls_unbalanced.set(balance);
-        metrics.refused_part.set(endpoint.refused_part());
         metrics.transactions.set(level(endpoint.len() as u64));
         metrics.bindings.set(level(core.bindings() as u64));
     }

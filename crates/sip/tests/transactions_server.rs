@@ -402,7 +402,7 @@ fn new_requests_are_refused_while_messages_wait_too_long_and_calls_go_on() {
     assert_eq!(brief(&lab.receive(&udp(), &call(1, "INVITE"))), ["INVITE"]);
     lab.messages_wait(Duration::from_secs(1));
     lab.messages_wait(Duration::from_secs(1));
-    assert_eq!(lab.endpoint.refused_part(), 1.0);
+    assert_eq!(lab.refused_part(), 1.0);
 
     let outputs = lab.receive(&udp(), &call(2, "INVITE"));
     assert_eq!(brief(&outputs), [">503"]);

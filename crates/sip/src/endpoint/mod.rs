@@ -113,8 +113,8 @@ impl Endpoint {
     }
 
     /// The part of new requests that is refused at present, 0 to 1.
-    pub fn refused_part(&self) -> f64 {
-        self.cx.overload.part()
+    pub fn refused_part(&mut self, now: Instant) -> f64 {
+        self.cx.overload.part(now)
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {

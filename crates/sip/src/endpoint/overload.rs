@@ -61,7 +61,8 @@ impl Overload {
     }
 
     /// The part of new requests that is refused now.
-    pub fn part(&self) -> f64 {
+    pub fn part(&mut self, now: Instant) -> f64 {
+        self.decide(now);
         self.refused
     }
 
@@ -119,7 +120,7 @@ mod tests {
             *now += Duration::from_millis(10);
             overload.waited(*now, wait);
         }
-        overload.part()
+        overload.part(*now)
     }
 
     #[test]
@@ -145,7 +146,7 @@ mod tests {
             run(&mut overload, &mut now, TARGET * 10, Duration::from_millis(80));
             run(&mut overload, &mut now, Duration::ZERO, Duration::from_millis(20));
         }
-        assert_eq!(overload.part(), 0.0);
+        assert_eq!(overload.part(now), 0.0);
     }
 
     #[test]

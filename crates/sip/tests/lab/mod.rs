@@ -63,6 +63,10 @@ impl Lab {
         }
     }
 
+    pub fn refused_part(&mut self) -> f64 {
+        self.endpoint.refused_part(self.now)
+    }
+
     pub fn elapsed(&self) -> u64 {
         (self.now - self.start).as_millis() as u64
     }
