@@ -72,6 +72,8 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Residency { place, verb } => (place, Task::Residency(verb)),
         Command::Key { place, verb } => (place, Task::Key(verb)),
         Command::Ledger { place, verb } => (place, Task::Ledger(verb)),
+        Command::Backup { place, verb } => (place, Task::Backup(verb)),
+        Command::Restore { place, args } => (place, Task::Restore(args)),
     };
     done(admin::run(&place, task).await)
 }

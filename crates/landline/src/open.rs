@@ -33,13 +33,18 @@ pub async fn store(config: &Config) -> Result<Store> {
             ),
         }
     }
+    let settings = settings(config)?;
+    Store::open(&settings).await.with_context(|| format!("region {}", config.region.code))
+}
+
+/// What the region's database is opened with.
+pub fn settings(config: &Config) -> Result<StoreConfig> {
     let retention = Duration::from_secs(u64::from(config.database.retention_days) * 86_400);
-    let settings = StoreConfig {
+    Ok(StoreConfig {
         retention,
         egress: declared(config)?,
         ..StoreConfig::new(config.database_url(), config.region.code, &config.key_ring)
-    };
-    Store::open(&settings).await.with_context(|| format!("region {}", config.region.code))
+    })
 }
 
 /// A gate for what is done without the region's database.

@@ -234,7 +234,7 @@ impl Store {
     fn progress_of(&self, row: &Row) -> Result<Progress> {
         let account = row.parse("account")?;
         let key_id = row.text("key_id")?;
-        let wrapped = row.bytes_or_null("wrapped")?;
+        let wrapped = row.bytes_or_null("wrapped")?.filter(|wrapped| !wrapped.is_empty());
         let sealer = match (self.cached_sealer(account), wrapped) {
             (Some(of_account), Some(wrapped)) => {
                 Some(self.call_sealer(account, &of_account, &key_id, &wrapped)?)

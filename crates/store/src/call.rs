@@ -290,6 +290,8 @@ impl Store {
         wrapped: Option<Vec<u8>>,
     ) -> Result<Sealer> {
         let destroyed = |what| StoreError::KeyDestroyed { what, account };
+        // One that a restored backup did not have any more is empty.
+        let wrapped = wrapped.filter(|wrapped| !wrapped.is_empty());
         let wrapped = wrapped.ok_or_else(|| destroyed("call_key"))?;
         let of_account = match self.account_sealer(account).await {
             // The records refer to their account: only its key can be missing.

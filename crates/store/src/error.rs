@@ -60,6 +60,25 @@ pub enum StoreError {
     Column { column: String, problem: String },
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
+    #[error("backup {}, at octet {offset}: {problem}", path.display())]
+    Backup { path: PathBuf, offset: u64, problem: String },
+    #[error(
+        "backup {} belongs to region {found}, but the configuration says {configured}: restore it \
+         in region {found}", path.display()
+    )]
+    BackupOfAnotherRegion { path: PathBuf, found: RegionCode, configured: RegionCode },
+    #[error(
+        "backup {} was sealed with key ring {wanted}, and this is {found}: bring the key ring that \
+         the region had then", path.display()
+    )]
+    BackupOfOtherKeys { path: PathBuf, wanted: String, found: String },
+    #[error("directory {} holds backups of region {owner}: {error}", dir.display())]
+    BackupRefused {
+        dir: PathBuf,
+        owner: RegionCode,
+        #[source]
+        error: landline_region::egress::Refused,
+    },
     #[error("kept in the region: {0}")]
     Egress(#[from] landline_region::egress::Refused),
     #[error("the database cannot be reached or did not answer: {0}")]

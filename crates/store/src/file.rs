@@ -13,6 +13,15 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Makes a directory, and its name durable, where there is none.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir)?;
+    sync_parent(dir)
+}
+
 /// Writes beside the file, then renames over it: a reader sees the old text or
 /// the new, and so does a restart after a power cut.
 pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {

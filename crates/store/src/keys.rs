@@ -26,6 +26,8 @@ pub struct KeyRing {
     pseudonym: PseudonymKey,
     /// Derives the ledger's and the spool's segment keys.
     journal: KeyBytes,
+    /// Derives the keys of backups' files.
+    backup: KeyBytes,
     /// Signs receipts, tree heads and residency reports.
     signing: Arc<SigningKey>,
     /// Derives the signing keys after the first.
@@ -101,6 +103,7 @@ impl KeyRing {
             index: hmac::Key::new(hmac::HMAC_SHA256, &key("index")[..]),
             pseudonym: PseudonymKey::new(&key("pseudonym")),
             journal: key("journal"),
+            backup: key("backup"),
             signing: Arc::new(SigningKey::from_seed(region, &key("signing"))),
             later: key("later signing"),
         }
@@ -148,6 +151,12 @@ impl KeyRing {
     /// Seals an account's own key.
     pub(crate) fn wrapper(&self, account: AccountSid) -> Sealer {
         Sealer::new(&self.wrap, self.region, account)
+    }
+
+    /// The key of one file of a backup, by the salt in its head.
+    pub(crate) fn backup_key(&self, salt: &[u8; 32]) -> KeyBytes {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(&self.backup[..]);
+        expand(&prk, &[b"backup", self.region.as_str().as_bytes()])
     }
 
     /// The key of one journal segment, by the salt in its head.

@@ -8,6 +8,7 @@ mod answer;
 mod api_key;
 mod apply;
 mod audit;
+pub mod backup;
 mod binding;
 mod call;
 mod chain;

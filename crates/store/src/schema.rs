@@ -21,6 +21,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0013_proxies.sql"),
 ];
 
+const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";
+
 /// Held while migrating, so that processes that start together take turns.
 const ADVISORY_LOCK: i64 = 0x6c61_6e64_6c69_6e65;
 
@@ -30,8 +32,7 @@ pub async fn prepare(database: &Database, config: &StoreConfig, keys: &KeyRing) 
     if database.is_postgres() {
         tx.execute("SELECT pg_advisory_xact_lock($1)", values![ADVISORY_LOCK]).await?;
     }
-    let create = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";
-    tx.execute(create, values![]).await?;
+    tx.execute(VERSIONS, values![]).await?;
     let version = tx.row("SELECT MAX(version) AS version FROM schema_version", values![]).await?;
     let version = version.map(|row| row.int_or_null("version")).transpose()?.flatten().unwrap_or(0);
     if version > MIGRATIONS.len() as i64 {
@@ -45,23 +46,61 @@ pub async fn prepare(database: &Database, config: &StoreConfig, keys: &KeyRing) 
     if version > 0 {
         check_stamp(&mut tx, config, keys).await?;
     }
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(version as usize) {
-        let text = match database.is_postgres() {
-            true => (*migration).to_owned(),
-            false => migration.replace("BYTEA", "BLOB"),
+    migrate(&mut tx, version, MIGRATIONS.len() as i64).await?;
+    if version == 0 {
+        enter(&mut tx, config, keys).await?;
+    }
+    tx.commit().await
+}
+
+/// Makes the schema of this version in a database that must be empty.
+pub async fn create_at(
+    tx: &mut Tx,
+    config: &StoreConfig,
+    keys: &KeyRing,
+    version: i64,
+) -> Result<()> {
+    let database = crate::sql::shown(&config.url);
+    if version > MIGRATIONS.len() as i64 {
+        let problem = format!(
+            "the backup's schema is version {version}, this program knows {}: run a newer Landline",
+            MIGRATIONS.len()
+        );
+        return Err(StoreError::Schema { database, problem });
+    }
+    tx.execute(VERSIONS, values![]).await?;
+    let found = tx.row("SELECT COUNT(*) AS migrations FROM schema_version", values![]).await?;
+    if found.map_or(Ok(0), |row| row.int("migrations"))? > 0 {
+        let problem = "it holds a region's records already: restore into an empty database, and \
+                       rename or remove this one yourself if it is lost"
+            .to_owned();
+        return Err(StoreError::Schema { database, problem });
+    }
+    migrate(tx, 0, version).await?;
+    enter(tx, config, keys).await
+}
+
+async fn migrate(tx: &mut Tx, from: i64, to: i64) -> Result<()> {
+    let wanted = MIGRATIONS.iter().enumerate().take(to as usize).skip(from as usize);
+    for (index, migration) in wanted {
+        let text = match tx {
+            Tx::Postgres(_) => (*migration).to_owned(),
+            Tx::Sqlite(_) => migration.replace("BYTEA", "BLOB"),
         };
         tx.script(text).await?;
         let insert = "INSERT INTO schema_version (version) VALUES ($1)";
         tx.execute(insert, values![index as i64 + 1]).await?;
     }
-    if version == 0 {
-        let insert = "INSERT INTO region_stamp (id, region, key_ring, created_at) \
-                      VALUES (1, $1, $2, $3)";
-        tx.execute(insert, values![config.region, keys.id(), now()]).await?;
-        let insert = "INSERT INTO call_chain (id, position, head) VALUES (1, 0, $1)";
-        tx.execute(insert, values![crate::chain::origin(config.region)]).await?;
-    }
-    tx.commit().await
+    Ok(())
+}
+
+/// Whose database it is, and where its chain begins.
+async fn enter(tx: &mut Tx, config: &StoreConfig, keys: &KeyRing) -> Result<()> {
+    let insert = "INSERT INTO region_stamp (id, region, key_ring, created_at) \
+                  VALUES (1, $1, $2, $3)";
+    tx.execute(insert, values![config.region, keys.id(), now()]).await?;
+    let insert = "INSERT INTO call_chain (id, position, head) VALUES (1, 0, $1)";
+    tx.execute(insert, values![crate::chain::origin(config.region)]).await.map(drop)
 }
 
 async fn check_stamp(tx: &mut Tx, config: &StoreConfig, keys: &KeyRing) -> Result<()> {

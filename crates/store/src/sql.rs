@@ -4,12 +4,14 @@
 //! octets, so a statement is written once. Batches are one statement over
 //! `UNNEST`ed arrays on PostgreSQL and a loop inside the transaction on SQLite.
 
+mod hosts;
+
 use std::fmt::Write as _;
 use std::str::FromStr;
 use std::time::Duration;
 
 use landline_region::UnixMillis;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -19,6 +21,10 @@ use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr};
 use crate::error::{Result, StoreError};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// After this long without an answer a server counts as gone: a machine that
+/// lost its power closes no connection, and the kernel tries for a quarter of
+/// an hour.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 const POSTGRES_CONNECTIONS: u32 = 8;
 const SQLITE_READERS: u32 = 4;
 
@@ -69,12 +75,12 @@ impl Database {
     }
 
     async fn connect_postgres(url: &str) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| StoreError::Url { url: shown(url), problem: error.to_string() })?;
+        let hosts =
+            hosts::hosts(url).map_err(|problem| StoreError::Url { url: shown(url), problem })?;
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options.application_name("landline"))
+            .acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = hosts::connect(pool, hosts)
             .await
             .map_err(|source| StoreError::Connect { database: shown(url), source })?;
         Ok(Self::Postgres(pool))
@@ -116,10 +122,25 @@ impl Database {
         })
     }
 
+    /// A transaction that reads all of its rows as of one moment, beside those
+    /// that write.
+    pub async fn snapshot(&self) -> Result<Tx> {
+        let mut tx = match self {
+            Self::Postgres(pool) => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                Tx::Postgres(pool.begin_with(begin).await?)
+            }
+            Self::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
+        };
+        // The moment is that of the first statement that reads.
+        tx.rows("SELECT id FROM region_stamp", Vec::new()).await?;
+        Ok(tx)
+    }
+
     pub async fn rows(&self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
         Ok(match self {
             Self::Postgres(pool) => {
-                let rows = postgres(sql, values).fetch_all(pool).await?;
+                let rows = in_time(postgres(sql, values).fetch_all(pool)).await?;
                 rows.into_iter().map(Row::Postgres).collect()
             }
             Self::Sqlite { readers, .. } => {
@@ -162,7 +183,9 @@ impl Tx {
     /// How many rows it changed.
     pub async fn execute(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<u64> {
         Ok(match self {
-            Self::Postgres(tx) => postgres(sql, values).execute(&mut **tx).await?.rows_affected(),
+            Self::Postgres(tx) => {
+                in_time(postgres(sql, values).execute(&mut **tx)).await?.rows_affected()
+            }
             Self::Sqlite(tx) => sqlite(sql, values).execute(&mut **tx).await?.rows_affected(),
         })
     }
@@ -170,7 +193,7 @@ impl Tx {
     pub async fn rows(&mut self, sql: impl SqlSafeStr, values: Vec<Value>) -> Result<Vec<Row>> {
         Ok(match self {
             Self::Postgres(tx) => {
-                let rows = postgres(sql, values).fetch_all(&mut **tx).await?;
+                let rows = in_time(postgres(sql, values).fetch_all(&mut **tx)).await?;
                 rows.into_iter().map(Row::Postgres).collect()
             }
             Self::Sqlite(tx) => {
@@ -197,8 +220,8 @@ impl Tx {
     /// Inserts rows; `on_conflict` is the statement's end, or empty.
     pub async fn insert_many(
         &mut self,
-        table: &'static str,
-        columns: &[&'static str],
+        table: &str,
+        columns: &[&str],
         on_conflict: &'static str,
         rows: Vec<Vec<Value>>,
     ) -> Result<u64> {
@@ -231,9 +254,9 @@ impl Tx {
     /// Updates rows found by the first `keys` of the columns.
     pub async fn update_many(
         &mut self,
-        table: &'static str,
+        table: &str,
         keys: usize,
-        columns: &[&'static str],
+        columns: &[&str],
         rows: Vec<Vec<Value>>,
     ) -> Result<u64> {
         let (key_columns, set_columns) = columns.split_at(keys);
@@ -285,7 +308,7 @@ impl Tx {
 
     pub async fn commit(self) -> Result<()> {
         match self {
-            Self::Postgres(tx) => tx.commit().await?,
+            Self::Postgres(tx) => in_time(tx.commit()).await?,
             Self::Sqlite(tx) => tx.commit().await?,
         }
         Ok(())
@@ -336,7 +359,17 @@ impl Tx {
                 Array::Bytes(values) => query.bind(values),
             };
         }
-        Ok(query.execute(&mut **tx).await?.rows_affected())
+        Ok(in_time(query.execute(&mut **tx)).await?.rows_affected())
+    }
+}
+
+/// What a server that is gone does not answer is an error that may pass.
+async fn in_time<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
+        Ok(done) => done,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
 }
 
@@ -544,7 +577,10 @@ impl From<sqlx::Error> for StoreError {
 /// busy, locked, I/O error, disk full.
 fn passes(code: &str) -> bool {
     if code.len() == 5 {
-        return ["08", "53", "57", "58", "40", "55"].iter().any(|class| code.starts_with(class));
+        // A replica that is not promoted yet, or a primary that an operator made
+        // read-only: read_only_sql_transaction.
+        return code == "25006"
+            || ["08", "53", "57", "58", "40", "55"].iter().any(|class| code.starts_with(class));
     }
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13))
 }
@@ -565,8 +601,9 @@ fn create_private(path: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();
     options.create_new(true).write(true).mode(0o600);
-    match options.open(path) {
-        Ok(_) => Ok(()),
+    // SQLite makes its log's name durable, and takes ours for older.
+    match options.open(path).and_then(|_| crate::file::sync_parent(path)) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::file(path, error)),
     }

@@ -2,6 +2,7 @@
 //! see a change in the database or the directory within a second.
 
 mod account;
+mod backup;
 mod calls;
 mod key;
 mod ledger;
@@ -18,8 +19,8 @@ mod user;
 use anyhow::Result;
 
 use crate::cli::{
-    AccountVerb, CallsVerb, KeyVerb, LedgerVerb, NumberVerb, ReceiptVerb, RecordingVerb,
-    RegionVerb, ResidencyVerb, TrunkVerb, UserVerb, Where,
+    AccountVerb, BackupVerb, CallsVerb, KeyVerb, LedgerVerb, NumberVerb, ReceiptVerb,
+    RecordingVerb, RegionVerb, ResidencyVerb, RestoreArgs, TrunkVerb, UserVerb, Where,
 };
 use crate::output::{Style, say};
 
@@ -40,6 +41,8 @@ pub enum Task {
     Ledger(LedgerVerb),
     Receipt(ReceiptVerb),
     Residency(ResidencyVerb),
+    Backup(Option<BackupVerb>),
+    Restore(RestoreArgs),
 }
 
 /// Carries out one command and prints its answer.
@@ -64,6 +67,8 @@ pub async fn run(place: &Where, task: Task) -> Result<()> {
         Task::Ledger(verb) => ledger::run(&place, verb, style).await,
         Task::Receipt(verb) => receipt::run(&place, verb, style).await,
         Task::Residency(verb) => residency::run(&place, verb, style).await,
+        Task::Backup(verb) => backup::run(&place, verb, style).await,
+        Task::Restore(args) => backup::restore(&place, args, style).await,
     }?;
     place.write_egress().await?;
     Ok(say(&answer)?)

@@ -1,6 +1,7 @@
 //! The command line as typed.
 
 mod admin;
+mod backup;
 mod receipt;
 mod run;
 
@@ -9,6 +10,7 @@ pub use admin::{
     RecordingVerb, RegionVerb, ResidencyVerb, TrunkArgs, TrunkVerb, UserArgs, UserChanges,
     UserVerb, Where,
 };
+pub use backup::{BackupVerb, RestoreArgs};
 pub use receipt::{CheckArgs, ProveArgs, ReceiptVerb, TrustArgs};
 pub use run::{DemoArgs, KeysVerb, PkiVerb, RunArgs};
 
@@ -113,6 +115,21 @@ pub enum Command {
         place: Where,
         #[command(subcommand)]
         verb: LedgerVerb,
+    },
+    /// Write a backup of the region into its directory, beside its running
+    /// processes; or look at those that are there.
+    Backup {
+        #[command(flatten)]
+        place: Where,
+        #[command(subcommand)]
+        verb: Option<BackupVerb>,
+    },
+    /// Bring a backup into the region's database, which must be empty, or try to.
+    Restore {
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        args: RestoreArgs,
     },
     /// Configuration files.
     Config {

@@ -45,6 +45,9 @@ pub(super) fn config(config: &Config) -> Vec<Finding> {
     if config.egress.minimum_group < 2 {
         findings.add("egress.minimum_group", "wanted 2 or more: a group of one is a person");
     }
+    if let Some(backup) = &config.backup {
+        at_least_one("backup.keep_days", backup.keep_days, &mut findings);
+    }
     if config.proxy.is_none() && config.relay.is_none() && config.console.is_none() {
         findings.add(
             "region",

@@ -82,6 +82,9 @@ impl Config {
         if let Some(registry) = &mut self.egress.subprocessors {
             paths.push(("egress.subprocessors", registry));
         }
+        if let Some(backup) = &mut self.backup {
+            paths.push(("backup.directory", &mut backup.directory));
+        }
         if let Some(proxy) = &mut self.proxy {
             paths.push(("proxy.identity.certificate", &mut proxy.identity.certificate));
             paths.push(("proxy.identity.key", &mut proxy.identity.key));

@@ -39,6 +39,8 @@ pub struct Config {
     pub console: Option<Console>,
     #[serde(default)]
     pub egress: Egress,
+    /// Where `landline backup` writes; without it there are no backups.
+    pub backup: Option<Backup>,
     #[serde(default)]
     pub telemetry: Telemetry,
 }
@@ -101,6 +103,23 @@ impl Default for Egress {
             account_countries: None,
         }
     }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    /// In the region, and of this region alone.
+    pub directory: PathBuf,
+    /// The host name of the sub-processor that keeps the directory, where that
+    /// is somebody else than the region.
+    pub host: Option<String>,
+    /// Older backups are removed by the next, but never the newest.
+    #[serde(default = "thirty")]
+    pub keep_days: u32,
+}
+
+const fn thirty() -> u32 {
+    30
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -70,6 +70,7 @@ impl Draft {
                 webhooks: Webhooks::default(),
             }),
             egress: Egress::default(),
+            backup: None,
             telemetry: Telemetry {
                 address: Some(BindAddress(self.telemetry)),
                 relay_address: self.relay_telemetry.map(BindAddress),

@@ -66,7 +66,9 @@ impl Flow {
             Self::Webhook => "requests to an address that the account named",
             Self::Mail => "mail through a sub-processor",
             Self::Push => "push messages through a sub-processor",
-            Self::Backup => "copies of the database to a sub-processor",
+            Self::Backup => {
+                "sealed copies of the database, within the region or kept by a sub-processor"
+            }
             Self::Export => "exports to a sub-processor",
         }
     }
@@ -77,6 +79,7 @@ impl Flow {
             (Self::InterRegionSip, Destination::Region(_))
                 | (Self::Directory, Destination::Directory)
                 | (Self::Webhook, Destination::Account(..))
+                | (Self::Backup, Destination::Region(_))
                 | (
                     Self::Metrics
                         | Self::Logs

@@ -82,6 +82,8 @@ pub enum Refused {
     UnknownRegion(RegionCode),
     #[error("{0} goes to regions, and this is the region itself")]
     Home(Flow),
+    #[error("{flow} stays in its region, and this would go to region {region}")]
+    Abroad { flow: Flow, region: RegionCode },
     #[error("{0}: its destination is no sub-processor in the registry")]
     Unlisted(Flow),
     #[error("{flow}: the sub-processor is not listed for it, or not for region {region}")]
@@ -103,6 +105,7 @@ impl Refused {
             Self::Misdirected { .. } => "misdirected",
             Self::UnknownRegion(_) => "unknown_region",
             Self::Home(_) => "home",
+            Self::Abroad { .. } => "abroad",
             Self::Unlisted(_) => "unlisted",
             Self::NotForThis { .. } => "not_for_this",
             Self::Country { .. } => "country",
@@ -196,6 +199,12 @@ impl Gate {
             return Err(Refused::Misdirected { flow, kind: destination.kind() });
         }
         match destination {
+            // A region's copies are its own: the one flow that goes home.
+            Destination::Region(region) if flow == Flow::Backup => {
+                if *region != self.region {
+                    return Err(Refused::Abroad { flow, region: *region });
+                }
+            }
             Destination::Region(region) if *region == self.region => {
                 return Err(Refused::Home(flow));
             }
@@ -294,6 +303,17 @@ mod tests {
             gate.decide(Flow::Push, &Destination::Party("smtp.post.example"), &[]),
             Err(Refused::NotForThis { flow: Flow::Push, region: region("ie1") })
         );
+    }
+
+    #[test]
+    fn a_backup_stays_in_its_region_or_goes_to_who_is_listed_for_it() {
+        let gate = gate();
+        let decide = |to| gate.decide(Flow::Backup, &Destination::Region(region(to)), &[]);
+        assert!(decide("ie1").is_ok());
+        assert_eq!(decide("us1").unwrap_err().reason(), "abroad");
+        let party = gate.decide(Flow::Backup, &Destination::Party("smtp.post.example"), &[]);
+        assert_eq!(party.unwrap_err().reason(), "not_for_this");
+        assert!(FIELDS.iter().all(|field| field.form_in(Flow::Backup).is_none()));
     }
 
     #[test]

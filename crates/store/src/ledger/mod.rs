@@ -9,6 +9,7 @@ mod journal;
 mod reader;
 mod recover;
 mod shipper;
+mod unshipped;
 mod writer;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub use crate::disk::{Disk, DiskFile};
 pub use inspect::{Inspection, inspect};
 pub use journal::Journal;
 pub use reader::Batch;
+pub(crate) use unshipped::unshipped;
 
 /// The journal, within a ledger's directory, of events that the database does
 /// not take.

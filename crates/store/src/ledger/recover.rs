@@ -102,7 +102,7 @@ fn count_records(
 
 /// Up to where was shipped. Events are known by their numbers, so an old or
 /// missing checkpoint costs work and loses nothing.
-fn checkpoint(disk: &impl Disk) -> Option<Position> {
+pub fn checkpoint(disk: &impl Disk) -> Option<Position> {
     let text = disk.read(CHECKPOINT).ok()?;
     let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
     let mut next = || numbers.next().flatten();

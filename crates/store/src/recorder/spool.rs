@@ -36,7 +36,7 @@ impl Spool {
     pub fn open(config: &RecorderConfig, store: Store, counts: Arc<Counts>) -> Result<Self> {
         let disk = Directory(config.spool.clone());
         let fail = |error: std::io::Error| crate::StoreError::file(&config.spool, error);
-        std::fs::create_dir_all(&config.spool).map_err(fail)?;
+        crate::file::make_dir(&config.spool).map_err(fail)?;
         let lock = crate::file::locked(&config.spool)?;
         let segments = segment::list(&disk).map_err(fail)?;
         let mut waiting = VecDeque::new();
