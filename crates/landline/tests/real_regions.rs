@@ -336,7 +336,9 @@ impl Region {
         let mut found = Vec::new();
         files(&self.directory, &mut found);
         found.push(("proxy log".to_owned(), self.proxy.log().into_bytes()));
-        found.push(("relay log".to_owned(), self.relay.log().into_bytes()));
+        if let Some(relay) = &self.relay {
+            found.push(("relay log".to_owned(), relay.log().into_bytes()));
+        }
         for port in [self.base + 5, self.base + 6] {
             found.extend(
                 http(port, "/metrics").map(|text| (format!("metrics {port}"), text.into_bytes())),

@@ -6,6 +6,7 @@ mod personal;
 mod postgres;
 mod residency;
 mod residency_page;
+mod soak;
 mod test;
 mod tidy;
 mod tools;
@@ -42,6 +43,9 @@ enum Task {
     /// Run three regions in network namespaces and search everything they hold
     /// for what is another's; the report is target/residency/report.md.
     Residency(residency::Options),
+    /// Calls for as long as one likes: fails when memory, descriptors, ports or
+    /// sessions grow, or a call is without its record.
+    Soak(soak::Options),
     /// Bans, licences, sources and, where the database is there, advisories.
     Deny,
 }
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Task::Fuzz { inputs } => fuzz(inputs),
         Task::Bench(options) => bench::run(&options),
         Task::Residency(options) => residency::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Deny => deny::run(),
     };
     match result {

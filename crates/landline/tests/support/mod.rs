@@ -4,7 +4,10 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod calling;
+pub mod holding;
 pub mod linphone;
+pub mod postgres;
 pub mod process;
 pub mod region;
 pub mod server;

@@ -22,8 +22,9 @@ pub struct Region {
     pub config: PathBuf,
     pub database: Database,
     pub base: u16,
+    /// Of proxy and relay, where one process is both.
     pub proxy: Process,
-    pub relay: Process,
+    pub relay: Option<Process>,
 }
 
 pub enum Database {
@@ -47,9 +48,22 @@ impl Region {
         base: u16,
         change: impl FnOnce(Draft) -> Draft,
     ) -> Self {
+        let database = Database::create(parent, code);
+        Self::on(parent, code, jurisdiction, base, (database, false), change)
+    }
+
+    /// On a given database; in one process or in two.
+    #[track_caller]
+    pub fn on(
+        parent: &Path,
+        code: &'static str,
+        jurisdiction: &str,
+        base: u16,
+        (database, together): (Database, bool),
+        change: impl FnOnce(Draft) -> Draft,
+    ) -> Self {
         let directory = parent.join(code);
         fs::create_dir_all(&directory).unwrap();
-        let database = Database::create(&directory, code);
         landline(&["pki", "init", "--region", code], parent.join("pki").as_path());
         let config = directory.join("config.toml");
         let draft = change(draft(code, jurisdiction, base, &database));
@@ -62,8 +76,8 @@ impl Region {
         let role = |name| role(name, &config, &directory);
         let region = Self {
             code,
-            relay: role("relay"),
-            proxy: role("proxy"),
+            relay: (!together).then(|| role("relay")),
+            proxy: role(if together { "up" } else { "proxy" }),
             config: config.clone(),
             directory: directory.clone(),
             database,
@@ -84,16 +98,29 @@ impl Region {
         http(self.base + 5, "/health").is_some_and(|answer| answer.contains(" 200 "))
     }
 
-    /// SIGKILL to the proxy, and a new one in its place.
-    pub fn proxy_dies(&mut self) {
-        self.proxy.kill();
-        self.proxy = role("proxy", &self.config, &self.directory);
+    /// SIGKILL to either or both at once. What `meanwhile` does happens before
+    /// new ones take their places.
+    pub fn dies(&mut self, proxy: bool, relay: bool, meanwhile: impl FnOnce()) {
+        if proxy {
+            self.proxy.kill();
+        }
+        let mut relay = self.relay.as_mut().filter(|_| relay);
+        if let Some(relay) = &mut relay {
+            relay.kill();
+        }
+        meanwhile();
+        if let Some(relay) = relay {
+            *relay = role("relay", &self.config, &self.directory);
+        }
+        if proxy {
+            let name = if self.relay.is_some() { "proxy" } else { "up" };
+            self.proxy = role(name, &self.config, &self.directory);
+        }
     }
 
-    /// SIGKILL to the relay, and a new one in its place.
-    pub fn relay_dies(&mut self) {
-        self.relay.kill();
-        self.relay = role("relay", &self.config, &self.directory);
+    /// Another process of the region.
+    pub fn role(&self, name: &str) -> Process {
+        role(name, &self.config, &self.directory)
     }
 
     pub fn admin(&self, arguments: &[&str]) -> serde_json::Value {
@@ -114,10 +141,10 @@ impl Region {
 }
 
 impl Database {
-    pub fn create(directory: &Path, code: &str) -> Self {
+    pub fn create(parent: &Path, code: &str) -> Self {
         let Ok(server) = std::env::var(format!("LANDLINE_TEST_POSTGRES_{}", code.to_uppercase()))
         else {
-            return Self::Sqlite(directory.join("database.sqlite"));
+            return Self::Sqlite(parent.join(code).join("database.sqlite"));
         };
         let name = format!("regions_{code}_{}", std::process::id());
         let made = Command::new("psql")

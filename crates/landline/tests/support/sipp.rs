@@ -47,6 +47,51 @@ impl Sipp {
         }
     }
 
+    /// The same, of calls without end, with arguments of SIPp's own. What fails
+    /// is counted by SIPp and no matter.
+    pub fn endless(
+        directory: &Path,
+        scenario: &str,
+        local: u16,
+        remote: &str,
+        keys: &[(&str, &str)],
+        more: &[&str],
+    ) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command
+            .current_dir(directory)
+            .arg(remote)
+            .arg("-sf")
+            .arg(scenario_file(scenario))
+            .args(["-i", "127.0.0.1", "-p", &local.to_string(), "-nostdin"])
+            .args(["-recv_timeout", "20000"])
+            .args(more);
+        for (name, value) in keys {
+            match *name {
+                "user" => command.args(["-au", value, "-s", value, "-key", "user", value]),
+                "password" => command.args(["-ap", value]),
+                _ => command.args(["-key", name, value]),
+            };
+        }
+        let log = directory.join(format!("{scenario}-{local}.log"));
+        Self { process: Process::start(&mut command, &log) }
+    }
+
+    /// No more calls; those that are placed go on. SIGUSR1 is the key `q`.
+    pub fn stop_placing(&self) {
+        let id = self.process.id().to_string();
+        let _ = Command::new("kill").args(["-USR1", &id]).status();
+    }
+
+    /// Waits for the end, whatever it is.
+    pub fn ends(&mut self, limit: Duration) {
+        let _ = self.process.wait(limit);
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
     /// Waits for the end; every call must have gone by the scenario.
     #[track_caller]
     pub fn succeeds(&mut self) {
