@@ -180,7 +180,7 @@ impl Ledger {
     /// shipping to the store, first what a former run left.
     pub async fn open(config: LedgerConfig, store: Store) -> Result<Ledger> {
         let dir = config.dir.clone();
-        std::fs::create_dir_all(&dir).map_err(|error| StoreError::file(&dir, error))?;
+        crate::file::make_dir(&dir).map_err(|error| StoreError::file(&dir, error))?;
         // Keeps other processes out of the directory.
         let lock = crate::file::locked(&dir)?;
         let disk = Directory(dir.clone());
