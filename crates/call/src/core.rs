@@ -47,6 +47,7 @@ impl Core {
             Input::Tenancy(tenants) => self.cx.tenants = tenants,
             Input::Directory(directory) => self.cx.directory = directory,
             Input::Bindings(bindings) => self.cx.restore_bindings(bindings),
+            Input::FlowKept(flow) => self.cx.registrar.flow_kept(&flow),
             Input::Journaled(token) => self.journaled(token),
             Input::JournalFailed(token) => self.journal_failed(token),
             Input::BindingsStored { token, ok } => self.cx.bindings_stored(token, ok),

@@ -43,6 +43,9 @@ pub enum Input {
     Directory(Arc<Directory>),
     /// What the store kept, once at start.
     Bindings(Vec<Binding>),
+    /// A client's connection is up that a former process may have known: who
+    /// registered by it is reached by it again.
+    FlowKept(landline_sip::Flow),
     /// The journal has this entry on its disk.
     Journaled(JournalToken),
     /// The journal could not keep it.

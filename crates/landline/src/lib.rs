@@ -55,7 +55,10 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
     let (place, task) = match command {
         Command::Demo(args) => return demo::run(args).await,
         Command::Up(args) => return done(roles::up(&begin(args)?).await),
-        Command::Proxy(args) => return done(roles::proxy(&begin(args)?).await),
+        Command::Proxy(args) => {
+            return done(roles::proxy(&begin(args.run)?, args.keeper.as_deref()).await);
+        }
+        Command::Keep(args) => return done(roles::keep(&begin(args)?).await),
         Command::Relay(args) => return done(roles::relay(&begin(args)?).await),
         Command::Console(args) => return done(roles::console(&begin(args)?).await),
         Command::Config { verb } => return done(check(verb)),

@@ -17,6 +17,9 @@ pub struct ProxyConfig {
     pub region: RegionCode,
     /// Where clients and carriers reach this proxy.
     pub listeners: Vec<ListenerConfig>,
+    /// The Unix socket of the [`crate::Keeper`] that holds the listeners; `None`:
+    /// they are the proxy's own.
+    pub keeper: Option<PathBuf>,
     /// Shown to clients on the `tls` and `wss` listeners.
     pub client_tls: Option<TlsFiles>,
     /// Who this process is towards other regions and towards its relays.

@@ -174,6 +174,13 @@ impl Driver {
         use landline_call::Input as Call;
         match incoming {
             Incoming::Opened { flow, outbox } => self.wire.accepted(flow.id, outbox),
+            Incoming::Kept { flow, outbox } => {
+                self.wire.accepted(flow.id, outbox);
+                self.core.handle_input(now, Call::FlowKept(flow));
+            }
+            Incoming::KeeperLost | Incoming::HandOver => {
+                self.stop = Some(Stop { by: now.instant, calls_seen: None });
+            }
             Incoming::Received { flow, bytes, at } => {
                 self.shared.metrics.received(&bytes);
                 let wait = now.instant.saturating_duration_since(at);

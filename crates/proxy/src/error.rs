@@ -21,6 +21,14 @@ pub enum StartError {
         transport.as_str().to_ascii_lowercase()
     )]
     NoCertificate { transport: Transport, address: SocketAddr },
+    #[error("the keeper at {path}: {problem}")]
+    Keeper { path: PathBuf, problem: String },
+    #[error(
+        "the keeper does not hold the {} listener on {address}: its listeners are those of the \
+         configuration it was started with",
+        transport.as_str().to_ascii_lowercase()
+    )]
+    KeeperListens { transport: Transport, address: SocketAddr },
     #[error("no listener is configured")]
     NoListener,
     #[error("{path}: {problem}")]

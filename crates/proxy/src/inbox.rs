@@ -13,6 +13,7 @@ use landline_sip::{ClientKey, Flow, FlowId, Target};
 use tokio::sync::mpsc;
 
 use crate::Limits;
+use crate::keeper::Frame;
 
 /// What the driver hears from the tasks around it.
 pub(crate) enum Incoming {
@@ -21,6 +22,15 @@ pub(crate) enum Incoming {
         flow: Flow,
         outbox: Outbox,
     },
+    /// A client's connection that a keeper holds: it may have been up before.
+    Kept {
+        flow: Flow,
+        outbox: Outbox,
+    },
+    /// The keeper is gone, and with it every client's way in.
+    KeeperLost,
+    /// Ends the driver and no call: another process goes on with them.
+    HandOver,
     /// One whole message came over a connection.
     Received {
         flow: Flow,
@@ -72,9 +82,15 @@ pub(crate) type Inbox = mpsc::Sender<Incoming>;
 /// connection after what is queued was written.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: mpsc::Sender<Bytes>,
-    octets: Arc<AtomicUsize>,
-    most_octets: usize,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// To the connection's own task.
+    Own { queue: mpsc::Sender<Bytes>, octets: Arc<AtomicUsize>, most_octets: usize },
+    /// To the keeper that holds it.
+    Kept { id: FlowId, writes: mpsc::Sender<Frame>, let_go: mpsc::UnboundedSender<FlowId> },
 }
 
 /// The connection's end of its write queue.
@@ -95,17 +111,42 @@ pub(crate) fn write_queue(limits: &Limits) -> (Outbox, Written) {
     let (sender, receiver) = mpsc::channel(limits.write_queue);
     let octets = Arc::new(AtomicUsize::new(0));
     let written = Written { own: sender.downgrade(), queue: receiver, octets: Arc::clone(&octets) };
-    (Outbox { queue: sender, octets, most_octets: limits.write_queue_octets }, written)
+    let most_octets = limits.write_queue_octets;
+    (Outbox { way: Way::Own { queue: sender, octets, most_octets } }, written)
 }
 
 impl Outbox {
+    pub(crate) fn kept(
+        id: FlowId,
+        writes: mpsc::Sender<Frame>,
+        let_go: mpsc::UnboundedSender<FlowId>,
+    ) -> Self {
+        Self { way: Way::Kept { id, writes, let_go } }
+    }
+
     pub(crate) fn push(&self, bytes: Bytes) -> Result<(), Full> {
-        let length = bytes.len();
-        if self.octets.load(Ordering::Relaxed) + length > self.most_octets {
-            return Err(Full);
+        match &self.way {
+            Way::Own { queue, octets, most_octets } => {
+                let length = bytes.len();
+                if octets.load(Ordering::Relaxed) + length > *most_octets {
+                    return Err(Full);
+                }
+                octets.fetch_add(length, Ordering::Relaxed);
+                queue.try_send(bytes).map_err(|_| Full)
+            }
+            // The keeper bounds what waits for each connection.
+            Way::Kept { id, writes, .. } => {
+                writes.try_send(Frame::Write(*id, bytes)).map_err(|_| Full)
+            }
         }
-        self.octets.fetch_add(length, Ordering::Relaxed);
-        self.queue.try_send(bytes).map_err(|_| Full)
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        if let Way::Kept { id, let_go, .. } = &self.way {
+            let _link_gone = let_go.send(*id);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod driver_thread;
 mod error;
 mod inbox;
 mod journal;
+mod keeper;
 mod listen;
 mod metrics;
 mod mirror;
@@ -36,6 +37,7 @@ pub use config::{
     RegionIdentity, RelayAddress, TlsFiles,
 };
 pub use error::StartError;
+pub use keeper::{Keeper, KeeperConfig, KeeperHandle};
 pub use landline_sip::Transport;
 pub use proxy::{Proxy, ProxyHandle, ProxyStatus};
 pub use tls::reveal_session_secrets;

@@ -35,6 +35,21 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// What a client listener does; the inner `None` for UDP, which has no
+    /// connections, the outer one where a certificate is needed and missing.
+    pub(crate) fn for_clients(
+        transport: Transport,
+        certificate: Option<&Arc<Reloading<ServerConfig>>>,
+    ) -> Option<Option<Self>> {
+        Some(match transport {
+            Transport::Udp => None,
+            Transport::Tcp => Some(Self::Tcp),
+            Transport::Tls => Some(Self::Tls(Arc::clone(certificate?))),
+            Transport::Ws => Some(Self::Ws),
+            Transport::Wss => Some(Self::Wss(Arc::clone(certificate?))),
+        })
+    }
+
     const fn transport(&self) -> Transport {
         match self {
             Self::Tcp => Transport::Tcp,
@@ -69,6 +84,10 @@ impl Listener {
 
     pub(crate) const fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    pub(crate) const fn transport(&self) -> Transport {
+        self.kind.transport()
     }
 
     /// Accepts until the task is aborted; that ends the listener and every

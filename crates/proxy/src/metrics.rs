@@ -211,6 +211,19 @@ impl Metrics {
         self.drops[cause as usize].inc();
     }
 
+    /// What was thrown away so far, by the cause's place.
+    pub(crate) fn drops(&self) -> Vec<u64> {
+        self.drops.iter().map(IntCounter::get).collect()
+    }
+
+    /// What a keeper threw away.
+    pub(crate) fn dropped_elsewhere(&self, cause: u64, count: u64) {
+        let cause = usize::try_from(cause).ok().and_then(|cause| self.drops.get(cause));
+        if let Some(counter) = cause {
+            counter.inc_by(count);
+        }
+    }
+
     pub(crate) fn store_fault(&self, part: StoreFault) {
         self.store_faults[part as usize].inc();
     }

@@ -21,6 +21,7 @@ use crate::driver::Driver;
 use crate::driver_thread::{DriverRuntime, DriverThread};
 use crate::inbox::Incoming;
 use crate::journal::unix_now;
+use crate::keeper::Kept;
 use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
@@ -58,7 +59,11 @@ impl Proxy {
         metrics.directory_version.set(i64::try_from(directory.version).unwrap_or(i64::MAX));
 
         let runtime = DriverRuntime::new().map_err(StartError::Thread)?;
-        let sockets = Sockets::bind(&config, &certificates, &runtime)?;
+        let (kept, listeners) = match &config.keeper {
+            Some(path) => Kept::connect(path).await.map(|(kept, it)| (Some(kept), Some(it)))?,
+            None => (None, None),
+        };
+        let sockets = Sockets::bind(&config, &certificates, &runtime, listeners)?;
         let ledger = open_ledger(&config).await?;
         let (inbox, from_network) = mpsc::channel(config.limits.inbox);
         let (answers, from_within) = mpsc::channel(config.limits.inbox);
@@ -88,6 +93,7 @@ impl Proxy {
             certificates,
             runtime,
             sockets,
+            kept,
             ledger,
             shared,
             dns,
@@ -174,6 +180,19 @@ impl ProxyHandle {
         self.driver.ended().await;
     }
 
+    /// Ends no call and closes no connection that a keeper holds: the next proxy
+    /// of this name goes on with them.
+    pub async fn hand_over(mut self) {
+        // First the link, by which connections would be let go.
+        self.tasks.shutdown().await;
+        let _gone = self.shared.answers.send(Incoming::HandOver).await;
+        if timeout(LEDGER_FLUSH, self.driver.ended()).await.is_err() {
+            tracing::error!("the driver did not stop in time");
+        }
+        let _late = timeout(LEDGER_FLUSH, &mut self.journal).await;
+        self.ledger.clone().close().await;
+    }
+
     /// Ends every call with BYE and its record, flushes the ledger and closes
     /// the listeners. Bounded by [`crate::Limits::shutdown`] and some seconds.
     pub async fn shutdown(mut self) {
@@ -255,6 +274,7 @@ struct Parts {
     certificates: Certificates,
     runtime: DriverRuntime,
     sockets: Sockets,
+    kept: Option<Kept>,
     ledger: Ledger,
     shared: Arc<Shared>,
     dns: Arc<Dns>,
@@ -291,7 +311,10 @@ impl Parts {
         let name = format!("proxy-{}", self.config.region);
         let driver = self.runtime.start(name, driver).map_err(StartError::Thread)?;
         let mut tasks = JoinSet::new();
-        let Self { config, certificates, sockets, ledger, shared, dns, .. } = self;
+        let Self { config, certificates, sockets, kept, ledger, shared, dns, .. } = self;
+        if let Some(kept) = kept {
+            tasks.spawn(kept.run(Arc::clone(&shared)));
+        }
         tasks.spawn(bindings::run(config.store.clone(), changes, Arc::clone(&shared)));
         tasks.spawn(journal::heartbeat(ledger.clone(), Arc::clone(&shared)));
         let sweeper = Sweeper {

@@ -1,5 +1,7 @@
 //! What is read and bound before anything runs: certificates, then listeners.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use landline_sip::{FlowId, Transport};
@@ -7,9 +9,10 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::advertise::Bound;
 use crate::driver_thread::DriverRuntime;
+use crate::keeper::KeptListeners;
 use crate::listen::{Kind, Listener};
 use crate::tls::{self, Reloading};
-use crate::udp::UdpListener;
+use crate::udp::{self, UdpListener};
 use crate::upkeep::Refresh;
 use crate::{HostPort, InterRegionListener, ListenerConfig, ProxyConfig, StartError};
 
@@ -52,10 +55,12 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
+    /// Binds every listener; a keeper's are bound already.
     pub(crate) fn bind(
         config: &ProxyConfig,
         certificates: &Certificates,
         runtime: &DriverRuntime,
+        mut kept: Option<KeptListeners>,
     ) -> Result<Self, StartError> {
         if config.listeners.is_empty() {
             return Err(StartError::NoListener);
@@ -63,40 +68,65 @@ impl Sockets {
         let mut sockets =
             Self { udp: Vec::new(), streams: Vec::new(), inter_region: None, bound: Vec::new() };
         for (index, wanted) in config.listeners.iter().enumerate() {
-            let (transport, address) = (wanted.transport, wanted.bind);
-            let refused = |source| StartError::Listener { transport, address, source };
-            let certificate = || {
-                let missing = StartError::NoCertificate { transport, address };
-                certificates.clients.clone().ok_or(missing)
-            };
-            let kind = match transport {
-                Transport::Udp => None,
-                Transport::Tcp => Some(Kind::Tcp),
-                Transport::Tls => Some(Kind::Tls(certificate()?)),
-                Transport::Ws => Some(Kind::Ws),
-                Transport::Wss => Some(Kind::Wss(certificate()?)),
-            };
-            let local = match kind {
-                None => {
-                    // Small numbers, the same at every start: see `Shared::new`.
-                    let id = FlowId(index as u64 + 1);
-                    let listener =
-                        runtime.within(|| UdpListener::bind(id, address)).map_err(refused)?;
-                    let local = listener.local();
-                    sockets.udp.push(listener);
-                    local
-                }
-                Some(kind) => {
-                    let listener = Listener::bind(address, kind).map_err(refused)?;
-                    let local = listener.local();
-                    sockets.streams.push(listener);
-                    local
-                }
+            // Small numbers, the same at every start: see `Shared::new`.
+            let id = FlowId(index as u64 + 1);
+            let local = match &mut kept {
+                Some(kept) => sockets.take_over(id, wanted, runtime, kept)?,
+                None => sockets.listen(id, wanted, certificates, runtime)?,
             };
             sockets.bound.push(Bound::new(wanted, local)?);
         }
         sockets.inter_region = bind_inter_region(config, certificates)?;
         Ok(sockets)
+    }
+
+    fn listen(
+        &mut self,
+        id: FlowId,
+        &ListenerConfig { transport, bind: address, .. }: &ListenerConfig,
+        certificates: &Certificates,
+        runtime: &DriverRuntime,
+    ) -> Result<SocketAddr, StartError> {
+        let refused = |source| StartError::Listener { transport, address, source };
+        let kind = Kind::for_clients(transport, certificates.clients.as_ref());
+        match kind.ok_or(StartError::NoCertificate { transport, address })? {
+            None => {
+                let socket = udp::bind(address).map_err(refused)?;
+                self.add_udp(id, socket, runtime).map_err(refused)
+            }
+            Some(kind) => {
+                let listener = Listener::bind(address, kind).map_err(refused)?;
+                let local = listener.local();
+                self.streams.push(listener);
+                Ok(local)
+            }
+        }
+    }
+
+    fn take_over(
+        &mut self,
+        id: FlowId,
+        &ListenerConfig { transport, bind: address, .. }: &ListenerConfig,
+        runtime: &DriverRuntime,
+        kept: &mut KeptListeners,
+    ) -> Result<SocketAddr, StartError> {
+        let refused = |source| StartError::Listener { transport, address, source };
+        match kept.next(transport, address)? {
+            (_, Some(socket)) => self.add_udp(id, socket.into(), runtime).map_err(refused),
+            (local, None) => Ok(local),
+        }
+    }
+
+    fn add_udp(
+        &mut self,
+        id: FlowId,
+        socket: std::net::UdpSocket,
+        runtime: &DriverRuntime,
+    ) -> io::Result<SocketAddr> {
+        let listener = runtime.within(|| UdpListener::new(id, socket))?;
+        let local = listener.local();
+        self.udp.push(listener);
+        Ok(local)
     }
 
     pub(crate) fn inter_region_advertised(

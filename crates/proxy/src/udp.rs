@@ -35,18 +35,23 @@ pub(crate) struct UdpListener {
 #[derive(Debug)]
 pub(crate) struct Unsendable;
 
+pub(crate) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The kernel gives what its own limit allows.
+    let _less = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _less = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
 impl UdpListener {
-    pub(crate) fn bind(id: FlowId, address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // The kernel gives what its own limit allows.
-        let _less = socket.set_recv_buffer_size(SOCKET_BUFFER);
-        let _less = socket.set_send_buffer_size(SOCKET_BUFFER);
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        let socket = UdpSocket::from_std(socket.into())?;
+    /// Of a bound socket. Called within the runtime that reads it.
+    pub(crate) fn new(id: FlowId, socket: std::net::UdpSocket) -> io::Result<Self> {
+        let socket = UdpSocket::from_std(socket)?;
         let local = socket.local_addr()?;
         let buffer = vec![0; LONGEST].into_boxed_slice();
         let empty_at = Instant::now();

@@ -26,6 +26,8 @@ pub(crate) struct Registrar {
     count: usize,
     /// Whose contacts lose their flow when a connection ends.
     flows: FxHashMap<FlowId, SmallVec<[UserSid; 1]>>,
+    /// Who registered by which connection before we were started.
+    former: FxHashMap<u64, SmallVec<[UserSid; 1]>>,
     /// Answers that wait until the store has the change.
     pending: FxHashMap<BindingsToken, Option<Box<(ServerKey, Response)>>>,
 }
@@ -175,6 +177,19 @@ impl Registrar {
         flows.filter_map(|contact| contact.flow.clone()).find(|flow| flow != but)
     }
 
+    pub(crate) fn flow_kept(&mut self, flow: &Flow) {
+        for user in self.former.remove(&flow.id.0).unwrap_or_default() {
+            let Some(contacts) = self.users.get_mut(&user) else { continue };
+            for contact in &mut contacts.list {
+                let received = &contact.binding.received;
+                if received.flow == flow.id.0 && *received.remote.expose() == flow.remote {
+                    contact.flow = Some(flow.clone());
+                }
+            }
+            self.watch(user, flow);
+        }
+    }
+
     pub(crate) fn flow_closed(&mut self, id: FlowId) {
         for user in self.flows.remove(&id).unwrap_or_default() {
             let Some(contacts) = self.users.get_mut(&user) else { continue };
@@ -215,6 +230,9 @@ impl Context {
             let contacts = self.registrar.users.entry(user).or_default();
             if contacts.list.iter().any(|it| it.binding.contact_uri == binding.contact_uri) {
                 continue;
+            }
+            if binding.received.transport != FlowTransport::Udp && binding.edge_region.is_none() {
+                self.registrar.former.entry(binding.received.flow).or_default().push(user);
             }
             contacts.add(Contact { binding, flow: None });
             self.registrar.count += 1;

@@ -12,7 +12,7 @@ pub use admin::{
 };
 pub use backup::{BackupVerb, RestoreArgs};
 pub use receipt::{CheckArgs, ProveArgs, ReceiptVerb, TrustArgs};
-pub use run::{DemoArgs, KeysVerb, PkiVerb, RunArgs};
+pub use run::{DemoArgs, KeysVerb, PkiVerb, ProxyArgs, RunArgs};
 
 use std::path::PathBuf;
 
@@ -34,7 +34,10 @@ pub enum Command {
     /// Run every role of one region in one process.
     Up(RunArgs),
     /// Run a region's proxy: registrations, calls, records.
-    Proxy(RunArgs),
+    Proxy(ProxyArgs),
+    /// Hold a region's client sockets and connections and keep its proxy running
+    /// on them: it can be restarted and upgraded (SIGHUP) and no client notices.
+    Keep(RunArgs),
     /// Run a region's relay: media and recordings.
     Relay(RunArgs),
     /// Run a region's HTTPS API apart from its proxy.

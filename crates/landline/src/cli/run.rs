@@ -20,6 +20,16 @@ pub struct RunArgs {
     pub reveal_tls_secrets: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Serve the sockets and connections of the keeper at this Unix socket:
+    /// `landline keep` starts its proxy so.
+    #[arg(long, value_name = "SOCKET", hide_short_help = true)]
+    pub keeper: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
     /// Exit after the calls: 0 when every tone was heard both ways and every

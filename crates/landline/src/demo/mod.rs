@@ -97,9 +97,10 @@ async fn start(layout: &Layout, now: UnixMillis) -> Result<BTreeMap<&'static str
         pki::provide_region(&authority, &site.certs(), site.code, &proxies, &names, now)?;
         let config = Config::load(&site.config_file())?;
         start_logging(&config.telemetry);
-        let region = Region::start(&config, Roles { proxy: true, relay: true, console: true })
-            .await
-            .with_context(|| format!("region {}", site.code))?;
+        let region =
+            Region::start(&config, Roles { proxy: true, relay: true, console: true }, None)
+                .await
+                .with_context(|| format!("region {}", site.code))?;
         note(&format!("{} is up: SIP on {}", site.code, site.sip(Transport::Udp)));
         regions.insert(cast.code, region);
     }

@@ -1,5 +1,6 @@
 //! What a process of a region does: proxy, relay, or both.
 
+mod keep;
 mod region;
 mod settings;
 
@@ -14,23 +15,28 @@ use landline_region::UnixMillis;
 use crate::config::{CheckFiles, Config, ConfigError};
 use crate::telemetry::start_logging;
 
+pub use keep::keep;
 pub use region::{Region, Roles};
 pub use signals::until_asked_to_stop;
 
 pub async fn up(file: &Path) -> Result<()> {
-    run(file, |config| Roles { proxy: true, relay: true, console: config.console.is_some() }).await
+    run(file, None, |roles| {
+        *roles = Roles { proxy: true, relay: true, console: roles.console };
+    })
+    .await
 }
 
-pub async fn proxy(file: &Path) -> Result<()> {
-    run(file, |_| Roles { proxy: true, relay: false, console: false }).await
+/// With its client sockets, or on those that a keeper holds.
+pub async fn proxy(file: &Path, keeper: Option<&Path>) -> Result<()> {
+    run(file, keeper, |roles| *roles = Roles { proxy: true, ..Roles::default() }).await
 }
 
 pub async fn relay(file: &Path) -> Result<()> {
-    run(file, |_| Roles { proxy: false, relay: true, console: false }).await
+    run(file, None, |roles| *roles = Roles { relay: true, ..Roles::default() }).await
 }
 
 pub async fn console(file: &Path) -> Result<()> {
-    run(file, |_| Roles { proxy: false, relay: false, console: true }).await
+    run(file, None, |roles| *roles = Roles { console: true, ..Roles::default() }).await
 }
 
 /// Milliseconds since 1970, read at the shell's edge.
@@ -39,9 +45,11 @@ pub fn wall_clock() -> UnixMillis {
     UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-async fn run(file: &Path, roles: impl FnOnce(&Config) -> Roles) -> Result<()> {
+/// The configuration, complete for the roles that are chosen from those it has.
+fn wanted(file: &Path, choose: impl FnOnce(&mut Roles)) -> Result<(Config, Roles)> {
     let config = Config::load(file)?;
-    let roles = roles(&config);
+    let mut roles = Roles { console: config.console.is_some(), ..Roles::default() };
+    choose(&mut roles);
     for (wanted, there, name) in [
         (roles.proxy, config.proxy.is_some(), "proxy"),
         (roles.relay, config.relay.is_some(), "relay"),
@@ -59,14 +67,26 @@ async fn run(file: &Path, roles: impl FnOnce(&Config) -> Roles) -> Result<()> {
     if !problems.is_empty() {
         return Err(ConfigError { file: file.to_owned(), problems }.into());
     }
+    Ok((config, roles))
+}
+
+async fn run(file: &Path, keeper: Option<&Path>, choose: impl FnOnce(&mut Roles)) -> Result<()> {
+    let (config, roles) = wanted(file, choose)?;
     start_logging(&config.telemetry);
-    let region = Region::start(&config, roles).await?;
-    tracing::info!(region = %config.region.code, proxy = roles.proxy, relay = roles.relay, console = roles.console, "running");
+    let region = Region::start(&config, roles, keeper).await?;
+    let code = config.region.code;
+    tracing::info!(region = %code, proxy = roles.proxy, relay = roles.relay, console = roles.console, "running");
     tokio::select! {
         stopped = until_asked_to_stop() => stopped?,
-        role = region.failed() => bail!("region {}'s {role} has ended by itself", config.region.code),
+        asked = signals::until_asked_to_hand_over(), if keeper.is_some() => {
+            asked?;
+            tracing::info!(region = %code, "handing over");
+            region.hand_over().await;
+            return Ok(());
+        }
+        role = region.failed() => bail!("region {code}'s {role} has ended by itself"),
     }
-    tracing::info!(region = %config.region.code, "stopping");
+    tracing::info!(region = %code, "stopping");
     region.stop().await;
     Ok(())
 }

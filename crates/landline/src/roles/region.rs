@@ -1,5 +1,6 @@
 //! One region's roles within a process, from start to stop.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const BACKLOG: u64 = 10_000;
 
 /// Which roles a process takes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Roles {
     pub proxy: bool,
     pub relay: bool,
@@ -77,7 +78,7 @@ impl CallControl for Calls {
 impl Region {
     /// Opens the database, then starts relay and proxy. Every error names what
     /// is at fault; what was started before it is dropped, and so stopped.
-    pub async fn start(config: &Config, roles: Roles) -> Result<Self> {
+    pub async fn start(config: &Config, roles: Roles, keeper: Option<&Path>) -> Result<Self> {
         let registry = Registry::new();
         let store = open::store(config).await?;
         if roles.proxy || roles.console {
@@ -100,7 +101,8 @@ impl Region {
         }
         let mut proxy = None;
         if let Some(wanted) = config.proxy.as_ref().filter(|_| roles.proxy) {
-            let settings = settings::proxy(config, wanted, store.clone(), &registry);
+            let mut settings = settings::proxy(config, wanted, store.clone(), &registry);
+            settings.keeper = keeper.map(Path::to_owned);
             proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
         }
         let receipts = roles.proxy.then(|| Issuer::start(store.clone(), IssuerConfig::default()));
@@ -170,6 +172,14 @@ impl Region {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Stops and ends no call: another process goes on with them.
+    pub async fn hand_over(self) {
+        if let Some(proxy) = take(&self.proxy) {
+            proxy.hand_over().await;
+        }
+        self.stop().await;
     }
 
     /// Ends calls in order, with their records; then recordings, then receipts,

@@ -12,7 +12,7 @@ use landline_relay::{MediaAddress, RecordingSink, RelayConfig};
 use landline_store::Store;
 use prometheus::Registry;
 
-use crate::config::{Config, Console, HostPort, KeyPair, Proxy, Relay, Transport};
+use crate::config::{Config, Console, HostPort, KeyPair, Listen, Proxy, Relay, Transport};
 
 pub fn relay(
     config: &Config,
@@ -49,15 +49,6 @@ pub fn relay(
 }
 
 pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) -> ProxyConfig {
-    let listeners = proxy
-        .listen
-        .iter()
-        .map(|listen| ListenerConfig {
-            transport: transport(listen.transport),
-            bind: listen.address.0,
-            advertised: listen.advertise.as_ref().map(host_port),
-        })
-        .collect();
     let relays = proxy
         .relays
         .iter()
@@ -69,7 +60,8 @@ pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) 
     ProxyConfig {
         name: proxy.name.clone(),
         region: config.region.code,
-        listeners,
+        listeners: listeners(proxy),
+        keeper: None,
         client_tls: proxy.tls.as_ref().map(tls_files),
         identity: RegionIdentity {
             files: tls_files(&proxy.identity),
@@ -91,6 +83,16 @@ pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) 
         limits: limits(proxy),
         registry: registry.clone(),
     }
+}
+
+/// Where clients and carriers come in.
+pub fn listeners(proxy: &Proxy) -> Vec<ListenerConfig> {
+    let listener = |listen: &Listen| ListenerConfig {
+        transport: transport(listen.transport),
+        bind: listen.address.0,
+        advertised: listen.advertise.as_ref().map(host_port),
+    };
+    proxy.listen.iter().map(listener).collect()
 }
 
 pub fn console(
@@ -130,7 +132,7 @@ pub fn console(
     }
 }
 
-fn limits(proxy: &Proxy) -> landline_proxy::Limits {
+pub fn limits(proxy: &Proxy) -> landline_proxy::Limits {
     let (limits, registrar) = (&proxy.limits, &proxy.registrar);
     landline_proxy::Limits {
         connections: limits.max_connections as usize,
@@ -147,7 +149,7 @@ fn limits(proxy: &Proxy) -> landline_proxy::Limits {
     }
 }
 
-fn tls_files(pair: &KeyPair) -> landline_proxy::TlsFiles {
+pub fn tls_files(pair: &KeyPair) -> landline_proxy::TlsFiles {
     landline_proxy::TlsFiles { certificate: pair.certificate.clone(), key: pair.key.clone() }
 }
 

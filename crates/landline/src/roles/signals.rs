@@ -18,3 +18,9 @@ pub async fn until_asked_to_stop() -> Result<()> {
     });
     Ok(())
 }
+
+/// Resolves at the first SIGUSR1, by which a keeper replaces its proxy.
+pub async fn until_asked_to_hand_over() -> Result<()> {
+    signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be heard")?.recv().await;
+    Ok(())
+}

@@ -1,5 +1,8 @@
 //! Calls as far as signalling goes: relay, journal and database behind them.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use landline_call::record::Cause;
 use landline_call::tenancy::MediaPolicy;
 use landline_control::RelayId;
@@ -10,7 +13,7 @@ use landline_store::{CallFilter, CallRecord, NewTrunk};
 use crate::fake_relay::FakeRelay;
 use crate::support::{Client, PASSWORD, Region, World, until};
 
-const DOMAIN: &str = "acme.test";
+pub const DOMAIN: &str = "acme.test";
 
 struct Scene {
     world: World,
@@ -41,10 +44,7 @@ async fn scene() -> Scene {
 impl Scene {
     async fn phone(&self, transport: Transport, user: &str) -> Phone {
         let address = self.proxy.address(transport).unwrap();
-        let mut client = Client::connect(transport, address, &self.world.client_tls()).await;
-        let response = client.register(user, DOMAIN, 300).await;
-        assert!(response.starts_with("SIP/2.0 200"), "{response}");
-        Phone { client, transport, user: user.to_owned() }
+        Phone::start(transport, address, &self.world.client_tls(), user).await
     }
 
     async fn records(&self) -> Vec<CallRecord> {
@@ -52,13 +52,26 @@ impl Scene {
     }
 }
 
-struct Phone {
-    client: Client,
+pub struct Phone {
+    pub client: Client,
     transport: Transport,
     user: String,
 }
 
 impl Phone {
+    /// Registered over a connection of its own.
+    pub async fn start(
+        transport: Transport,
+        address: SocketAddr,
+        tls: &Arc<rustls::ClientConfig>,
+        user: &str,
+    ) -> Self {
+        let mut client = Client::connect(transport, address, tls).await;
+        let response = client.register(user, DOMAIN, 300).await;
+        assert!(response.starts_with("SIP/2.0 200"), "{response}");
+        Self { client, transport, user: user.to_owned() }
+    }
+
     fn sdp(&self) -> String {
         let local = self.client.local;
         format!(
@@ -88,7 +101,7 @@ impl Phone {
     }
 
     /// Sends an INVITE with credentials.
-    async fn call(&mut self, to: &str) {
+    pub async fn call(&mut self, to: &str) {
         let first = self.invite(to, 1, "");
         self.client.send(first).await;
         let challenge = self.next_final().await;
@@ -152,7 +165,7 @@ impl Phone {
     }
 
     /// The next request of this method, whatever comes before it.
-    async fn request(&mut self, method: &str) -> String {
+    pub async fn request(&mut self, method: &str) -> String {
         loop {
             let message = self.client.receive().await.expect("closed");
             if message.starts_with(method) {

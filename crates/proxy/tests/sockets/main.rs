@@ -1,6 +1,7 @@
 //! A whole proxy on loopback, spoken to over real sockets.
 
 mod fake_relay;
+mod keeper;
 mod support;
 
 mod calls;

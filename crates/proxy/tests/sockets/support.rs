@@ -165,6 +165,7 @@ impl Region {
             transports.map(|transport| ListenerConfig::new(transport, SocketAddr::new(ip, 0)))
         });
         ProxyConfig {
+            keeper: None,
             name: "proxy-1".to_owned(),
             region: self.code,
             listeners: listeners.collect(),

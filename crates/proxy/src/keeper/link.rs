@@ -1,0 +1,193 @@
+//! The proxy's end: what a keeper holds for it, and the link to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use landline_sip::{FlowId, Transport};
+use rustc_hash::FxHashMap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+
+use super::descriptors;
+use super::frame::{Frame, Frames};
+use crate::StartError;
+use crate::inbox::{Incoming, Outbox};
+use crate::metrics::Counted;
+use crate::shared::Shared;
+
+/// Messages on their way to the keeper, of all connections.
+const WRITES: usize = 16 * 1024;
+/// How long a keeper may take to greet.
+const GREETING: Duration = Duration::from_secs(5);
+
+/// The link, up and greeted.
+pub(crate) struct Kept {
+    stream: UnixStream,
+    frames: Frames,
+}
+
+/// What the keeper bound, in the configured order.
+pub(crate) struct KeptListeners {
+    listeners: std::vec::IntoIter<(Transport, SocketAddr)>,
+    udp: std::vec::IntoIter<OwnedFd>,
+}
+
+impl Kept {
+    pub(crate) async fn connect(path: &Path) -> Result<(Self, KeptListeners), StartError> {
+        let failed = |problem: String| StartError::Keeper { path: path.to_owned(), problem };
+        let greeted = tokio::time::timeout(GREETING, Self::greet(path)).await;
+        greeted
+            .map_err(|_| failed("it does not greet".to_owned()))?
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    async fn greet(path: &Path) -> io::Result<(Self, KeptListeners)> {
+        let path = path.to_owned();
+        let greeted = tokio::task::spawn_blocking(move || {
+            let stream = std::os::unix::net::UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(GREETING))?;
+            let udp = descriptors::receive(&stream)?;
+            stream.set_nonblocking(true)?;
+            Ok::<_, io::Error>((stream, udp))
+        });
+        let (stream, udp) = greeted.await.map_err(io::Error::other)??;
+        let mut kept = Self { stream: UnixStream::from_std(stream)?, frames: Frames::default() };
+        let listeners = loop {
+            match kept.frames.next().map_err(io::Error::other)? {
+                Some(Frame::Hello(listeners)) => break listeners,
+                Some(_) => return Err(io::Error::other("it did not greet first")),
+                None if kept.stream.read_buf(&mut kept.frames.buffer).await? == 0 => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                None => {}
+            }
+        };
+        let listeners = KeptListeners { listeners: listeners.into_iter(), udp: udp.into_iter() };
+        Ok((kept, listeners))
+    }
+
+    /// Carries messages until the link ends, which the driver hears.
+    pub(crate) async fn run(self, shared: Arc<Shared>) {
+        let (read, write) = self.stream.into_split();
+        let (writes, to_write) = mpsc::channel(WRITES);
+        // One for each connection that the driver lets go of.
+        let (let_go, to_let_go) = mpsc::unbounded_channel();
+        let reader =
+            Reader { shared: Arc::clone(&shared), writes, let_go, counted: FxHashMap::default() };
+        let ended = tokio::select! {
+            ended = reader.run(read, self.frames) => ended,
+            ended = write_frames(write, to_write, to_let_go) => ended,
+        };
+        tracing::error!(problem = %ended, "the link to the keeper has ended");
+        let _gone = shared.answers.send(Incoming::KeeperLost).await;
+    }
+}
+
+impl KeptListeners {
+    /// The next listener, which must be the one that is configured next; a UDP
+    /// one with its socket.
+    pub(crate) fn next(
+        &mut self,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> Result<(SocketAddr, Option<OwnedFd>), StartError> {
+        let other = StartError::KeeperListens { transport, address };
+        let (kept, local) =
+            self.listeners.next().ok_or(StartError::KeeperListens { transport, address })?;
+        let port_fits = address.port() == 0 || address.port() == local.port();
+        if kept != transport || local.ip() != address.ip() || !port_fits {
+            return Err(other);
+        }
+        match transport {
+            Transport::Udp => Ok((local, Some(self.udp.next().ok_or(other)?))),
+            _ => Ok((local, None)),
+        }
+    }
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    writes: mpsc::Sender<Frame>,
+    let_go: mpsc::UnboundedSender<FlowId>,
+    /// The connections that are up, as the metrics count them.
+    counted: FxHashMap<FlowId, (landline_sip::Flow, Counted)>,
+}
+
+impl Reader {
+    async fn run(mut self, mut read: OwnedReadHalf, mut frames: Frames) -> io::Error {
+        loop {
+            match frames.next() {
+                Err(error) => return io::Error::other(error),
+                Ok(Some(frame)) => {
+                    if self.take(frame).await.is_err() {
+                        return io::Error::other("the proxy stops");
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+            }
+            match read.read_buf(&mut frames.buffer).await {
+                Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<(), ()> {
+        let incoming = match frame {
+            Frame::Opened(flow) => {
+                let counted = self.shared.metrics.connection(flow.transport);
+                self.counted.insert(flow.id, (flow.clone(), counted));
+                let outbox = Outbox::kept(flow.id, self.writes.clone(), self.let_go.clone());
+                Incoming::Kept { flow, outbox }
+            }
+            Frame::Received(id, bytes) => match self.counted.get(&id) {
+                Some((flow, _)) => {
+                    Incoming::Received { flow: flow.clone(), bytes, at: Instant::now() }
+                }
+                None => return Ok(()),
+            },
+            Frame::Closed(id) => {
+                self.counted.remove(&id);
+                Incoming::Closed { id }
+            }
+            Frame::Dropped(cause, count) => {
+                self.shared.metrics.dropped_elsewhere(cause, count);
+                return Ok(());
+            }
+            Frame::Hello(_) | Frame::Write(..) | Frame::LetGo(_) => return Ok(()),
+        };
+        self.shared.inbox.send(incoming).await.map_err(|_| ())
+    }
+}
+
+async fn write_frames(
+    mut write: OwnedWriteHalf,
+    mut writes: mpsc::Receiver<Frame>,
+    mut let_go: mpsc::UnboundedReceiver<FlowId>,
+) -> io::Error {
+    let (mut batch, mut octets) = (Vec::new(), BytesMut::new());
+    loop {
+        tokio::select! {
+            // What was written before a connection is let go of goes first.
+            biased;
+            taken = writes.recv_many(&mut batch, 64) => if taken == 0 {
+                return io::Error::other("the proxy stops");
+            },
+            Some(id) = let_go.recv() => batch.push(Frame::LetGo(id)),
+        }
+        octets.clear();
+        batch.drain(..).for_each(|frame| frame.encode(&mut octets));
+        if let Err(error) = write.write_all(&octets).await {
+            return error;
+        }
+    }
+}
