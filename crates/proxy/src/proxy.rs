@@ -321,7 +321,7 @@ impl Parts {
             store: config.store.clone(),
             ledger: ledger.clone(),
             shared: Arc::clone(&shared),
-            name: config.name.clone(),
+            proxy: config.name.clone(),
         };
         tasks.spawn(sweeper.run());
         tasks.spawn(upkeep::follow_tenancy(

@@ -22,8 +22,8 @@ pub(crate) struct Sweeper {
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
     pub(crate) shared: Arc<Shared>,
-    /// This proxy's name.
-    pub(crate) name: String,
+    /// This one's name.
+    pub(crate) proxy: String,
 }
 
 impl Sweeper {
@@ -36,7 +36,7 @@ impl Sweeper {
         let mut look_at = Instant::now() + look;
         loop {
             ticks.tick().await;
-            let told = timeout(PATIENCE, self.store.proxy_alive(&self.name, unix_now())).await;
+            let told = timeout(PATIENCE, self.store.proxy_alive(&self.proxy, unix_now())).await;
             // While the database is away nobody is judged by what it last heard.
             if !matches!(told, Ok(Ok(()))) {
                 look_at = Instant::now() + look;
@@ -50,7 +50,7 @@ impl Sweeper {
     async fn look(&self, patience: Duration) {
         let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         let since = UnixMillis(unix_now().0.saturating_sub(patience));
-        match self.ledger.sweep_abandoned(&self.name, since).await {
+        match self.ledger.sweep_abandoned(&self.proxy, since).await {
             Ok(events) if events.is_empty() => {}
             Ok(events) => {
                 self.shared.metrics.calls_abandoned.inc_by(events.len() as u64);

@@ -14,6 +14,7 @@ use crate::tidy::lines;
 const WAYS_OUT: &[(&str, &str)] = &[
     ("crates/proxy/src/advertise.rs", "asks the kernel for an address and sends nothing"),
     ("crates/proxy/src/connect.rs", "carriers and phones; other regions behind the gate"),
+    ("crates/proxy/src/keeper", "the keeper on the same machine"),
     ("crates/proxy/src/listen.rs", "listeners"),
     ("crates/proxy/src/relay_link.rs", "relays of the region"),
     ("crates/proxy/src/resolve", "tests"),
