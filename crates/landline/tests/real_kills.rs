@@ -2,8 +2,8 @@
 //! at any time while phones call, and each call that was placed has exactly one
 //! record, closed, chained and with its recording.
 //!
-//! `LANDLINE_KILLS` says how often (8), `LANDLINE_KILL_CALLS` how many calls
-//! SIPp holds meanwhile (60), `LANDLINE_KILL_SEED` repeats the order and the
+//! `LANDLINE_KILLS` says how often (6), `LANDLINE_KILL_CALLS` how many calls
+//! SIPp holds meanwhile (30), `LANDLINE_KILL_SEED` repeats the order and the
 //! pauses of a former run.
 
 mod support;
@@ -68,10 +68,10 @@ fn region(directory: &Path, database: Database, together: bool) -> Region {
 }
 
 async fn kill_and_settle(mut region: Region, cluster: Option<Cluster>, whom: &[&'static str]) {
-    let kills: u32 = setting("LANDLINE_KILLS").unwrap_or(8);
+    let kills: u32 = setting("LANDLINE_KILLS").unwrap_or(6);
     let seed = seed("LANDLINE_KILL_SEED");
     let calling = Calling::begin(&region.config, region.base, PAIRS, seed).await;
-    let held: u32 = setting("LANDLINE_KILL_CALLS").unwrap_or(60);
+    let held: u32 = setting("LANDLINE_KILL_CALLS").unwrap_or(30);
     let (parent, config, base) = (region.directory.clone(), region.config.clone(), region.base);
     let holding = have(&[sipp::PROGRAM])
         .then(|| tokio::task::block_in_place(|| Holding::begin(&parent, &config, base, held)));
@@ -111,6 +111,7 @@ async fn kill_and_settle(mut region: Region, cluster: Option<Cluster>, whom: &[&
         "killed {killed:?}; serving again after {middle:.1?}, at worst {worst:.1?}; {account:?}"
     );
     let met = account.answered > account.undisturbed;
+    assert!(account.held == 0 || account.held_answered > 0, "{account:?}");
     assert!(account.undisturbed > 0 && met, "the deaths met no call, or all");
 }
 

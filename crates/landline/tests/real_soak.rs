@@ -84,6 +84,7 @@ async fn memory_descriptors_and_ports_stay_flat_and_come_back() {
     let grown: Vec<&Value> = rows.iter().filter(|row| row["flat"] == false).collect();
     assert!(grown.is_empty(), "these grow: {grown:?}");
     assert_eq!(account.cut_short, 0, "{account:?}");
+    assert!(account.held_answered * 10 >= account.held * 9, "{account:?}");
 }
 
 fn region(directory: &Path) -> Region {

@@ -59,6 +59,7 @@ const OF_PEOPLE: &[&str] = &[
 
 /// Fields of such names that say nothing of people, and what they are.
 const NOT_OF_PEOPLE: &[(&str, &str)] = &[
+    ("Block.name", "a table of the database"),
     ("Column.name", "a column"),
     ("Counter.name", "a counter"),
     ("EgressLine.to", "a region or another kind of destination"),
@@ -77,6 +78,7 @@ const NOT_OF_PEOPLE: &[(&str, &str)] = &[
     ("RelayLink.name", "a relay"),
     ("RequestName.name", "what a program calls its request, hashed before it is kept"),
     ("Subprocessor.name", "a company"),
+    ("Table.name", "a table of the database"),
 ];
 
 /// Where types are not what a region keeps: the wire's own forms, a softphone,

@@ -169,6 +169,15 @@ pub fn settle(config: &Path, metrics: u16, placed: &[Placed], held: &[Held]) -> 
         let pending = metrics.lines().find(|line| line.contains("ledger_pending{"))?;
         pending.ends_with(" 0").then_some(())
     });
+    // The relay has a port of its own, or shares the process.
+    let spool = |port| {
+        let metrics = http(port, "/metrics")?;
+        let spool = metrics.lines().find(|line| line.contains("recorder_spool_octets{"))?;
+        Some(spool.ends_with(" 0"))
+    };
+    eventually("the spool is stored", SOON, || {
+        spool(metrics + 1).or_else(|| spool(metrics)).filter(|empty| *empty)
+    });
     let records = eventually("every record is closed", SOON, || {
         let listed = admin(&["calls", "list", "--limit", "100000"]);
         array(&listed).iter().all(|call| !call["closed_at"].is_null()).then_some(listed)

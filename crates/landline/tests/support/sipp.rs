@@ -64,7 +64,7 @@ impl Sipp {
             .arg("-sf")
             .arg(scenario_file(scenario))
             .args(["-i", "127.0.0.1", "-p", &local.to_string(), "-nostdin"])
-            .args(["-recv_timeout", "20000"])
+            .args(["-recv_timeout", "10000"])
             .args(more);
         for (name, value) in keys {
             match *name {
