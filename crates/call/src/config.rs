@@ -126,6 +126,8 @@ pub struct CoreTimers {
     pub relay: Duration,
     /// How long the journal may take to confirm that a call was opened.
     pub journal: Duration,
+    /// How long a restored call waits for its relay.
+    pub adopt: Duration,
     /// How long the store may take to keep a registration.
     pub bindings: Duration,
     pub default_expiry: Duration,
@@ -145,6 +147,7 @@ impl Default for CoreTimers {
             max_call: None,
             relay: Duration::from_secs(4),
             journal: Duration::from_secs(4),
+            adopt: Duration::from_secs(10),
             bindings: Duration::from_secs(4),
             default_expiry: Duration::from_secs(3600),
             min_expiry: Duration::from_secs(60),

@@ -39,6 +39,9 @@ pub(crate) struct Context {
     /// By our own tag, which is random and so names the leg alone.
     pub dialogs: FxHashMap<u64, (CallKey, usize)>,
     pub journal: FxHashMap<JournalToken, CallKey>,
+    /// Restored calls whose callers may not have got the 200, by the Call-ID of
+    /// the INVITE.
+    pub unheard: FxHashMap<ByteStr, CallKey>,
     pub usage: Usage,
     pub closing: bool,
     /// Every host and port by which a URI can mean us.
@@ -117,23 +120,24 @@ fn release<K: std::hash::Hash + Eq>(table: &mut FxHashMap<K, usize>, key: K) {
 }
 
 impl Context {
-    pub(crate) fn new(config: CoreConfig, entropy: Entropy, now: Now) -> Self {
+    pub(crate) fn new(config: CoreConfig, mut entropy: Entropy, now: Now) -> Self {
         Self {
             own: own_addresses(&config),
             config,
             now,
+            relays: Relays::new(entropy.u64()),
             entropy,
             out: VecDeque::new(),
             counters: Counters::default(),
             tenants: Arc::default(),
             directory: Arc::default(),
-            relays: Relays::default(),
             registrar: Registrar::default(),
             timers: Timers::default(),
             clients: FxHashMap::default(),
             servers: FxHashMap::default(),
             dialogs: FxHashMap::default(),
             journal: FxHashMap::default(),
+            unheard: FxHashMap::default(),
             usage: Usage::default(),
             closing: false,
             last_client: 0,

@@ -15,6 +15,8 @@ use crate::counters::Counters;
 use crate::edge::Edge;
 use crate::io::{Input, JournalToken, LiveCall, Log, Output, StartCall};
 use crate::record::Cause;
+use crate::relays::RelayStep;
+use crate::restore::Adoptions;
 use crate::timers::{CallTimer, Timer};
 
 /// Mutate with [`Core::handle_input`] or [`Core::handle_timeout`], then drain
@@ -24,6 +26,7 @@ pub struct Core {
     pub(crate) calls: Calls,
     pub(crate) auth: Authenticator,
     pub(crate) edge: Edge,
+    pub(crate) adoptions: Adoptions,
 }
 
 impl Core {
@@ -31,7 +34,8 @@ impl Core {
         let mut entropy = Entropy::new(seed);
         let auth = Authenticator::new(&config, &mut entropy);
         let edge = Edge::new(&config.signing_key);
-        Self { cx: Context::new(config, entropy, now), calls: Calls::default(), auth, edge }
+        let cx = Context::new(config, entropy, now);
+        Self { cx, calls: Calls::default(), auth, edge, adoptions: Adoptions::default() }
     }
 
     pub fn handle_input(&mut self, now: Now, input: Input) {
@@ -40,7 +44,8 @@ impl Core {
             Input::Sip(event) => self.sip(event),
             Input::RelayConnected { relay, .. } => {
                 self.cx.relays.connect(relay.clone());
-                self.cx.log(Log::RelayConnected { relay });
+                self.cx.log(Log::RelayConnected { relay: relay.clone() });
+                self.adopt_from(&relay);
             }
             Input::RelayLost { relay } => self.relay_lost(&relay),
             Input::Relay { relay, message } => self.relay(&relay, message),
@@ -51,6 +56,7 @@ impl Core {
             Input::Journaled(token) => self.journaled(token),
             Input::JournalFailed(token) => self.journal_failed(token),
             Input::BindingsStored { token, ok } => self.cx.bindings_stored(token, ok),
+            Input::Restore { calls, proven_until } => self.restore(calls, proven_until),
             Input::HangUp(sid) => {
                 if let Some(key) = self.calls.by_sid(sid) {
                     self.end_by_admin(key);
@@ -77,6 +83,9 @@ impl Core {
                 Timer::Relay(id) => {
                     if let Some(waiting) = self.cx.relays.timed_out(id) {
                         self.with(waiting.call, |call, cx| call.relay_silent(cx, waiting.purpose));
+                        if waiting.purpose == RelayStep::Adopt {
+                            self.adoption_over(&waiting.relay);
+                        }
                     }
                 }
                 Timer::Call(key, timer) => self.call_timer(key, timer),
@@ -162,6 +171,7 @@ impl Core {
             },
             // The ACK itself follows.
             Event::Acked { .. } => {}
+            Event::StrayAnswer { response } => self.stray_answer(&response),
             Event::AckTimeout { key } => self.ack_missed(key),
             Event::FlowClosed(flow) => self.cx.registrar.flow_closed(flow),
         }
@@ -228,13 +238,22 @@ impl Core {
     fn relay(&mut self, relay: &RelayId, message: FromRelay) {
         match message {
             FromRelay::Outcome(id, outcome) => match self.cx.relays.answered(relay, id) {
-                Some(waiting) => self.with(waiting.call, |call, cx| {
-                    call.relay_outcome(cx, waiting.purpose, outcome);
-                }),
+                Some(waiting) => {
+                    self.with(waiting.call, |call, cx| {
+                        call.relay_outcome(cx, waiting.purpose, outcome);
+                    });
+                    if waiting.purpose == RelayStep::Adopt {
+                        self.adoption_over(relay);
+                    }
+                }
                 None => self.cx.counters.relay_strays += 1,
             },
             FromRelay::Event(session, event) => match self.cx.relays.call_of(session) {
                 Some(call) => self.with(call, |call, cx| call.media_event(cx, event)),
+                None => self.cx.counters.relay_strays += 1,
+            },
+            FromRelay::Taken(session) => match self.cx.relays.call_of(session) {
+                Some(call) => self.with(call, |call, cx| call.taken(cx)),
                 None => self.cx.counters.relay_strays += 1,
             },
             FromRelay::Draining => {
@@ -257,6 +276,7 @@ impl Core {
         for key in calls {
             self.with(key, |call, cx| call.relay_lost(cx));
         }
+        self.adoptions_lost(relay);
     }
 
     fn journaled(&mut self, token: JournalToken) {
@@ -286,6 +306,7 @@ impl Core {
                 call.end(cx, Ending::because(Cause::HungUpByAdmin, 200, 480, text));
             }
             CallTimer::Retry => call.retry(cx),
+            CallTimer::Adopt => call.not_adopted(cx),
             CallTimer::Forget => call.forget(),
             CallTimer::Farewell => call.say_farewell(cx),
         });

@@ -20,6 +20,14 @@ counters! {
     calls_opened,
     calls_closed,
     calls_answered,
+    /// Answered calls taken up that a former process or another one had.
+    calls_restored,
+    /// Kept calls that could not be taken up; their records are closed.
+    calls_unrestorable,
+    /// Calls that another proxy took over.
+    calls_taken,
+    /// Times an answered call was kept for who takes it up.
+    calls_kept,
     /// Legs opened, the callers' included.
     legs_opened,
     registrations,

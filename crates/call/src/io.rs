@@ -10,6 +10,7 @@ use landline_region::{AccountSid, CallSid, Personal, RegionCode, Token, UnixMill
 use crate::binding::{Binding, BindingChange};
 use crate::directory::Directory;
 use crate::record::{CallDirection, CallEvent, Cause};
+use crate::snapshot::Snapshot;
 use crate::tenants::Tenants;
 
 /// Names a journal entry whose confirmation the core waits for.
@@ -54,6 +55,13 @@ pub enum Input {
         token: BindingsToken,
         ok: bool,
     },
+    /// Answered calls that a former run had, once at start and after the
+    /// accounts.
+    Restore {
+        calls: Vec<Snapshot>,
+        /// That run lived until then, as far as is known.
+        proven_until: UnixMillis,
+    },
     /// An administrator ends a call.
     HangUp(CallSid),
     /// A call that no phone begins: one user is rung, then whom he is to talk to.
@@ -73,11 +81,16 @@ pub enum Output {
     },
     /// Events of one call, in order. With a token, [`Input::Journaled`] is waited
     /// for; an opening that cannot be written is dropped, everything else kept
-    /// and written as soon as it can be.
+    /// and written as soon as it can be. The state, where there is one, replaces
+    /// the call's former one and is written with them; the call's last step ends
+    /// it.
     Journal {
         token: Option<JournalToken>,
         events: Vec<CallEvent>,
+        state: Option<Snapshot>,
     },
+    /// The call is another proxy's: its kept state is to go, and not to come back.
+    Forget(CallSid),
     StoreBindings {
         token: BindingsToken,
         changes: Vec<BindingChange>,
@@ -138,6 +151,18 @@ pub enum Log {
         account: AccountSid,
     },
     CallAnswered {
+        call: CallSid,
+    },
+    /// A call that could not be taken up is closed as lost.
+    CallUnrestorable {
+        call: CallSid,
+        problem: &'static str,
+    },
+    CallsRestored {
+        calls: usize,
+    },
+    /// Another proxy of the region has it now.
+    CallTaken {
         call: CallSid,
     },
     CallClosed {
@@ -202,6 +227,11 @@ impl fmt::Display for Log {
             }
             Self::CallOpened { call, account } => write!(f, "{call} opened for {account}"),
             Self::CallAnswered { call } => write!(f, "{call} answered"),
+            Self::CallUnrestorable { call, problem } => {
+                write!(f, "{call} cannot go on: {problem}")
+            }
+            Self::CallsRestored { calls } => write!(f, "{calls} calls go on"),
+            Self::CallTaken { call } => write!(f, "{call} is another proxy's now"),
             Self::CallClosed { call, cause, sip_status } => {
                 write!(f, "{call} closed: {cause}, status {sip_status}")
             }

@@ -61,9 +61,17 @@ pub(crate) enum RelayStep {
     /// Legs that lost are given back; nothing waits for it.
     Release,
     Close,
+    /// A session that a former process opened.
+    Adopt,
 }
 
 impl Relays {
+    /// Sessions are counted from `first` on: no two proxies of a region, nor two
+    /// runs of one, should give them the same numbers.
+    pub(crate) fn new(first: u64) -> Self {
+        Self { last: first >> 1, ..Self::default() }
+    }
+
     pub(crate) fn connect(&mut self, relay: RelayId) {
         self.connected.insert(relay, Relay::default());
     }
@@ -102,6 +110,14 @@ impl Relays {
             relay.sessions += 1;
         }
         session
+    }
+
+    /// A session that a former process, or another one, began.
+    pub(crate) fn resume(&mut self, relay: &RelayId, session: SessionId, call: CallKey) {
+        self.sessions.insert(session, call);
+        if let Some(relay) = self.connected.get_mut(relay) {
+            relay.sessions += 1;
+        }
     }
 
     pub(crate) fn end(&mut self, relay: &RelayId, session: SessionId) {

@@ -40,6 +40,9 @@ impl Core {
         if is_ping(&request) {
             return self.answer_options(key, &request);
         }
+        if self.is_answered_already(key, flow, &request) {
+            return;
+        }
         if self.is_region_call(flow, &request) {
             return self.region_call(key, flow, request);
         }
@@ -393,6 +396,7 @@ impl Core {
             Verdict::Accepted(user) if user.sid == expected => {
                 leg.moved_to(flow);
                 it.record_edge(&mut self.cx, index);
+                it.keep(&mut self.cx);
                 true
             }
             Verdict::Accepted(_) | Verdict::ShutOut => {

@@ -32,6 +32,8 @@ pub(crate) enum CallTimer {
     Retry,
     /// The BYE that ended the call is answered, whatever is still under way.
     Farewell,
+    /// The relay of a restored call did not come, or did not answer.
+    Adopt,
     /// A closed call is forgotten, whatever is still under way.
     Forget,
 }

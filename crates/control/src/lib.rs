@@ -16,6 +16,6 @@ pub use media::{
     SrtpSuite, StreamStats,
 };
 pub use message::{
-    Close, Consent, Event, FromRelay, Hello, LegId, Op, Open, Outcome, Recorded, Recording,
+    Adopt, Close, Consent, Event, FromRelay, Hello, LegId, Op, Open, Outcome, Recorded, Recording,
     Refusal, RelayId, Request, RequestId, SessionId, ToRelay, VERSION,
 };

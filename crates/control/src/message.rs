@@ -18,7 +18,8 @@ impl fmt::Display for RelayId {
     }
 }
 
-/// A media session: the legs of one call on one relay.
+/// A media session: the legs of one call on one relay. Chosen by the proxy, and
+/// not by any other of the region at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u64);
 
@@ -39,7 +40,8 @@ pub struct Hello {
     /// The sender's name within its region.
     pub name: String,
     /// Differs at each start of the sender. When the proxy's changes, the
-    /// relay closes the sessions of the former one.
+    /// relay closes what is not adopted of the former one's sessions, after a
+    /// while.
     pub incarnation: u64,
 }
 
@@ -58,6 +60,9 @@ pub enum FromRelay {
     Pong(u64),
     /// The relay takes no new sessions from now on.
     Draining,
+    /// Another proxy has adopted the session: it is that one's from now on, and
+    /// its call with it.
+    Taken(SessionId),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +72,9 @@ pub enum Request {
     /// that fails, whose refusal is the outcome.
     Change(SessionId, Vec<Op>),
     Close(Close),
+    /// Takes over a session whose proxy is no more, or is taken to be. The relay
+    /// is the judge: a session belongs to whoever adopted it last.
+    Adopt(Adopt),
 }
 
 /// Opens a session and its first legs.
@@ -116,6 +124,13 @@ pub struct Close {
     pub session: SessionId,
 }
 
+/// Session and call have to belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    pub session: SessionId,
+    pub call: CallSid,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The legs that were allocated or restarted by the request, in order.
@@ -126,6 +141,8 @@ pub enum Outcome {
         recording: Option<Recorded>,
     },
     Refused(Refusal),
+    /// The session's legs, with what went wrong on each while nobody listened.
+    Adopted(Vec<(LegId, Vec<MediaFault>)>),
 }
 
 /// What the recording tap took and what it gave to the store.

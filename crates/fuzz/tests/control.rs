@@ -2,7 +2,7 @@
 //! kind of message is in the corpus, as version 1 writes it.
 
 use landline_control::{
-    Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint, FromRelay,
+    Adopt, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint, FromRelay,
     HashFunction, Hello, IceCredentials, IpFamily, LegId, LegLocal, LegSpec, LegStats, MAX_FRAME,
     MediaFault, Op, Open, Outcome, PayloadType, Protocol, Recorded, Recording, Refusal, Remote,
     Request, RequestId, SdesKey, SdesPair, SessionId, SrtpSuite, StreamStats, ToRelay, VERSION,
@@ -106,6 +106,7 @@ fn to_relay_name(message: &ToRelay) -> String {
         ToRelay::Request(_, Request::Open(_)) => "open",
         ToRelay::Request(_, Request::Change(..)) => "change",
         ToRelay::Request(_, Request::Close(_)) => "close",
+        ToRelay::Request(_, Request::Adopt(_)) => "adopt",
         ToRelay::Ping(_) => "ping",
     };
     format!("to-relay-{name}")
@@ -120,7 +121,9 @@ fn from_relay_name(message: &FromRelay) -> String {
         FromRelay::Event(_, Event::MediaStarted(_)) => "media-started",
         FromRelay::Event(_, Event::Fault(..)) => "fault",
         FromRelay::Pong(_) => "pong",
+        FromRelay::Outcome(_, Outcome::Adopted(_)) => "adopted",
         FromRelay::Draining => "draining",
+        FromRelay::Taken(_) => "taken",
     };
     format!("from-relay-{name}")
 }
@@ -145,6 +148,10 @@ fn to_relay() -> Vec<ToRelay> {
         ToRelay::Request(RequestId(300), Request::Change(SessionId(u64::MAX), operations())),
         ToRelay::Request(RequestId(2), Request::Close(Close { session: SessionId(9) })),
         ToRelay::Ping(1 << 40),
+        ToRelay::Request(
+            RequestId(3),
+            Request::Adopt(Adopt { session: SessionId(9), call: CallSid::from_u128(2) }),
+        ),
     ]
 }
 
@@ -170,6 +177,9 @@ fn from_relay() -> Vec<FromRelay> {
         Refusal::NoFamily,
     ];
     messages.extend(refusals.map(|refusal| outcome(Outcome::Refused(refusal))));
+    let faults = vec![MediaFault::MediaTimeout];
+    messages.push(outcome(Outcome::Adopted(vec![(LegId(0), Vec::new()), (LegId(1), faults)])));
+    messages.push(FromRelay::Taken(SessionId(9)));
     messages
 }
 

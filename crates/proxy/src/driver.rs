@@ -12,6 +12,7 @@ use landline_call::{Core, Log};
 use landline_control::{RelayId, Request, RequestId};
 use landline_region::Now;
 use landline_sip::{ClientKey, Endpoint, Uri};
+use landline_store::KeptCall;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -292,7 +293,14 @@ impl Driver {
             landline_call::Output::Relay { relay, id, request } => {
                 self.ask_relay(relay, id, request)
             }
-            landline_call::Output::Journal { token, events } => self.journal((token, events)),
+            landline_call::Output::Journal { token, events, state } => {
+                let calls = state.map(KeptCall::State).into_iter().collect();
+                self.journal(journal::Entry { token, events, calls });
+            }
+            landline_call::Output::Forget(call) => {
+                let calls = vec![KeptCall::Gone(call)];
+                self.journal(journal::Entry { token: None, events: Vec::new(), calls });
+            }
             landline_call::Output::StoreBindings { token, changes } => {
                 if self.bindings.try_send((token, changes)).is_err() {
                     self.shared.metrics.drop(Cause::BindingQueueFull);
@@ -410,6 +418,8 @@ fn write_log(log: &Log) {
         | Log::CallAnswered { .. }
         | Log::CallLeaves { .. }
         | Log::CallClosed { .. }
+        | Log::CallsRestored { .. }
+        | Log::CallTaken { .. }
         | Log::RelayConnected { .. }
         | Log::RelayDraining { .. } => tracing::info!("{log}"),
         _ => tracing::warn!("{log}"),

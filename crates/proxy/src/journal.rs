@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use landline_call::JournalToken;
 use landline_call::record::{CallEvent, Step};
 use landline_region::UnixMillis;
-use landline_store::{AppendError, Ledger};
+use landline_store::{AppendError, KeptCall, Ledger};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
@@ -29,7 +29,12 @@ const RETRY: Duration = Duration::from_millis(250);
 /// these are the ends of the calls there were.
 const MOST_KEPT: usize = 200_000;
 
-pub(crate) type Entry = (Option<JournalToken>, Vec<CallEvent>);
+/// What the core has written down at one time.
+pub(crate) struct Entry {
+    pub(crate) token: Option<JournalToken>,
+    pub(crate) events: Vec<CallEvent>,
+    pub(crate) calls: Vec<KeptCall>,
+}
 
 /// Appends what comes until the driver's end of the queue is dropped.
 pub(crate) async fn run(ledger: Ledger, mut entries: mpsc::Receiver<Entry>, shared: Arc<Shared>) {
@@ -73,7 +78,7 @@ async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> 
         };
         let fresh = batch.get(looked_at..).unwrap_or_default();
         let opens = fresh.iter().any(opens);
-        let is_awaited = fresh.iter().any(|(token, _)| token.is_some());
+        let is_awaited = fresh.iter().any(|entry| entry.token.is_some());
         looked_at = batch.len();
         if taken == 0 || opens || batch.len() >= BATCH {
             return batch.len();
@@ -84,8 +89,8 @@ async fn gather(entries: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) -> 
     }
 }
 
-fn opens((_, events): &Entry) -> bool {
-    events.iter().any(|event| matches!(event.step, Step::Opened(_)))
+fn opens(entry: &Entry) -> bool {
+    entry.events.iter().any(|event| matches!(event.step, Step::Opened(_)))
 }
 
 struct Journal {
@@ -98,13 +103,14 @@ struct Journal {
 
 impl Journal {
     async fn append(&mut self, batch: &mut Vec<Entry>) {
-        let events = batch.iter().flat_map(|(_, events)| events.iter().cloned()).collect();
-        if let Err(error) = self.write(events).await {
+        let events = batch.iter().flat_map(|entry| entry.events.iter().cloned()).collect();
+        let calls = batch.iter_mut().flat_map(|entry| std::mem::take(&mut entry.calls)).collect();
+        if let Err(error) = self.write(events, calls).await {
             self.retry_at = Instant::now() + RETRY;
             tracing::error!(%error, "call events cannot be journaled; new calls are refused");
             return self.keep_back(batch).await;
         }
-        let tokens: Vec<JournalToken> = batch.drain(..).filter_map(|(token, _)| token).collect();
+        let tokens: Vec<JournalToken> = batch.drain(..).filter_map(|entry| entry.token).collect();
         if !tokens.is_empty() {
             // The driver may be gone at the end; the events are kept all the same.
             let _gone = self.shared.answers.send(Incoming::Journaled(tokens)).await;
@@ -117,9 +123,8 @@ impl Journal {
         let mut tokens = Vec::new();
         for entry in batch.drain(..) {
             let drops = opens(&entry);
-            let (token, events) = entry;
-            tokens.extend(token);
-            for event in events.into_iter().filter(|_| !drops) {
+            tokens.extend(entry.token);
+            for event in entry.events.into_iter().filter(|_| !drops) {
                 match self.kept.len() < MOST_KEPT {
                     true => self.kept.push(event),
                     false => self.shared.metrics.drop(Cause::JournalFull),
@@ -133,15 +138,18 @@ impl Journal {
 
     async fn retry(&mut self) {
         self.retry_at = Instant::now() + RETRY;
-        if self.kept.is_empty() || self.write(self.kept.clone()).await.is_err() {
+        if self.kept.is_empty() || self.write(self.kept.clone(), Vec::new()).await.is_err() {
             return;
         }
         tracing::info!(events = self.kept.len(), "call events can be journaled again");
         self.kept = Vec::new();
     }
 
-    async fn write(&self, events: Vec<CallEvent>) -> Result<(), AppendError> {
-        let written = self.ledger.append(events).await.unwrap_or(Err(AppendError::Closed));
+    /// The ledger keeps a call's state for its next segment even where it cannot
+    /// write now.
+    async fn write(&self, events: Vec<CallEvent>, calls: Vec<KeptCall>) -> Result<(), AppendError> {
+        let written =
+            self.ledger.append_with(events, calls).await.unwrap_or(Err(AppendError::Closed));
         if written.is_err() {
             self.shared.metrics.store_fault(StoreFault::Ledger);
         }

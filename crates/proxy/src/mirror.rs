@@ -30,7 +30,9 @@ impl Mirror {
         carry(&mut self.call, &metrics.call, counters.iter());
         let open = core.live().count() as u64;
         metrics.calls_open.set(level(open));
-        let balance = level(counters.calls_opened) - level(counters.calls_closed) - level(open);
+        let had = level(counters.calls_opened) + level(counters.calls_restored);
+        let gone = level(counters.calls_closed) + level(counters.calls_taken);
+        let balance = had - gone - level(open);
         metrics.calls_unbalanced.set(balance);
         metrics.transactions.set(level(endpoint.len() as u64));
         metrics.bindings.set(level(core.bindings() as u64));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use landline_call::directory::Directory;
 use landline_call::{Core, CoreConfig, StartCall, Tenants};
 use landline_control::{Hello, VERSION};
-use landline_region::{CallSid, DataClass, Entropy, PseudonymKey, Seed};
+use landline_region::{CallSid, DataClass, Entropy, PseudonymKey, Seed, UnixMillis};
 use landline_sip::{Endpoint, EndpointConfig, Transport};
 use landline_store::{Ledger, LedgerConfig, LedgerCounters, StoreError, directory};
 use tokio::sync::{Semaphore, mpsc};
@@ -87,6 +87,9 @@ impl Proxy {
         core.handle_input(now, landline_call::Input::Directory(Arc::new(directory)));
         core.handle_input(now, landline_call::Input::Tenancy(Arc::new(Tenants::new(&tenancy))));
         core.handle_input(now, landline_call::Input::Bindings(known));
+        let calls = ledger.kept();
+        let proven_until = ledger.last_alive().unwrap_or(UnixMillis(0));
+        core.handle_input(now, landline_call::Input::Restore { calls, proven_until });
 
         let parts = Parts {
             config,

@@ -30,6 +30,8 @@ pub struct ProxyLink {
     connection: ConnectionId,
     outgoing: Outgoing,
     messages: mpsc::Receiver<FromRelay>,
+    /// The incarnation before this one.
+    former: Option<Arc<Owner>>,
 }
 
 impl ProxyLink {
@@ -55,20 +57,25 @@ impl<N: Network> RelayCore<N> {
     }
 
     /// A proxy's greeting was accepted. `None` when there are too many.
-    pub fn connect(&mut self, now: Instant, hello: &Hello) -> Option<ProxyLink> {
+    pub fn connect(&mut self, _now: Instant, hello: &Hello) -> Option<ProxyLink> {
         self.last_connection += 1;
         let connection = ConnectionId(self.last_connection);
         let limit = self.shared.config.limits.messages_per_connection;
         let (queue, messages) = mpsc::channel(limit);
         let outgoing = Outgoing::new(queue, Arc::new(Notify::new()));
         let Attached { owner, former } = self.owners.attach(hello, connection, outgoing.clone())?;
-        if let Some(former) = former {
-            self.shard.command(now, Command::CloseOwner(former.key));
-        }
         if self.shared.is_draining() {
             outgoing.send(FromRelay::Draining);
         }
-        Some(ProxyLink { owner, connection, outgoing, messages })
+        Some(ProxyLink { owner, connection, outgoing, messages, former })
+    }
+
+    /// Closes what the proxy did not adopt of its former incarnation's sessions:
+    /// call it once, the grace time after the connection came.
+    pub fn expire_former(&mut self, now: Instant, link: &mut ProxyLink) {
+        if let Some(former) = link.former.take() {
+            self.shard.command(now, Command::CloseOwner(former.key));
+        }
     }
 
     pub fn handle(&mut self, now: Instant, link: &ProxyLink, message: ToRelay) {

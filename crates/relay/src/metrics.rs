@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub control_errors: IntCounterVec,
     pub refusals: IntCounterVec,
     pub orphaned_sessions: IntCounter,
+    pub adopted_sessions: IntCounter,
 }
 
 impl Metrics {
@@ -80,6 +81,10 @@ impl Metrics {
             orphaned_sessions: family.counter(
                 "orphaned_sessions_total",
                 "Sessions closed because their proxy went away.",
+            )?,
+            adopted_sessions: family.counter(
+                "adopted_sessions_total",
+                "Sessions that another proxy, or its next run, took over.",
             )?,
         })
     }

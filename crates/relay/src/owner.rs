@@ -37,6 +37,13 @@ impl Owner {
         }
     }
 
+    /// Tells the proxy that a session is another's now, if it is connected.
+    pub fn lost(&self, session: SessionId) {
+        if let Some(outgoing) = &self.link().outgoing {
+            outgoing.send(FromRelay::Taken(session));
+        }
+    }
+
     /// Whether its sessions were or are being closed: it opens no more.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
@@ -99,7 +106,8 @@ struct State {
 
 pub(crate) struct Attached {
     pub owner: Arc<Owner>,
-    /// The incarnation that this one replaces: its sessions are to be closed.
+    /// The incarnation that this one replaces: what this one does not adopt of
+    /// its sessions is to be closed.
     pub former: Option<Arc<Owner>>,
 }
 

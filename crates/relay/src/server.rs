@@ -191,8 +191,8 @@ impl Server {
         let attached = self.owners.attach(&hello, connection, outgoing.clone());
         let Some(Attached { owner, former }) = attached else { return Ended::TooManyProxies };
         if let Some(former) = former {
-            tracing::info!(proxy = %former.name, "a proxy restarted; closing its former sessions");
-            self.shards.close_owner(former.key).await;
+            tracing::info!(proxy = %former.name, "a proxy restarted; it may adopt its sessions");
+            self.close_after_grace(former);
         }
         if self.shared.is_draining() {
             outgoing.send(FromRelay::Draining);
@@ -228,6 +228,7 @@ impl Server {
                         Request::Open(open) => open.session,
                         Request::Change(session, _) => *session,
                         Request::Close(close) => close.session,
+                        Request::Adopt(adopt) => adopt.session,
                     };
                     let reply = Reply { request: id, outgoing: outgoing.clone() };
                     let owner = Arc::clone(owner);
@@ -256,6 +257,20 @@ impl Server {
                 tracing::warn!(proxy = %owner.name, "a proxy stayed away; closing its sessions");
                 shards.close_owner(owner.key).await;
             }
+        });
+    }
+
+    /// Closes what a former incarnation's sessions nobody adopted in time.
+    fn close_after_grace(&self, former: Arc<Owner>) {
+        let shards = self.shards.clone();
+        let grace = self.shared.config.proxy_grace;
+        let mut stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(grace) => {}
+                _ = stop.wait_for(|stopped| *stopped) => return,
+            }
+            shards.close_owner(former.key).await;
         });
     }
 

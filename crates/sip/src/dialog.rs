@@ -87,7 +87,57 @@ pub struct Dialog {
     state: DialogState,
 }
 
+/// Everything a dialog is, in plain parts: for whoever keeps it beyond the
+/// process that made it.
+#[derive(Clone, PartialEq)]
+pub struct DialogParts {
+    pub call_id: ByteStr,
+    pub local: NameAddr,
+    pub remote: NameAddr,
+    pub local_contact: NameAddr,
+    pub local_cseq: u32,
+    pub remote_cseq: Option<u32>,
+    pub route_set: Vec<NameAddr>,
+    pub remote_target: Uri,
+    pub is_secure: bool,
+    pub state: DialogState,
+}
+
+impl From<DialogParts> for Dialog {
+    fn from(parts: DialogParts) -> Self {
+        let DialogParts { call_id, local, remote, local_contact, local_cseq, .. } = parts;
+        let DialogParts { remote_cseq, route_set, remote_target, is_secure, state, .. } = parts;
+        Self {
+            call_id,
+            local,
+            remote,
+            local_contact,
+            local_cseq,
+            remote_cseq,
+            route_set,
+            remote_target,
+            is_secure,
+            state,
+        }
+    }
+}
+
 impl Dialog {
+    pub fn parts(&self) -> DialogParts {
+        DialogParts {
+            call_id: self.call_id.clone(),
+            local: self.local.clone(),
+            remote: self.remote.clone(),
+            local_contact: self.local_contact.clone(),
+            local_cseq: self.local_cseq,
+            remote_cseq: self.remote_cseq,
+            route_set: self.route_set.clone(),
+            remote_target: self.remote_target.clone(),
+            is_secure: self.is_secure,
+            state: self.state,
+        }
+    }
+
     /// The dialog a response of ours to `request` makes, with `local_tag` as
     /// its To tag, RFC 3261 §12.1.1. It begins early; see [`Dialog::confirm`].
     pub fn uas(

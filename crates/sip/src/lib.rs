@@ -35,7 +35,7 @@ mod uri;
 mod via;
 
 pub use byte_str::ByteStr;
-pub use dialog::{Dialog, DialogError, DialogId, DialogState};
+pub use dialog::{Dialog, DialogError, DialogId, DialogParts, DialogState};
 pub use endpoint::{
     ClientKey, Counters, Endpoint, EndpointConfig, Event, FailureCause, Input, Listener, Output,
     ServerKey,

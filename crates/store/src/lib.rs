@@ -53,7 +53,7 @@ pub use call::{
 pub use delivery::{Delivery, Told};
 pub use error::{Result, StoreError};
 pub use keys::KeyRing;
-pub use ledger::{AppendError, Ledger, LedgerConfig, LedgerCounters};
+pub use ledger::{AppendError, KeptCall, Ledger, LedgerConfig, LedgerCounters};
 pub use list::{ListQuery, Listed};
 pub use number::NewNumber;
 pub use page::{CallQuery, CallStanding, RecordingQuery};

@@ -3,10 +3,11 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{at, contains, eventually, personal};
+use landline_call::Snapshot;
 use landline_call::record::{CallDirection, CallEvent, Cause, Closed, Opened, Step};
 use landline_call::tenancy::Account;
-use landline_region::CallSid;
-use landline_store::{AppendError, CallFilter, CallState, Ledger, LedgerConfig, Store};
+use landline_region::{CallSid, Personal};
+use landline_store::{AppendError, CallFilter, CallState, KeptCall, Ledger, LedgerConfig, Store};
 
 fn event(account: &Account, call: u128, sequence: u32, step: Step) -> CallEvent {
     CallEvent {
@@ -328,5 +329,124 @@ async fn appends_that_wait_together_share_an_fsync() {
     let counters = ledger.counters();
     assert!(counters.fsyncs < 500, "{counters:?}");
     assert!(begin.elapsed() < Duration::from_secs(5));
+    ledger.close().await;
+}
+
+fn kept(account: &Account, call: u128, sequence: u32) -> KeptCall {
+    KeptCall::State(Snapshot {
+        call: CallSid::from_u128(call),
+        account: account.sid,
+        sequence,
+        at: at(sequence.into()),
+        state: Personal::new(format!("alice.murphy in {call} at {sequence}").into_bytes()),
+    })
+}
+
+/// Of the calls that a run left, by number: the next step, and the state's words.
+fn left(ledger: &Ledger) -> Vec<(u128, u32, String)> {
+    let mut left: Vec<_> = ledger
+        .kept()
+        .into_iter()
+        .map(|it| {
+            let words = String::from_utf8(it.state.expose().clone()).unwrap();
+            (it.call.as_u128(), it.sequence, words)
+        })
+        .collect();
+    left.sort();
+    left
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answered_call_is_kept_from_run_to_run_and_is_not_lost() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    let events = (1..=4).map(|call| opened(&account, call)).collect();
+    ledger.append(events).await.unwrap().unwrap();
+    let before = ledger.counters();
+    for call in [1, 2, 3] {
+        let ringing = event(&account, call, 1, Step::Ringing);
+        ledger.append_with(vec![ringing], vec![kept(&account, call, 2)]).await.unwrap().unwrap();
+    }
+    let counters = ledger.counters();
+    assert_eq!(counters.fsyncs - before.fsyncs, 3, "one for the event and the state");
+    assert_eq!(counters.appended - before.appended, 3, "a state is no event");
+    // A later state replaces the former; an end and a farewell end it.
+    ledger.append_with(Vec::new(), vec![kept(&account, 1, 5)]).await.unwrap().unwrap();
+    ledger.append(vec![closed(&account, 2, 2)]).await.unwrap().unwrap();
+    let gone = vec![KeptCall::Gone(CallSid::from_u128(3))];
+    ledger.append_with(Vec::new(), gone).await.unwrap().unwrap();
+    ledger.flush().await.unwrap();
+    ledger.close().await;
+    for (path, octets) in common::files(&region.path("ledger")) {
+        assert!(!contains(&octets, "alice.murphy"), "in {}", path.display());
+    }
+
+    // Several runs: each takes it from the one before, from whose files nothing
+    // is left once they are shipped.
+    for _ in 0..3 {
+        let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        let lost = ledger.sweep_lost("proxy-1").await.unwrap();
+        assert!(lost.iter().all(|event| event.call != CallSid::from_u128(1)));
+        assert_eq!(left(&ledger), [(1, 5, "alice.murphy in 1 at 5".to_owned())]);
+        assert!(left(&ledger).is_empty(), "once");
+        ledger.flush().await.unwrap();
+        ledger.close().await;
+    }
+    let open = region.store.open_calls(None).await.unwrap();
+    assert_eq!(open.iter().map(|call| call.sid.as_u128()).collect::<Vec<_>>(), [1]);
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    ledger.append(vec![closed(&account, 1, 5)]).await.unwrap().unwrap();
+    ledger.close().await;
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    assert!(ledger.sweep_lost("proxy-1").await.unwrap().is_empty());
+    assert!(left(&ledger).is_empty());
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_call_goes_on_after_the_last_step_that_was_written() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    ledger
+        .append_with(vec![opened(&account, 1)], vec![kept(&account, 1, 1)])
+        .await
+        .unwrap()
+        .unwrap();
+    ledger.append(vec![event(&account, 1, 1, Step::Ringing)]).await.unwrap().unwrap();
+    ledger.flush().await.unwrap();
+    ledger.close().await;
+    let ledger = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+    assert!(ledger.sweep_lost("proxy-1").await.unwrap().is_empty());
+    assert_eq!(left(&ledger), [(1, 2, "alice.murphy in 1 at 1".to_owned())]);
+    ledger.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_outlives_any_number_of_segments() {
+    let region = common::Region::sqlite("ie1").await;
+    let account = region.account().await;
+    let small = LedgerConfig { limit: 64 * 1024, ..config(&region) };
+    let ledger = Ledger::open(small.clone(), region.store.clone()).await.unwrap();
+    ledger
+        .append_with(vec![opened(&account, 1)], vec![kept(&account, 1, 1)])
+        .await
+        .unwrap()
+        .unwrap();
+    // Segments of 8 KiB.
+    for call in 2..150 {
+        let events = vec![opened(&account, call), closed(&account, call, 1)];
+        while ledger.append(events.clone()).await.unwrap().is_err() {
+            ledger.flush().await.unwrap();
+        }
+    }
+    ledger.flush().await.unwrap();
+    ledger.close().await;
+    let first = landline_store::ledger::inspect(&small.dir).unwrap();
+    assert!(first.records < 150, "the first segments are gone");
+    let ledger = Ledger::open(small, region.store.clone()).await.unwrap();
+    assert!(ledger.sweep_lost("proxy-1").await.unwrap().is_empty());
+    assert_eq!(left(&ledger).len(), 1);
     ledger.close().await;
 }

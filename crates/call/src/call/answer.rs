@@ -1,10 +1,12 @@
 //! The answer: a branch's 2xx, the join, the caller's 200 and its ACK.
 
+use std::time::Duration;
+
 use landline_control::{Op, Request as RelayRequest};
 use landline_sip::{Method, Request, Response, ServerKey, StatusCode};
 
 use super::branch::dialog;
-use super::leg::{LegState, tag_text};
+use super::leg::{Incoming, LegState, tag_text};
 use super::message::{SDP, reason, reason_for};
 use super::open::{read_body, read_description};
 use super::{A, Call, Ending, Phase};
@@ -151,6 +153,7 @@ impl Call {
         }
         self.answered_at = Some(cx.now.unix);
         self.journal(cx, Step::Answered { leg });
+        self.keep(cx);
         self.await_journal(cx);
     }
 
@@ -161,33 +164,44 @@ impl Call {
         if response.is_none() && self.started.is_none() {
             return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
         }
-        self.phase = Phase::Up;
         cx.counters.calls_answered += 1;
-        if let (Some(response), Some(caller)) = (response, self.legs.get_mut(A)) {
-            caller.state = LegState::Confirmed;
-            caller.status = StatusCode::OK.code();
-            if let Some(dialog) = &mut caller.dialog {
-                dialog.confirm();
-            }
-            if let Some(key) = caller.incoming().map(|it| it.key) {
-                caller.unacked = Some(key);
-                cx.respond(key, response);
-            }
-        }
+        self.rise(cx, response);
         self.learn(cx);
         cx.log(Log::CallAnswered { call: self.sid });
-        if let Some(longest) = cx.config.timers.max_call {
-            let timer = Timer::Call(self.key, CallTimer::MaxDuration);
-            cx.timers.set(cx.now.instant + longest, timer);
-        }
         if self.started.is_some() {
             // It was offered all we know, before anybody knew what the other speaks.
             self.align(cx, A);
         }
     }
 
+    /// The call is up, and the caller hears of it.
+    pub(super) fn rise(&mut self, cx: &mut Context, response: Option<Response>) {
+        self.phase = Phase::Up;
+        if let (Some(response), Some(caller)) = (response, self.legs.get_mut(A)) {
+            caller.state = LegState::Confirmed;
+            caller.status = StatusCode::OK.code();
+            if let Some(dialog) = &mut caller.dialog {
+                dialog.confirm();
+            }
+            match (caller.incoming().map(|it| it.key), &mut self.restored) {
+                (Some(Incoming::FORMER), Some(restored)) => restored.reply = Some(response),
+                (Some(key), _) => {
+                    caller.unacked = Some(key);
+                    cx.respond(key, response);
+                }
+                (None, _) => {}
+            }
+        }
+        if let Some(longest) = cx.config.timers.max_call {
+            let so_far = self.answered_at.map_or(0, |at| cx.now.unix.0.saturating_sub(at.0));
+            let so_far = Duration::from_millis(u64::try_from(so_far).unwrap_or(0));
+            let timer = Timer::Call(self.key, CallTimer::MaxDuration);
+            cx.timers.set(cx.now.instant + longest.saturating_sub(so_far), timer);
+        }
+    }
+
     /// The 200 to the caller's INVITE.
-    fn answer_for_caller(&mut self, winner: usize) -> Option<Response> {
+    pub(super) fn answer_for_caller(&mut self, winner: usize) -> Option<Response> {
         let body = self.answer_caller(winner).or_else(|| self.offer_caller(winner));
         let mut response = self.caller_response(StatusCode::OK)?;
         response.set_body(SDP, body?);
@@ -227,7 +241,9 @@ impl Call {
         let unacked = it.unacked.take();
         if let Some(key) = unacked {
             cx.servers.remove(&key);
+            self.heard_answer(cx);
         }
+        let Some(it) = self.legs.get_mut(leg) else { return };
         let first = unacked.is_some();
         if std::mem::take(&mut it.owes_bye) {
             return self.say_bye(cx, leg, &[]);
@@ -251,6 +267,10 @@ impl Call {
             if std::mem::take(&mut it.owes_bye) {
                 return self.say_bye(cx, leg, &[]);
             }
+        }
+        if self.heard_answer(cx) {
+            // It may have been there before our time, and need not come again.
+            return;
         }
         let mut ending = Ending::new(Cause::SignallingLost, 200);
         ending.reasons = vec![reason(408, "ACK missing").into()];

@@ -61,6 +61,8 @@ pub(crate) enum LegState {
 pub(crate) enum Invite {
     Received(Box<Incoming>),
     Sent(Box<Branch>),
+    /// By a former process: all that is left of it is whose leg it is.
+    Former(LegRole),
 }
 
 /// What a trunk asked us to prove.
@@ -79,6 +81,12 @@ pub(crate) struct Incoming {
     pub offer: Option<Description>,
     /// The last provisional status we sent.
     pub provisional: u16,
+}
+
+impl Incoming {
+    /// Of an INVITE that a former process took: this one has no transaction of
+    /// it, unless the caller sends it again.
+    pub(crate) const FORMER: ServerKey = ServerKey(u64::MAX);
 }
 
 /// Our INVITE to one place.
@@ -135,7 +143,7 @@ impl Leg {
     pub(crate) fn is_done(&self) -> bool {
         let pending = match &self.invite {
             Invite::Sent(branch) => branch.is_pending,
-            Invite::Received(_) => false,
+            Invite::Received(_) | Invite::Former(_) => false,
         };
         !pending && !self.owes_bye
     }
@@ -145,6 +153,7 @@ impl Leg {
             Invite::Received(_) => LegRole::A,
             Invite::Sent(_) if self.is_first => LegRole::A,
             Invite::Sent(_) => LegRole::B,
+            Invite::Former(role) => role,
         }
     }
 
@@ -155,28 +164,28 @@ impl Leg {
     pub(crate) fn branch(&mut self) -> Option<&mut Branch> {
         match &mut self.invite {
             Invite::Sent(branch) => Some(branch),
-            Invite::Received(_) => None,
+            Invite::Received(_) | Invite::Former(_) => None,
         }
     }
 
     pub(crate) fn branch_ref(&self) -> Option<&Branch> {
         match &self.invite {
             Invite::Sent(branch) => Some(branch),
-            Invite::Received(_) => None,
+            Invite::Received(_) | Invite::Former(_) => None,
         }
     }
 
     pub(crate) fn incoming(&self) -> Option<&Incoming> {
         match &self.invite {
             Invite::Received(incoming) => Some(incoming),
-            Invite::Sent(_) => None,
+            Invite::Sent(_) | Invite::Former(_) => None,
         }
     }
 
     pub(crate) fn incoming_mut(&mut self) -> Option<&mut Incoming> {
         match &mut self.invite {
             Invite::Received(incoming) => Some(incoming),
-            Invite::Sent(_) => None,
+            Invite::Sent(_) | Invite::Former(_) => None,
         }
     }
 

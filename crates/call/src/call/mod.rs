@@ -16,8 +16,11 @@ mod open;
 mod outcome;
 mod pass;
 mod record;
+mod restored;
+mod snapshot;
 mod start;
 mod teardown;
+mod written;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,6 +40,7 @@ pub(crate) use message::{accept_header, allow_header, reason};
 use modify::Modification;
 pub(crate) use open::Attempt;
 use pass::Pass;
+use restored::Restored;
 use start::Started;
 pub(crate) use teardown::Ending;
 
@@ -84,6 +88,10 @@ pub(crate) struct Call {
     ending: Option<Ending>,
     /// The relay's count of the recording, once it has closed the session.
     recorded: Option<landline_control::Recorded>,
+    /// A former process had it, or another one.
+    restored: Option<Box<Restored>>,
+    /// The call was over then, before anybody here could say so.
+    lost_at: Option<UnixMillis>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

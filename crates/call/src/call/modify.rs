@@ -83,7 +83,7 @@ impl Call {
             Some(modification) if own(modification) => Leg::later(cx, later),
             _ if overtaken => Leg::later(cx, later),
             Some(_) => pending,
-            None if self.phase != Phase::Up || unacked => pending,
+            None if self.phase != Phase::Up || unacked || self.awaits_adoption() => pending,
             None => return None,
         };
         cx.counters.glare += 1;
@@ -96,11 +96,16 @@ impl Call {
         let Some(dialog) = self.legs.get_mut(leg).and_then(|it| it.dialog.as_mut()) else {
             return self.gone(cx, key, request);
         };
+        let former = dialog.remote_target().clone();
         if let Ok(contacts) = request.contacts() {
             dialog.refresh_target(contacts);
         }
+        let has_moved = *dialog.remote_target() != former;
         let response = dialog.respond(request, StatusCode::OK);
         cx.respond(key, response);
+        if has_moved {
+            self.keep(cx);
+        }
     }
 
     pub(super) fn reject(

@@ -165,6 +165,7 @@ impl Call {
             return;
         };
         let Some(asked) = modification.asked else {
+            self.keep(cx);
             return self.settle(cx, modification.toward);
         };
         let terms =
@@ -187,6 +188,7 @@ impl Call {
             }
         }
         cx.respond(asked.key, response);
+        self.keep(cx);
     }
 
     /// What the other side was told last may be out of date by now.
@@ -200,6 +202,7 @@ impl Call {
     /// An answer that came in an ACK is with the relay: the other side has to
     /// know what changed.
     pub(super) fn late_answer_applied(&mut self, cx: &mut Context, leg: usize) {
+        self.keep(cx);
         if let Some(other) = self.other(leg) {
             self.align(cx, other);
         }

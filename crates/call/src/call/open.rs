@@ -111,6 +111,8 @@ impl Call {
             ending: None,
             recording: None,
             recorded: None,
+            restored: None,
+            lost_at: None,
         }
     }
 

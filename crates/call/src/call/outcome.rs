@@ -13,6 +13,8 @@ use crate::relays::RelayStep;
 impl Call {
     pub(crate) fn relay_outcome(&mut self, cx: &mut Context, step: RelayStep, outcome: Outcome) {
         match (step, outcome) {
+            (RelayStep::Adopt, outcome) => self.adoption_answered(cx, outcome),
+            (_, Outcome::Adopted(_)) => {}
             (_, Outcome::Closed { legs, recording }) => self.session_closed(cx, legs, recording),
             (RelayStep::Close, Outcome::Refused(_) | Outcome::Done(_)) => self.close(cx),
             (_, _) if self.ending.is_some() => {}
@@ -37,7 +39,7 @@ impl Call {
             RelayStep::LateAnswer { leg } => self.late_answer_applied(cx, leg),
             RelayStep::Prepare => self.modify_prepared(cx),
             RelayStep::Modify => self.modify_applied(cx),
-            RelayStep::Release | RelayStep::Close => {}
+            RelayStep::Release | RelayStep::Close | RelayStep::Adopt => {}
         }
     }
 
@@ -102,6 +104,7 @@ impl Call {
         match step {
             RelayStep::Close => self.close(cx),
             RelayStep::Release => {}
+            RelayStep::Adopt => self.not_adopted(cx),
             _ => self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay is silent")),
         }
     }

@@ -15,17 +15,17 @@ impl Call {
             call: self.sid,
             account: self.account.sid,
             sequence: self.sequence,
-            at: cx.now.unix,
+            at: self.lost_at.unwrap_or(cx.now.unix),
             step,
         };
         self.sequence += 1;
         // What belongs together is written together.
-        if let Some(Output::Journal { token: None, events }) = cx.out.back_mut()
+        if let Some(Output::Journal { token: None, events, state: None }) = cx.out.back_mut()
             && events.first().is_some_and(|first| first.call == self.sid)
         {
             return events.push(event);
         }
-        cx.out.push_back(Output::Journal { token: None, events: vec![event] });
+        cx.out.push_back(Output::Journal { token: None, events: vec![event], state: None });
     }
 
     /// Waits until what was last journaled, and all before it, is on disk; not

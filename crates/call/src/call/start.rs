@@ -31,6 +31,13 @@ pub(super) struct Started {
     answered: bool,
 }
 
+impl Started {
+    /// Of a call that a former process began.
+    pub(super) fn answered() -> Self {
+        Self { dialled: Personal::default(), answered: true }
+    }
+}
+
 impl Call {
     /// Opens the record, as for a call that comes in. What leads nowhere is
     /// closed at once, and nobody is rung.

@@ -71,6 +71,14 @@ impl Call {
         for leg in self.rung() {
             self.release_branch(cx, leg, &ending);
         }
+        // Else it is closed as soon as it is ours.
+        if !self.awaits_adoption() {
+            self.close_session(cx);
+        }
+    }
+
+    /// The relay is to close the session, and to tell what it counted.
+    pub(super) fn close_session(&mut self, cx: &mut Context) {
         match self.session.clone() {
             Some(session) if cx.relays.is_connected(&session.relay) => {
                 let close = RelayRequest::Close(Close { session: session.id });
@@ -254,7 +262,8 @@ impl Call {
     }
 
     /// Everything that leads to this call from outside is taken down.
-    pub(crate) fn unlink(&self, cx: &mut Context) {
+    pub(crate) fn unlink(&mut self, cx: &mut Context) {
+        self.heard_answer(cx);
         for leg in &self.legs {
             cx.dialogs.remove(&leg.tag);
             if let Some(tag) = leg.former_tag {

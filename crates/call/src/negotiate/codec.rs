@@ -1,8 +1,9 @@
 use landline_control::PayloadType;
+use serde::{Deserialize, Serialize};
 
 /// One payload type of a description with what belongs to it, as it was
 /// written: codecs pass through, known to us or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Codec {
     pub number: u8,
     /// `opus/48000/2`; static payload types may go without.

@@ -6,6 +6,7 @@ use landline_control::{
     Direction, DtlsParameters, DtlsRole, IpFamily, LegLocal, LegSpec, Protocol, Remote, SdesKey,
     SdesPair,
 };
+use serde::{Deserialize, Serialize};
 
 use super::Mismatch;
 use super::codec::{Codec, common};
@@ -13,7 +14,9 @@ use super::profile::Profile;
 use super::read::{Description, Line, Setup};
 use super::write::{Origin, Ours};
 
-#[derive(Debug)]
+/// Kept with a call that outlives its process: changes go with a new
+/// [`crate::Snapshot`] version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LegMedia {
     pub spec: LegSpec,
     /// Once the relay has told.
@@ -36,7 +39,7 @@ pub(crate) struct LegMedia {
 }
 
 /// What one of our descriptions said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Terms {
     pub codecs: Vec<Codec>,
     pub direction: Direction,
@@ -44,7 +47,7 @@ pub(crate) struct Terms {
     pub maxptime: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Agreed {
     pub peer: Description,
     /// Our side of it: the direction as our description has it.
@@ -172,6 +175,13 @@ impl LegMedia {
 
     pub(crate) fn awaits_answer(&self) -> bool {
         self.offered.is_some()
+    }
+
+    /// Taken up by another process: an offer under way is forgotten, and the next
+    /// description's version is one that the peer cannot have seen.
+    pub(crate) fn resume(&mut self) {
+        self.offered = None;
+        self.origin.skip_ahead();
     }
 
     /// Our offer was refused: what was agreed before stays.

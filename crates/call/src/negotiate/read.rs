@@ -7,6 +7,7 @@ use landline_control::{
 };
 use landline_sip::Limits;
 use landline_sip::sdp::{self, Media, SessionDescription};
+use serde::{Deserialize, Serialize};
 
 use super::Mismatch;
 use super::codec::Codec;
@@ -14,7 +15,7 @@ use super::codec::Codec;
 pub(crate) use landline_sip::sdp::Setup;
 
 /// What a peer's description says of the one audio stream we take, typed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub proto: String,
     pub protocol: Protocol,
@@ -24,6 +25,8 @@ pub(crate) struct Description {
     pub mux: bool,
     pub ice: Option<IceCredentials>,
     pub fingerprints: Vec<Fingerprint>,
+    /// Means something while the description is new; not kept.
+    #[serde(skip)]
     pub setup: Option<Setup>,
     /// Those of suites that we have, in the peer's order.
     pub crypto: Vec<SdesKey>,
@@ -40,7 +43,7 @@ pub(crate) struct Description {
 }
 
 /// One `m=` line, as far as an answer has to repeat it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Line {
     pub kind: String,
     pub proto: String,

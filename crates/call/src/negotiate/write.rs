@@ -5,23 +5,34 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use landline_control::{Direction, LegLocal, SdesKey};
+use serde::{Deserialize, Serialize};
 
 use super::codec::Codec;
 use super::read::Line;
 
 /// Our `o=` line: its version grows by one whenever the description changes
 /// (RFC 3264 §8), and never otherwise.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Origin {
     session: u64,
     version: u64,
+    #[serde(skip)]
     last: String,
 }
+
+/// Descriptions that may have been sent since a call was last kept.
+const SKIPPED: u64 = 64;
 
 impl Origin {
     /// `session` unpredictable; kept to 62 bits, as some read it signed.
     pub(crate) fn new(session: u64) -> Self {
         Self { session: session >> 2, version: 0, last: String::new() }
+    }
+
+    /// Past every version that a former process may have used.
+    pub(crate) fn skip_ahead(&mut self) {
+        self.version = self.version.saturating_add(SKIPPED);
+        self.last.clear();
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use landline_call::record::{CallEvent, Closed, LegRole, Opened, Step};
-use landline_region::CallSid;
+use landline_call::Snapshot;
+use landline_call::record::{CallEvent, Cause, Closed, LegRole, Opened, Step};
+use landline_region::{CallSid, LegSid, UnixMillis};
 
 #[derive(Default)]
 pub struct Ledger {
     pub events: Vec<CallEvent>,
+    /// The store ends them with their call.
+    lost_legs: Vec<LegSid>,
 }
 
 impl Ledger {
@@ -22,6 +25,33 @@ impl Ledger {
         let closed = former.iter().any(|it| matches!(it.step, Step::Closed(_)));
         assert!(!closed, "{} goes on after Closed: {:?}", event.call, event.step);
         self.events.push(event);
+    }
+
+    /// What the ledger's recovery does: every open call that is not kept is
+    /// closed. Gives how many.
+    pub fn close_lost(&mut self, kept: &BTreeMap<CallSid, Snapshot>, at: UnixMillis) -> u64 {
+        let open = |call: &CallSid| self.closed(*call).is_none() && !kept.contains_key(call);
+        let lost: Vec<_> = self.calls().into_iter().filter(open).collect();
+        for call in &lost {
+            let last = self.of(*call).last().expect("an event").clone();
+            let closed = Closed {
+                cause: Cause::Lost,
+                sip_status: 0,
+                relay: None,
+                media_region: None,
+                recorded: None,
+            };
+            let (sequence, step) = (last.sequence + 1, Step::Closed(closed));
+            let mut legs: BTreeMap<_, CallEvent> = BTreeMap::new();
+            for event in self.of(*call) {
+                if let Step::LegOpened(leg) = &event.step {
+                    legs.insert(leg.leg, event.clone());
+                }
+            }
+            self.lost_legs.extend(legs.into_keys());
+            self.append(CallEvent { sequence, at, step, ..last });
+        }
+        lost.len() as u64
     }
 
     pub fn of(&self, call: CallSid) -> impl Iterator<Item = &CallEvent> {
@@ -74,6 +104,7 @@ impl Ledger {
                 }
             }
             assert!(self.closed(call).is_some(), "{call} is open");
+            legs.retain(|leg, _| !self.lost_legs.contains(leg));
             assert!(legs.values().all(|it| *it == 0), "{call}: a leg is open or closed twice");
         }
     }

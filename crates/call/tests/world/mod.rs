@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use landline_call::binding::BindingChange;
 use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
+use landline_call::record::Step;
 use landline_call::tenancy::{EdgePolicy, Tenancy};
-use landline_call::{Core, CoreConfig, Input, LocalAddress, Log, Output, Tenants};
+use landline_call::{Core, CoreConfig, Input, LocalAddress, Log, Output, Snapshot, Tenants};
 use landline_control::{FromRelay, Hello, RelayId};
 use landline_region::catalogue::fields::SIP_UNDECLARED;
 use landline_region::egress::Carried;
-use landline_region::{Entropy, Now, NumberKey, PseudonymKey, RegionCode, UnixMillis};
+use landline_region::{CallSid, Entropy, Now, NumberKey, PseudonymKey, RegionCode, UnixMillis};
 use landline_sip as sip;
 use landline_sip::{Endpoint, EndpointConfig, Flow, FlowId, Listener, SendTo, Transport};
 
@@ -73,8 +74,13 @@ pub struct Proxy {
     pub region: RegionCode,
     pub core: Core,
     pub endpoint: Endpoint,
+    configs: (CoreConfig, EndpointConfig),
+    /// Calls that former runs opened and closed.
+    pub former: u64,
     pub relay: FakeRelay,
     pub ledger: Ledger,
+    /// What is on the ledger's disk of the answered calls.
+    pub kept: BTreeMap<CallSid, Snapshot>,
     pub stored: Vec<BindingChange>,
     pub tenancy: Tenancy,
     pub logs: Vec<Log>,
@@ -155,14 +161,17 @@ impl World {
             });
         }
         let now = self.now();
-        let endpoint = Endpoint::new(endpoint_config, self.entropy.seed(), now.instant);
-        let core = Core::new(config, self.entropy.seed(), now);
+        let endpoint = Endpoint::new(endpoint_config.clone(), self.entropy.seed(), now.instant);
+        let core = Core::new(config.clone(), self.entropy.seed(), now);
         self.proxies.push(Proxy {
             region,
             core,
             endpoint,
+            configs: (config, endpoint_config),
+            former: 0,
             relay: FakeRelay::new(number),
             ledger: Ledger::default(),
+            kept: BTreeMap::new(),
             stored: Vec::new(),
             tenancy: tenancy.clone(),
             logs: Vec::new(),
@@ -183,6 +192,36 @@ impl World {
         let hello = Hello { version: 1, region, name: "relay-1".into(), incarnation: 1 };
         let relay = RelayId("relay-1".into());
         self.input(proxy, Input::RelayConnected { relay, hello });
+    }
+
+    /// SIGKILL and a new process in its place: what was on its way inside is gone,
+    /// what is on the ledger's disk is not.
+    pub fn proxy_dies(&mut self, proxy: usize) {
+        self.proxy_dies_for(proxy, Duration::ZERO);
+    }
+
+    /// With a while between the death and the new process.
+    pub fn proxy_dies_for(&mut self, proxy: usize, away: Duration) {
+        let died_at = self.now().unix;
+        let address = self.proxies[proxy].listeners[0].1;
+        self.proxies[proxy].pending.clear();
+        let (core, endpoint) = self.proxies[proxy].configs.clone();
+        let (seeds, now) = ([self.entropy.seed(), self.entropy.seed()], self.now());
+        self.proxies[proxy].endpoint = Endpoint::new(endpoint, seeds[0], now.instant);
+        self.proxies[proxy].core = Core::new(core, seeds[1], now);
+        if !away.is_zero() {
+            self.dead.push(address);
+            self.run(away);
+            self.dead.retain(|it| *it != address);
+        }
+        let at = &mut self.proxies[proxy];
+        at.former += at.ledger.close_lost(&at.kept, died_at);
+        let calls = at.kept.values().cloned().collect();
+        let tenants = Arc::new(Tenants::new(&at.tenancy));
+        self.input(proxy, Input::Directory(Arc::new(self.shared.clone())));
+        self.input(proxy, Input::Tenancy(tenants));
+        self.input(proxy, Input::Restore { calls, proven_until: died_at });
+        self.connect_relay(proxy);
     }
 
     /// Every proxy learns where every account of `tenants` is at home.
@@ -468,7 +507,14 @@ impl World {
                     self.answer_core(proxy, Input::Relay { relay, message });
                 }
             }
-            Output::Journal { token, events } => {
+            Output::Journal { token, events, state } => {
+                let kept = &mut self.proxies[proxy].kept;
+                for event in &events {
+                    if matches!(event.step, Step::Closed(_)) {
+                        kept.remove(&event.call);
+                    }
+                }
+                kept.extend(state.map(|state| (state.call, state)));
                 for event in events {
                     self.proxies[proxy].ledger.append(event);
                 }
@@ -476,6 +522,7 @@ impl World {
                     self.answer_core(proxy, Input::Journaled(token));
                 }
             }
+            Output::Forget(call) => drop(self.proxies[proxy].kept.remove(&call)),
             Output::StoreBindings { token, changes } => {
                 self.proxies[proxy].stored.extend(changes);
                 let ok = !self.proxies[proxy].store_fails;
@@ -511,6 +558,17 @@ impl World {
         self.drain_phone(phone);
     }
 
+    /// As [`Self::assert_at_rest`], where the relay was away and answers late.
+    pub fn assert_at_rest_but_relay(&mut self) {
+        self.run(Duration::from_secs(120));
+        for proxy in &self.proxies {
+            for (what, count) in proxy.core.under_way() {
+                assert_eq!(count, 0, "{}: {what} left", proxy.region);
+            }
+            proxy.ledger.assert_closed();
+        }
+    }
+
     /// Everything is over: no call, leg, dialog, transaction or session is
     /// left, and every record was closed once.
     pub fn assert_at_rest(&mut self) {
@@ -522,9 +580,13 @@ impl World {
             assert_eq!(proxy.relay.sessions(), 0, "sessions left on the relay");
             assert_eq!(proxy.core.live().count(), 0);
             proxy.ledger.assert_closed();
+            assert!(proxy.kept.is_empty(), "a call's state is left on disk");
             let counters = proxy.core.counters();
-            assert_eq!(counters.calls_opened, counters.calls_closed);
-            assert_eq!(counters.calls_opened as usize, proxy.ledger.calls().len());
+            let had = counters.calls_opened + counters.calls_restored;
+            assert_eq!(had, counters.calls_closed + counters.calls_taken);
+            if proxy.former == 0 && counters.calls_restored == 0 {
+                assert_eq!(counters.calls_opened as usize, proxy.ledger.calls().len());
+            }
         }
     }
 }

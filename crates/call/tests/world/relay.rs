@@ -7,6 +7,7 @@ use landline_control::{
     Fingerprint, HashFunction, IceCredentials, LegId, LegLocal, LegSpec, LegStats, Op, Outcome,
     Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
 };
+use landline_region::CallSid;
 
 pub struct FakeRelay {
     number: u8,
@@ -19,8 +20,8 @@ pub struct FakeRelay {
     pub full: bool,
 }
 
-#[derive(Default)]
 pub struct Session {
+    pub call: CallSid,
     pub specs: BTreeMap<LegId, LegSpec>,
     pub all: Vec<LegId>,
     pub remotes: BTreeMap<LegId, Remote>,
@@ -45,6 +46,11 @@ impl FakeRelay {
         self.sessions.len()
     }
 
+    /// It restarted, say, with nothing of what it had.
+    pub fn forget(&mut self) {
+        self.sessions.clear();
+    }
+
     pub fn session(&self) -> &Session {
         self.sessions.values().next_back().expect("a session")
     }
@@ -62,8 +68,15 @@ impl FakeRelay {
         match request {
             Request::Open(_) if self.full => Outcome::Refused(Refusal::Full),
             Request::Open(open) => {
-                let mut session =
-                    Session { recording: open.recording.map(|it| it.sid), ..Session::default() };
+                let mut session = Session {
+                    call: open.call,
+                    specs: BTreeMap::new(),
+                    all: Vec::new(),
+                    remotes: BTreeMap::new(),
+                    joined: None,
+                    recording: open.recording.map(|it| it.sid),
+                    is_recording: false,
+                };
                 let mut made = Vec::new();
                 for (leg, spec) in open.legs {
                     made.push((leg, self.local(leg, &spec)));
@@ -74,6 +87,12 @@ impl FakeRelay {
                 Outcome::Done(made)
             }
             Request::Change(id, ops) => self.change(id, ops),
+            Request::Adopt(adopt) => match self.sessions.get(&adopt.session) {
+                Some(session) if session.call == adopt.call => {
+                    Outcome::Adopted(session.specs.keys().map(|leg| (*leg, Vec::new())).collect())
+                }
+                _ => Outcome::Refused(Refusal::UnknownSession),
+            },
             Request::Close(close) => match self.sessions.remove(&close.session) {
                 None => Outcome::Refused(Refusal::UnknownSession),
                 Some(session) => Outcome::Closed {

@@ -140,7 +140,10 @@ impl Agent {
             Event::Request { key: Some(key), request, .. } => self.incoming(key, request).await,
             Event::Request { key: None, request, .. } => self.acknowledged(request).await,
             Event::Cancelled { key } => self.cancelled(key),
-            Event::AckTimeout { .. } | Event::Acked { .. } | Event::FlowClosed(_) => {}
+            Event::AckTimeout { .. }
+            | Event::Acked { .. }
+            | Event::FlowClosed(_)
+            | Event::StrayAnswer { .. } => {}
         }
     }
 

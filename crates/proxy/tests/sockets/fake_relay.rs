@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use landline_control::{
-    Framer, FromRelay, Hello, LegId, LegLocal, LegSpec, LegStats, Op, Outcome, Protocol, Request,
-    ToRelay, VERSION, encode,
+    Framer, FromRelay, Hello, LegId, LegLocal, LegSpec, LegStats, Op, Outcome, Protocol, Refusal,
+    Request, ToRelay, VERSION, encode,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -111,6 +111,7 @@ fn carry_out(request: Request) -> Outcome {
             });
             Outcome::Done(added.collect())
         }
+        Request::Adopt(_) => Outcome::Refused(Refusal::UnknownSession),
         Request::Close(_) => {
             Outcome::Closed { legs: vec![(LegId(0), LegStats::default())], recording: None }
         }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use landline_control::{Event, MediaFault, Request, SessionId};
 use landline_media::{Component, LegOutput, MAX_PACKET, PacketBuf, Received};
-use landline_region::Entropy;
+use landline_region::{CallSid, Entropy};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use tokio::sync::mpsc;
@@ -59,6 +59,8 @@ pub(crate) struct Shard<N: Network> {
     network: N,
     sessions: Slab<Session>,
     index: FxHashMap<(OwnerKey, SessionId), usize>,
+    /// By their calls: how an adopter names them.
+    calls: FxHashMap<CallSid, usize>,
     legs: Slab<Box<RelayLeg<N::Socket>>>,
     timers: Timers,
     counters: Counters,
@@ -128,6 +130,7 @@ impl<N: Network> Shard<N> {
             network,
             sessions: Slab::new(),
             index: FxHashMap::default(),
+            calls: FxHashMap::default(),
             legs: Slab::new(),
             timers: Timers::default(),
             counters,

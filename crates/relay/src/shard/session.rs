@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use landline_control::{
-    LegId, LegLocal, LegStats, Op, Open, Outcome, Recording, Refusal, Request, SessionId,
+    Adopt, LegId, LegLocal, LegStats, MediaFault, Op, Open, Outcome, Recording, Refusal, Request,
+    SessionId,
 };
 use landline_region::{AccountSid, CallSid};
 
@@ -60,6 +61,10 @@ impl<N: Network> Shard<N> {
                 }
                 Err(refusal) => Err(refusal),
             },
+            Request::Adopt(adopt) => match self.adopt(now, &owner, adopt) {
+                Ok(legs) => return reply.send(Outcome::Adopted(legs)),
+                Err(refusal) => Err(refusal),
+            },
         };
         reply.send(match outcome {
             Ok(locals) => Outcome::Done(locals),
@@ -102,6 +107,7 @@ impl<N: Network> Shard<N> {
             tap: None,
         });
         self.index.insert(key, session);
+        self.calls.insert(open.call, session);
         let mut locals = Vec::with_capacity(open.legs.len());
         for (leg, spec) in open.legs {
             match self.add_leg(now, session, leg, spec) {
@@ -137,11 +143,47 @@ impl<N: Network> Shard<N> {
         Ok(locals)
     }
 
-    fn close(&mut self, now: Instant, session: usize) -> Closed {
-        let Some(session) = self.sessions.try_remove(session) else {
+    /// The session is `owner`'s from now on. Whoever had it is told.
+    fn adopt(
+        &mut self,
+        now: Instant,
+        owner: &Arc<Owner>,
+        adopt: Adopt,
+    ) -> Result<Vec<(LegId, Vec<MediaFault>)>, Refusal> {
+        if owner.is_gone() {
+            return Err(Refusal::UnknownSession);
+        }
+        let slot = self.calls.get(&adopt.call).copied().ok_or(Refusal::UnknownSession)?;
+        let key = (owner.key, adopt.session);
+        if self.index.get(&key).is_some_and(|known| *known != slot) {
+            return Err(Refusal::Exists);
+        }
+        let session = self.session_mut(slot)?;
+        if session.id != adopt.session {
+            return Err(Refusal::UnknownSession);
+        }
+        let former = std::mem::replace(&mut session.owner, Arc::clone(owner));
+        let legs = session.legs.clone();
+        if former.key != owner.key {
+            self.index.remove(&(former.key, adopt.session));
+            self.index.insert(key, slot);
+            self.shared.metrics.adopted_sessions.inc();
+            former.lost(adopt.session);
+        }
+        let faults = |slot: usize| {
+            self.legs.get(slot).map_or_else(Vec::new, |leg| leg.machine.stats(now).faults)
+        };
+        Ok(legs.into_iter().map(|(id, slot)| (id, faults(slot))).collect())
+    }
+
+    fn close(&mut self, now: Instant, slot: usize) -> Closed {
+        let Some(session) = self.sessions.try_remove(slot) else {
             return Closed { legs: Vec::new(), recording: None };
         };
         self.index.remove(&(session.owner.key, session.id));
+        if self.calls.get(&session.call) == Some(&slot) {
+            self.calls.remove(&session.call);
+        }
         let mut legs = session.ended;
         for (id, slot) in session.legs {
             legs.extend(self.end_leg(now, slot).map(|stats| (id, stats)));

@@ -167,8 +167,8 @@ async fn a_proxy_that_comes_back_in_time_keeps_its_sessions() {
 }
 
 #[tokio::test]
-async fn a_new_incarnation_closes_the_sessions_of_the_former_at_once() {
-    let relay = relay_with(|config| config.proxy_grace = Duration::from_secs(600)).await;
+async fn what_a_new_incarnation_does_not_adopt_of_the_former_is_closed() {
+    let relay = relay_with(|config| config.proxy_grace = Duration::from_secs(1)).await;
     let mut former = Proxy::connect(&relay, "proxy", 1).await;
     let mut other = Proxy::connect(&relay, "other", 1).await;
     other.opened(9, &[(A, spec(Protocol::Rtp))]).await;
@@ -176,10 +176,48 @@ async fn a_new_incarnation_closes_the_sessions_of_the_former_at_once() {
         former.opened(session, &[(A, spec(Protocol::Rtp))]).await;
     }
     let mut present = Proxy::connect(&relay, "proxy", 2).await;
-    until(|| relay.handle.sessions() == 1).await;
     assert!(former.is_closed().await);
+    assert_eq!(present.adopt(2, 2).await, Outcome::Adopted(vec![(A, Vec::new())]));
+    until(|| relay.handle.sessions() == 2).await;
     assert_eq!(present.close(1).await, Outcome::Refused(Refusal::UnknownSession));
+    assert!(matches!(present.close(2).await, Outcome::Closed { .. }));
     assert!(matches!(other.close(9).await, Outcome::Closed { .. }));
+    assert_eq!(relay.metric("orphaned_sessions_total", None), 3.0);
+    assert_eq!(relay.metric("adopted_sessions_total", None), 1.0);
+}
+
+#[tokio::test]
+async fn a_session_is_whose_who_adopted_it_last_and_the_former_is_told() {
+    let relay = relay().await;
+    let mut one = Proxy::connect(&relay, "one", 1).await;
+    let mut two = Proxy::connect(&relay, "two", 1).await;
+    one.opened(5, &[(A, spec(Protocol::Rtp)), (B, spec(Protocol::Rtp))]).await;
+    // Session and call have to belong together.
+    assert_eq!(two.adopt(5, 6).await, Outcome::Refused(Refusal::UnknownSession));
+    assert_eq!(two.adopt(6, 5).await, Outcome::Refused(Refusal::UnknownSession));
+    let both = Outcome::Adopted(vec![(A, Vec::new()), (B, Vec::new())]);
+    assert_eq!(two.adopt(5, 5).await, both);
+    assert_eq!(one.receive().await, Some(FromRelay::Taken(SessionId(5))));
+    assert_eq!(one.close(5).await, Outcome::Refused(Refusal::UnknownSession));
+    // Asked twice it is the same, and tells nobody.
+    assert_eq!(two.adopt(5, 5).await, both);
+    assert_eq!(one.adopt(5, 5).await, both);
+    assert_eq!(two.receive().await, Some(FromRelay::Taken(SessionId(5))));
+    assert!(matches!(one.close(5).await, Outcome::Closed { legs, .. } if legs.len() == 2));
+    assert_eq!(relay.handle.sessions(), 0);
+}
+
+#[tokio::test]
+async fn a_session_of_one_that_went_away_is_kept_for_who_adopts_it() {
+    let relay = relay_with(|config| config.proxy_grace = Duration::from_secs(1)).await;
+    let mut one = Proxy::connect(&relay, "one", 1).await;
+    one.opened(5, &[(A, spec(Protocol::Rtp))]).await;
+    one.opened(6, &[(A, spec(Protocol::Rtp))]).await;
+    drop(one);
+    let mut two = Proxy::connect(&relay, "two", 1).await;
+    assert_eq!(two.adopt(5, 5).await, Outcome::Adopted(vec![(A, Vec::new())]));
+    until(|| relay.handle.sessions() == 1).await;
+    assert!(matches!(two.close(5).await, Outcome::Closed { .. }));
 }
 
 #[tokio::test]

@@ -102,6 +102,11 @@ pub enum Event {
         key: ServerKey,
     },
     FlowClosed(FlowId),
+    /// A 2xx to an INVITE that matches no transaction: of a former process, say,
+    /// whose ACK was lost with it (RFC 3261 §18.1.2).
+    StrayAnswer {
+        response: Response,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,17 +1,20 @@
 //! The ledger's files alone, stepped by hand.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use landline_call::Snapshot;
 use landline_call::record::CallEvent;
-use landline_region::UnixMillis;
+use landline_region::{CallSid, UnixMillis};
 use tokio::sync::{oneshot, watch};
 
+use super::kept::{KeptCall, Live};
 use super::reader::{Batch, Reader};
 use super::writer::{Append, Message, Record, Writer};
 use super::{AppendError, Counts, LedgerCounters, recover};
 use crate::disk::Disk;
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::keys::KeyRing;
 
 type Appended = std::result::Result<(), AppendError>;
@@ -23,6 +26,8 @@ pub struct Journal<D: Disk> {
     pub(super) reader: Reader<D>,
     pub(super) counts: Arc<Counts>,
     pub(super) last_alive: Option<UnixMillis>,
+    /// The answered calls of a former run.
+    pub(super) calls: HashMap<CallSid, Snapshot>,
 }
 
 impl<D: Disk + Clone> Journal<D> {
@@ -30,7 +35,7 @@ impl<D: Disk + Clone> Journal<D> {
     /// [`LedgerConfig`](super::LedgerConfig).
     pub fn open(disk: D, limit: u64, keys: Arc<KeyRing>) -> Result<Self> {
         let counts = Arc::new(Counts::default());
-        let recover::Recovered { writer, shipped, former_ends, last_alive } =
+        let recover::Recovered { writer, shipped, former_ends, last_alive, calls } =
             recover::recover(&disk, &keys, &counts)?;
         let (durable, durable_end) = watch::channel(writer.end());
         let reader = Reader::new(
@@ -40,18 +45,34 @@ impl<D: Disk + Clone> Journal<D> {
             (shipped, former_ends),
             durable_end,
         );
-        let writer = Writer::new((disk, limit), writer, keys, counts.clone(), durable);
-        Ok(Self { writer, reader, counts, last_alive })
+        let (fail, live) = (disk.path(""), Live::of(&calls));
+        let writer = Writer::new((disk, limit), writer, keys, counts.clone(), durable, live)
+            .map_err(|error| StoreError::file(fail, error))?;
+        Ok(Self { writer, reader, counts, last_alive, calls })
+    }
+
+    /// The answered calls that a former run left and nobody has ended, to be
+    /// taken up: once.
+    pub fn kept(&mut self) -> Vec<Snapshot> {
+        std::mem::take(&mut self.calls).into_values().collect()
     }
 
     /// Writes what several callers append, with one fsync, and says of each
     /// whether it is on disk.
     pub fn append(&mut self, appends: &[Vec<CallEvent>]) -> Vec<Appended> {
-        let mut replies = Vec::with_capacity(appends.len());
-        let mut group = Vec::with_capacity(appends.len());
-        for events in appends {
+        self.append_with(appends.iter().map(|events| (&events[..], &[][..])))
+    }
+
+    /// With what is to be kept of calls.
+    pub fn append_with<'a>(
+        &mut self,
+        appends: impl Iterator<Item = (&'a [CallEvent], &'a [KeptCall])>,
+    ) -> Vec<Appended> {
+        let (mut replies, mut group) = (Vec::new(), Vec::new());
+        for (events, calls) in appends {
             let (reply, receiver) = oneshot::channel();
-            let records = events.iter().map(Record::of).collect();
+            let calls = calls.iter().map(Record::of_call);
+            let records = events.iter().map(Record::of).chain(calls).collect();
             group.push(Message::Append(Append { records, reply }));
             replies.push(receiver);
         }

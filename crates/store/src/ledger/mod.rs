@@ -6,19 +6,22 @@
 
 mod inspect;
 mod journal;
+mod kept;
 mod reader;
 mod recover;
 mod shipper;
 mod unshipped;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use landline_call::Snapshot;
 use landline_call::record::{CallEvent, Cause, Closed, Step};
-use landline_region::UnixMillis;
+use landline_region::{CallSid, UnixMillis};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::call::OpenCall;
@@ -30,6 +33,7 @@ use writer::{Append, Message, Record};
 pub use crate::disk::{Disk, DiskFile};
 pub use inspect::{Inspection, inspect};
 pub use journal::Journal;
+pub use kept::KeptCall;
 pub use reader::Batch;
 pub(crate) use unshipped::unshipped;
 
@@ -163,6 +167,8 @@ struct Shared {
     hurry: Arc<Notify>,
     /// When the former run was last known to be alive.
     last_alive: Option<UnixMillis>,
+    /// The answered calls of former runs that nobody has taken up yet.
+    calls: Mutex<HashMap<CallSid, Snapshot>>,
     /// Until the lost calls are closed, the former run's last sign of life
     /// must not be overwritten.
     swept: std::sync::atomic::AtomicBool,
@@ -185,7 +191,7 @@ impl Ledger {
         let lock = crate::file::locked(&dir)?;
         let disk = Directory(dir.clone());
         let journal = Journal::open(disk, config.limit, store.keys().clone())?;
-        let Journal { writer, reader, counts, last_alive } = journal;
+        let Journal { writer, reader, counts, last_alive, calls } = journal;
         let (queue, messages) = std::sync::mpsc::sync_channel(QUEUE);
         let (done_sender, done) = watch::channel(0);
         let (stop, stopped) = watch::channel(false);
@@ -214,6 +220,7 @@ impl Ledger {
             done,
             hurry,
             last_alive,
+            calls: Mutex::new(calls),
             swept: false.into(),
             threads: Mutex::new(Some(threads)),
         };
@@ -222,6 +229,15 @@ impl Ledger {
 
     /// Hands events to the journal in order. Resolves when they are on disk.
     pub fn append(&self, events: Vec<CallEvent>) -> oneshot::Receiver<Result<(), AppendError>> {
+        self.append_with(events, Vec::new())
+    }
+
+    /// With what is to be kept of calls: one write, one fsync.
+    pub fn append_with(
+        &self,
+        events: Vec<CallEvent>,
+        calls: Vec<KeptCall>,
+    ) -> oneshot::Receiver<Result<(), AppendError>> {
         let (reply, receiver) = oneshot::channel();
         let foreign = events.iter().find_map(|event| self.shared.store.check_event(event).err());
         if let Some(error) = foreign {
@@ -229,7 +245,8 @@ impl Ledger {
             let _ = reply.send(Err(AppendError::Foreign(error.to_string())));
             return receiver;
         }
-        let append = Append { records: events.iter().map(Record::of).collect(), reply };
+        let records = events.iter().map(Record::of).chain(calls.iter().map(Record::of_call));
+        let append = Append { records: records.collect(), reply };
         let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = match queue.as_ref().map(|queue| queue.try_send(Message::Append(append))) {
             Some(Ok(())) => return receiver,
@@ -260,13 +277,19 @@ impl Ledger {
         }
     }
 
-    /// Closes as [`Cause::Lost`] what a former run of this proxy left open, at
-    /// the last time that is proven. Call it once, before the first append.
+    /// Closes as [`Cause::Lost`] what a former run of this proxy left open and
+    /// unanswered, at the last time that is proven. What is answered is kept: see
+    /// [`Ledger::kept`]. Call it once, before the first append.
     pub async fn sweep_lost(&self, proxy: &str) -> Result<Vec<CallEvent>> {
         self.flush().await?;
-        let open = self.shared.store.open_calls(Some(proxy)).await?;
+        let open = self.shared.store.open_calls(None).await?;
+        let gone = self.retain_kept(&open);
         let alive = self.shared.last_alive;
-        let events = self.close_lost(open.iter().map(|call| call.lost(alive))).await?;
+        let is_kept = |call: CallSid| self.calls().contains_key(&call);
+        let lost = open.iter().filter(|call| call.proxy == proxy && !is_kept(call.sid));
+        let lost: Vec<CallEvent> = lost.map(|call| call.lost(alive)).collect();
+        let _written = self.append_with(Vec::new(), gone).await;
+        let events = self.close_lost(lost.into_iter()).await?;
         self.shared.swept.store(true, Relaxed);
         Ok(events)
     }
@@ -288,6 +311,38 @@ impl Ledger {
             self.flush().await?;
         }
         Ok(events)
+    }
+
+    /// Drops what is kept of calls whose records are closed by now.
+    fn retain_kept(&self, open: &[OpenCall]) -> Vec<KeptCall> {
+        let open: HashMap<CallSid, &OpenCall> = open.iter().map(|call| (call.sid, call)).collect();
+        let mut gone = Vec::new();
+        self.calls().retain(|call, snapshot| match open.get(call) {
+            Some(known) => {
+                snapshot.sequence = snapshot.sequence.max(known.next_sequence);
+                true
+            }
+            None => {
+                gone.push(KeptCall::Gone(*call));
+                false
+            }
+        });
+        gone
+    }
+
+    /// The answered calls that a former run left, for the proxy to take up: once,
+    /// after [`Ledger::sweep_lost`].
+    pub fn kept(&self) -> Vec<Snapshot> {
+        std::mem::take(&mut *self.calls()).into_values().collect()
+    }
+
+    /// When the former run was last known to live.
+    pub fn last_alive(&self) -> Option<UnixMillis> {
+        self.shared.last_alive
+    }
+
+    fn calls(&self) -> std::sync::MutexGuard<'_, HashMap<CallSid, Snapshot>> {
+        self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until everything appended so far is in the database.

@@ -9,6 +9,7 @@ use landline_call::record::CallEvent;
 use tokio::sync::watch;
 
 use super::Counts;
+use super::kept;
 use super::recover::write_checkpoint;
 use crate::disk::{Disk, DiskFile as _};
 use crate::event;
@@ -92,6 +93,8 @@ impl<D: Disk> Reader<D> {
             let frame = reader.next(end)?;
             match &frame {
                 Frame::End => break,
+                // For the next run, and no business of the database.
+                Frame::Record(plain) if kept::is_kept(plain) => {}
                 Frame::Record(plain) => match event::decode(plain) {
                     Ok(event) => batch.events.push(event),
                     Err(problem) => self.damaged(batch.end, &problem),

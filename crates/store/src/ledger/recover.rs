@@ -1,15 +1,19 @@
 //! What a former run left in the ledger's directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 
-use landline_region::UnixMillis;
+use landline_call::Snapshot;
+use landline_call::record::Step;
+use landline_region::{CallSid, UnixMillis};
 
 use super::Counts;
+use super::kept::{self, KeptCall};
 use crate::disk::Disk;
 use crate::error::{Result, StoreError};
+use crate::event;
 use crate::keys::KeyRing;
-use crate::segment::{self, Position, Scan, SegmentReader, SegmentWriter};
+use crate::segment::{self, Frame, Position, Scan, SegmentReader, SegmentWriter};
 
 pub const ALIVE: &str = "alive";
 const CHECKPOINT: &str = "shipped";
@@ -21,6 +25,8 @@ pub struct Recovered<F> {
     /// The ends of the former runs' segments.
     pub former_ends: BTreeMap<u64, u64>,
     pub last_alive: Option<UnixMillis>,
+    /// The answered calls that nobody has ended.
+    pub calls: HashMap<CallSid, Snapshot>,
 }
 
 pub fn recover<D: Disk>(disk: &D, keys: &KeyRing, counts: &Counts) -> Result<Recovered<D::File>> {
@@ -43,7 +49,8 @@ pub fn recover<D: Disk>(disk: &D, keys: &KeyRing, counts: &Counts) -> Result<Rec
     let shipped = shipped.unwrap_or(Position::start_of(oldest));
     let pending = count_records(disk, shipped, &former_ends, keys).map_err(fail)?;
     counts.total.store(pending, Relaxed);
-    Ok(Recovered { writer, shipped, former_ends, last_alive: last_alive(disk) })
+    let calls = kept_calls(disk, &former_ends, keys).map_err(fail)?;
+    Ok(Recovered { writer, shipped, former_ends, last_alive: last_alive(disk), calls })
 }
 
 /// Cuts what a death left half-written; what else is damaged is set aside in a
@@ -98,6 +105,43 @@ fn count_records(
         }
     }
     Ok(records)
+}
+
+/// What the segments say of calls that were answered and not ended: the newest
+/// state of each.
+fn kept_calls(
+    disk: &impl Disk,
+    ends: &BTreeMap<u64, u64>,
+    keys: &KeyRing,
+) -> std::io::Result<HashMap<CallSid, Snapshot>> {
+    let mut calls = HashMap::new();
+    for (&id, &end) in ends {
+        let mut reader = SegmentReader::open(disk, Position::start_of(id), keys)?;
+        loop {
+            match reader.next(end)? {
+                Frame::End => break,
+                Frame::Record(plain) if kept::is_kept(&plain) => match KeptCall::decode(&plain) {
+                    Ok(KeptCall::State(snapshot)) => drop(calls.insert(snapshot.call, snapshot)),
+                    Ok(KeptCall::Gone(call)) => drop(calls.remove(&call)),
+                    Err(problem) => tracing::error!(segment = id, %problem, "a kept call is lost"),
+                },
+                Frame::Record(plain) => note_event(&mut calls, &plain),
+                Frame::Damaged => {}
+            }
+        }
+    }
+    Ok(calls)
+}
+
+/// The record goes on after the last event; with its end the call is over.
+fn note_event(calls: &mut HashMap<CallSid, Snapshot>, plain: &[u8]) {
+    // What cannot be read is counted when it is shipped.
+    let Ok(event) = event::decode(plain) else { return };
+    if matches!(event.step, Step::Closed(_)) {
+        calls.remove(&event.call);
+    } else if let Some(snapshot) = calls.get_mut(&event.call) {
+        snapshot.sequence = snapshot.sequence.max(event.sequence + 1);
+    }
 }
 
 /// Up to where was shipped. Events are known by their numbers, so an old or

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use landline_control::{
-    Close, Consent, Event, Framer, FromRelay, Hello, LegId, LegLocal, LegSpec, Op, Open, Outcome,
-    Recording, Remote, Request, RequestId, SessionId, ToRelay, VERSION, encode,
+    Adopt, Close, Consent, Event, Framer, FromRelay, Hello, LegId, LegLocal, LegSpec, Op, Open,
+    Outcome, Recording, Remote, Request, RequestId, SessionId, ToRelay, VERSION, encode,
 };
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 use rustls::pki_types::pem::PemObject;
@@ -173,6 +173,11 @@ impl Proxy {
     /// Carries out what must be possible.
     pub async fn changed(&mut self, session: u64, ops: Vec<Op>) -> Vec<(LegId, LegLocal)> {
         done(self.change(session, ops).await)
+    }
+
+    pub async fn adopt(&mut self, session: u64, call: u128) -> Outcome {
+        let call = CallSid::from_u128(call);
+        self.request(Request::Adopt(Adopt { session: SessionId(session), call })).await
     }
 
     pub async fn close(&mut self, session: u64) -> Outcome {

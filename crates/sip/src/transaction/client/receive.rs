@@ -13,6 +13,10 @@ impl Clients {
     pub fn receive(&mut self, cx: &mut Context, now: Instant, mut response: Response) {
         let Some(slot) = self.find(&response) else {
             cx.counters.stray_responses += 1;
+            let is_invite = response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+            if is_invite && response.status.is_success() {
+                cx.event(Event::StrayAnswer { response });
+            }
             return;
         };
         response.headers.remove_first_value(&HeaderName::Via);

@@ -1,0 +1,251 @@
+//! What a call that was taken up owes to its former life: a session to adopt on
+//! the relay, and perhaps the caller's 200.
+
+use std::time::Duration;
+
+use landline_control::{Adopt, LegId, MediaFault, Outcome, Request as RelayRequest};
+use landline_region::UnixMillis;
+use landline_sip::{Flow, FlowId, Request, Response, ServerKey, Transport};
+
+use super::leg::{Incoming, Invite};
+use super::{A, Call, Ending, Leg, Phase};
+use crate::context::{Context, ServerUse};
+use crate::io::{Log, Output};
+use crate::record::Cause;
+use crate::relays::RelayStep;
+use crate::route::Reach;
+use crate::timers::{CallTimer, Timer};
+
+/// As long as a caller may wait for the 200 to come again: 64·T1 (RFC 3261
+/// §13.3.1.4).
+const ANSWERING: Duration = Duration::from_secs(32);
+
+pub(crate) struct Restored {
+    adoption: Adoption,
+    /// The 200 that the caller may not have got.
+    pub(super) reply: Option<Response>,
+    proven_until: UnixMillis,
+    was_up: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Adoption {
+    Wanted,
+    Done,
+}
+
+impl Restored {
+    pub(super) fn new(proven_until: UnixMillis, was_up: bool) -> Self {
+        Self { adoption: Adoption::Wanted, reply: None, proven_until, was_up }
+    }
+}
+
+impl Call {
+    /// The call is up from here on, and its relay is to be asked for its session.
+    pub(crate) fn resume(&mut self, cx: &mut Context) {
+        cx.counters.calls_restored += 1;
+        cx.usage.add(self.account.sid, self.caller.sid());
+        for (place, leg) in self.legs.iter().enumerate() {
+            for tag in [Some(leg.tag), leg.former_tag].into_iter().flatten() {
+                cx.dialogs.insert(tag, (self.key, place));
+            }
+        }
+        if let Some(session) = &self.session {
+            cx.relays.resume(&session.relay, session.id, self.key);
+        }
+        let response = self.winner.and_then(|winner| self.answer_for_caller(winner));
+        self.rise(cx, response);
+        let deadline = cx.now.instant + cx.config.timers.adopt;
+        cx.timers.set(deadline, Timer::Call(self.key, CallTimer::Adopt));
+        self.offer_answer_again(cx);
+    }
+
+    /// The caller's INVITE is taken as if it came once more, so that its 200 is
+    /// sent until there is an ACK: nobody knows whether it reached the caller.
+    fn offer_answer_again(&mut self, cx: &mut Context) {
+        let since = self.answered_at.map_or(i64::MAX, |at| cx.now.unix.0.saturating_sub(at.0));
+        let is_late = since > ANSWERING.as_millis() as i64;
+        let has_reply = self.restored.as_ref().is_some_and(|it| it.reply.is_some());
+        let caller = self.legs.first();
+        let invite = caller.and_then(Leg::incoming).map(|it| it.request.clone());
+        let (Some(invite), false, true) = (invite, is_late, has_reply) else {
+            return self.forget_invite();
+        };
+        let flow = match caller.map(|it| &it.reach) {
+            Some(Reach::Flow(flow)) => Some(flow.clone()),
+            _ => flow_of(cx, &invite),
+        };
+        let (Some(flow), Ok(call_id)) = (flow, invite.call_id()) else { return };
+        cx.unheard.insert(call_id, self.key);
+        let bytes = invite.to_bytes();
+        cx.out.push_back(Output::Sip(landline_sip::Input::Received { flow, bytes }));
+    }
+
+    fn forget_invite(&mut self) {
+        if let Some(caller) = self.legs.first_mut()
+            && caller.incoming().is_some()
+        {
+            caller.invite = Invite::Former(caller.role());
+        }
+    }
+
+    /// The INVITE of this call, again. False: it is another one.
+    pub(crate) fn answer_again(
+        &mut self,
+        cx: &mut Context,
+        key: ServerKey,
+        flow: &Flow,
+        request: &Request,
+    ) -> bool {
+        let reply = self.restored.as_ref().and_then(|it| it.reply.clone());
+        let (Some(reply), false) = (reply, self.is_ending()) else { return false };
+        let call = self.key;
+        let Some(caller) = self.legs.first_mut() else { return false };
+        if !caller.side.is_trunk() && !caller.came_by(flow) {
+            return false;
+        }
+        let Some(incoming) = caller.incoming_mut() else { return false };
+        let known = &incoming.request;
+        let tag = |it: &Request| it.from().ok().and_then(|it| it.tag().map(str::to_owned));
+        let number = |it: &Request| it.cseq().ok().map(|it| it.number);
+        let branch = |it: &Request| it.top_via().ok().and_then(|it| it.branch().map(str::to_owned));
+        let is_same = tag(known) == tag(request)
+            && number(known) == number(request)
+            && branch(known) == branch(request);
+        if !is_same || incoming.key != Incoming::FORMER {
+            return false;
+        }
+        incoming.key = key;
+        caller.unacked = Some(key);
+        cx.servers.insert(key, ServerUse::Invite(call));
+        cx.respond(key, reply);
+        true
+    }
+
+    /// The caller has its 200, or is not going to have it. True where that was
+    /// in doubt.
+    pub(super) fn heard_answer(&mut self, cx: &mut Context) -> bool {
+        let Some(restored) = &mut self.restored else { return false };
+        let was_owed = restored.reply.take().is_some();
+        if was_owed
+            && let Some(incoming) = self.legs.first().and_then(Leg::incoming)
+            && let Ok(call_id) = incoming.request.call_id()
+        {
+            cx.unheard.remove(&call_id);
+        }
+        was_owed
+    }
+
+    /// Until then the relay does nothing for us.
+    pub(super) fn awaits_adoption(&self) -> bool {
+        self.restored.as_ref().is_some_and(|it| it.adoption == Adoption::Wanted)
+    }
+
+    /// Asks the relay for the session. False where nothing has to be asked.
+    pub(crate) fn adopt(&mut self, cx: &mut Context) -> bool {
+        let (Some(session), true) = (self.session.clone(), self.awaits_adoption()) else {
+            return false;
+        };
+        let adopt = RelayRequest::Adopt(Adopt { session: session.id, call: self.sid });
+        cx.ask_relay(&session.relay, self.key, RelayStep::Adopt, adopt);
+        true
+    }
+
+    pub(super) fn adoption_answered(&mut self, cx: &mut Context, outcome: Outcome) {
+        if !self.awaits_adoption() {
+            return;
+        }
+        match outcome {
+            Outcome::Adopted(legs) if self.has_legs(&legs) => self.adopted(cx, legs),
+            _ => self.not_adopted(cx),
+        }
+    }
+
+    fn has_legs(&self, made: &[(LegId, Vec<MediaFault>)]) -> bool {
+        let talking = [Some(A), self.winner];
+        let mut legs = talking.into_iter().flatten().map(|leg| self.legs.get(leg));
+        legs.all(|leg| leg.is_some_and(|leg| made.iter().any(|(id, _)| *id == leg.relay_leg)))
+    }
+
+    /// The media never stopped. What a change under way had made of it is taken
+    /// back, and what went wrong meanwhile is heard now.
+    fn adopted(&mut self, cx: &mut Context, legs: Vec<(LegId, Vec<MediaFault>)>) {
+        let was_up = self.restored.as_mut().is_none_or(|restored| {
+            restored.adoption = Adoption::Done;
+            restored.was_up
+        });
+        if self.ending.is_some() {
+            return self.close_session(cx);
+        }
+        for (id, faults) in legs {
+            if self.legs.iter().all(|leg| leg.relay_leg != id) {
+                self.give_back(cx, id);
+                continue;
+            }
+            for fault in faults {
+                self.media_event(cx, landline_control::Event::Fault(id, fault));
+            }
+        }
+        if !was_up && self.started.is_some() && self.ending.is_none() {
+            self.align(cx, A);
+        }
+    }
+
+    /// No relay has its media any more.
+    pub(crate) fn not_adopted(&mut self, cx: &mut Context) {
+        let Some(restored) = self.restored.as_mut() else { return };
+        if restored.adoption == Adoption::Done {
+            return;
+        }
+        restored.adoption = Adoption::Done;
+        if self.ending.is_some() {
+            return self.close(cx);
+        }
+        self.lost_at = Some(restored.proven_until);
+        self.end(cx, Ending::because(Cause::Lost, 200, 500, "Media relay lost"));
+    }
+
+    /// Another proxy has adopted the session: the call is that one's, with its
+    /// record, and nobody is told anything.
+    pub(crate) fn taken(&mut self, cx: &mut Context) {
+        if self.is_closed() {
+            return;
+        }
+        cx.counters.calls_taken += 1;
+        self.drop_modification(cx);
+        self.drop_passes(cx);
+        self.farewell = None;
+        self.phase = Phase::Closed;
+        if let Some(session) = self.session.take() {
+            cx.relays.end(&session.relay, session.id);
+        }
+        cx.usage.remove(self.account.sid, self.caller.sid());
+        self.forget();
+        cx.out.push_back(Output::Forget(self.sid));
+        cx.log(Log::CallTaken { call: self.sid });
+    }
+
+    /// A 2xx to an INVITE of a former process: that one's ACK may have been
+    /// lost with it.
+    pub(crate) fn acknowledge_again(&mut self, cx: &mut Context, leg: usize, said: &Response) {
+        let Some(it) = self.legs.get_mut(leg).filter(|_| self.restored.is_some()) else { return };
+        let (Some(dialog), Ok(cseq)) = (&it.dialog, said.cseq()) else { return };
+        let is_same = said.call_id().is_ok_and(|id| id == *dialog.call_id())
+            && said.to().is_ok_and(|to| to.tag() == dialog.remote().tag());
+        if is_same {
+            let ack = dialog.ack(cseq.number);
+            if let Some(destination) = it.destination(cx) {
+                cx.send_ack(ack, destination);
+            }
+        }
+    }
+}
+
+/// The way back that an INVITE's Via tells (RFC 3581 §4), by a listener of ours.
+fn flow_of(cx: &Context, invite: &Request) -> Option<Flow> {
+    let via = invite.top_via().ok()?;
+    let remote = std::net::SocketAddr::new(via.received()?, via.rport()??);
+    let mut own = cx.config.addresses.iter().filter(|it| it.transport == Transport::Udp);
+    let own = own.find(|it| it.local.is_ipv4() == remote.is_ipv4())?;
+    Some(Flow { id: FlowId(0), transport: Transport::Udp, local: own.local, remote, peer: None })
+}

@@ -1,0 +1,199 @@
+//! An answered call, kept so that it can be taken up after the death of the
+//! process that carries it, and taken up again.
+
+use bytes::Bytes;
+use landline_control::LegId;
+use landline_region::{Personal, UnixMillis};
+use landline_sip::{Limits, Message, Request};
+
+use super::leg::{Incoming, Invite, LegState};
+use super::open::read_description;
+use super::restored::Restored;
+use super::start::Started;
+use super::written::{VERSION, WrittenCall, WrittenDialog, WrittenLeg, WrittenReach, WrittenSide};
+use super::{A, Call, Leg, Phase, Session};
+use crate::calls::CallKey;
+use crate::context::Context;
+use crate::io::Output;
+use crate::record::{CallDirection, LegRole};
+use crate::snapshot::Snapshot;
+
+/// Legs that the relay may have made since the call was last kept.
+const SKIPPED: u16 = 64;
+
+impl Call {
+    /// Has the call kept as it is now, with the step that was journaled last, if
+    /// that is still to be written.
+    pub(crate) fn keep(&mut self, cx: &mut Context) {
+        // What is under way is not agreed, and kept when it is.
+        if self.modification.is_some() || self.ending.is_some() {
+            return;
+        }
+        let Some(snapshot) = self.snapshot(cx) else { return };
+        cx.counters.calls_kept += 1;
+        if let Some(Output::Journal { token: None, events, state }) = cx.out.back_mut()
+            && events.first().is_some_and(|first| first.call == self.sid)
+        {
+            *state = Some(snapshot);
+            return;
+        }
+        let state = Some(snapshot);
+        cx.out.push_back(Output::Journal { token: None, events: Vec::new(), state });
+    }
+
+    fn snapshot(&self, cx: &Context) -> Option<Snapshot> {
+        let session = self.session.as_ref()?;
+        let invite = match self.phase {
+            // Until the 200 has left it may have to be made once more.
+            Phase::Answering => {
+                let incoming = self.legs.first().and_then(Leg::incoming);
+                incoming.map(|it| it.request.to_bytes().to_vec())
+            }
+            Phase::Up => None,
+            _ => return None,
+        };
+        let written = WrittenCall {
+            sid: self.sid,
+            account: self.account.sid,
+            caller: WrittenSide::of(&self.caller),
+            direction: self.direction.name().to_owned(),
+            opened_at: self.opened_at,
+            answered_at: self.answered_at?,
+            join: self.join,
+            relay: session.relay.clone(),
+            session: session.id,
+            next_relay_leg: self.next_relay_leg,
+            winner: u32::try_from(self.winner?).ok()?,
+            is_joined: self.is_joined,
+            is_up: self.phase == Phase::Up,
+            is_started: self.started.is_some(),
+            recording: self.recording,
+            invite,
+            legs: self.legs.iter().map(written_leg).collect(),
+        };
+        let state = postcard::to_extend(&written, vec![VERSION]).ok()?;
+        Some(Snapshot {
+            call: self.sid,
+            account: self.account.sid,
+            sequence: self.sequence,
+            at: cx.now.unix,
+            state: Personal::new(state),
+        })
+    }
+
+    /// A call that a former process, or another one, has had. `Err` says why it
+    /// cannot go on.
+    pub(crate) fn from_snapshot(
+        key: CallKey,
+        cx: &mut Context,
+        snapshot: &Snapshot,
+        proven_until: UnixMillis,
+    ) -> Result<Self, &'static str> {
+        let written = match snapshot.state.expose().split_first() {
+            Some((&VERSION, rest)) => postcard::from_bytes::<WrittenCall>(rest),
+            _ => return Err("it was kept by another version"),
+        };
+        let written = written.map_err(|_| "it cannot be read")?;
+        let account = cx.tenants.account(written.account).cloned().ok_or("its account is gone")?;
+        let caller = written.caller.read(cx).ok_or("its caller is gone")?;
+        let direction: CallDirection =
+            written.direction.parse().map_err(|_| "its direction cannot be read")?;
+        let invite = written.invite.and_then(|octets| read_invite(cx, octets));
+        let mut legs = Vec::with_capacity(written.legs.len());
+        for leg in written.legs {
+            legs.push(read_leg(cx, leg).ok_or("a leg cannot be read")?);
+        }
+        let winner = written.winner as usize;
+        if winner == A
+            || [A, winner].iter().any(|it| legs.get(*it).is_none_or(|leg| leg.dialog.is_none()))
+        {
+            return Err("its legs do not fit");
+        }
+        if let (Some(invite), Some(caller)) = (invite, legs.first_mut()) {
+            caller.state = LegState::Early;
+            caller.invite = Invite::Received(Box::new(invite));
+        }
+        if written.is_up {
+            legs.iter_mut().filter_map(|leg| leg.media.as_mut()).for_each(|it| it.resume());
+        }
+        Ok(Self {
+            sid: written.sid,
+            phase: Phase::Answering,
+            opened_at: written.opened_at,
+            answered_at: Some(written.answered_at),
+            legs,
+            session: Some(Session { relay: written.relay, id: written.session }),
+            sequence: snapshot.sequence,
+            join: written.join,
+            started: written.is_started.then(Started::answered),
+            next_relay_leg: written.next_relay_leg.saturating_add(SKIPPED),
+            winner: Some(winner),
+            rang: true,
+            is_joined: written.is_joined,
+            recording: written.recording,
+            restored: Some(Box::new(Restored::new(snapshot.at.max(proven_until), written.is_up))),
+            ..Self::new(key, cx, account, caller, direction)
+        })
+    }
+}
+
+fn written_leg(leg: &Leg) -> WrittenLeg {
+    // Those that lost are there for the record alone.
+    let is_confirmed = leg.state != LegState::Ended;
+    WrittenLeg {
+        sid: leg.sid,
+        role: leg.role().name().to_owned(),
+        side: WrittenSide::of(&leg.side),
+        reach: WrittenReach::of(&leg.reach),
+        tag: leg.tag,
+        former_tag: leg.former_tag,
+        dialog: leg.dialog.as_ref().filter(|_| is_confirmed).map(WrittenDialog::of),
+        media: leg.media.clone().filter(|_| is_confirmed),
+        relay_leg: leg.relay_leg,
+        is_allocated: leg.is_allocated,
+        status: leg.status,
+        is_recorded: leg.is_recorded,
+        edges: leg.edges.clone(),
+        takes_update: leg.takes_update,
+    }
+}
+
+fn read_leg(cx: &Context, written: WrittenLeg) -> Option<Leg> {
+    let role: LegRole = written.role.parse().ok()?;
+    let dialog = match written.dialog {
+        Some(dialog) => Some(dialog.read()?),
+        None => None,
+    };
+    let LegId(relay_leg) = written.relay_leg;
+    let mut leg = Leg::new(
+        written.sid,
+        written.side.read(cx)?,
+        written.reach.read()?,
+        written.tag,
+        LegId(relay_leg),
+        Invite::Former(role),
+    );
+    leg.state = if dialog.is_some() { LegState::Confirmed } else { LegState::Ended };
+    leg.former_tag = written.former_tag;
+    leg.dialog = dialog;
+    leg.media = written.media;
+    leg.is_allocated = written.is_allocated;
+    leg.status = written.status;
+    leg.is_recorded = written.is_recorded;
+    leg.edges = written.edges;
+    leg.takes_update = written.takes_update;
+    Some(leg)
+}
+
+fn read_invite(cx: &mut Context, octets: Vec<u8>) -> Option<Incoming> {
+    let request = invite_of(octets)?;
+    let offer = read_description(cx, &request).ok()?;
+    Some(Incoming { key: Incoming::FORMER, request, offer, provisional: 0 })
+}
+
+fn invite_of(octets: Vec<u8>) -> Option<Request> {
+    match landline_sip::parse(&Bytes::from(octets), &Limits::default()) {
+        Ok(Message::Request(request)) => Some(request),
+        _ => None,
+    }
+}
