@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use landline_phone::{Call, MediaMode, Phone, PhoneConfig};
 use serde_json::Value;
 use support::region::{Region, http, write_regions};
-use support::server::{array, text};
+use support::server::array;
 use support::{eventually, free_ports};
 
 const DOMAIN: &str = "steady.test";
