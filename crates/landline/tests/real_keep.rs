@@ -14,7 +14,7 @@ use support::server::{array, text};
 use support::{eventually, free_ports, have, tone};
 
 const DOMAIN: &str = "kept.test";
-const PASSWORD: &str = "correct horse battery";
+const PASSWORD: &str = "correct-horse-battery";
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]

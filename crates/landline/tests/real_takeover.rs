@@ -45,7 +45,7 @@ async fn answered_calls_go_on_over_the_death_of_their_proxy() {
     for kill in 0..kills {
         let died = Instant::now();
         region = tokio::task::spawn_blocking(move || {
-            region.proxy_dies();
+            region.dies(true, false, || ());
             eventually("the proxy serves again", SOON, || region.is_healthy().then_some(()));
             region
         })
@@ -55,7 +55,7 @@ async fn answered_calls_go_on_over_the_death_of_their_proxy() {
         // One holds and resumes, so that its re-INVITEs meet the new process.
         let pair = &pairs[kill as usize % pairs.len()];
         pair.caller.1.hold().await.unwrap();
-        pair.callee.1.hears_nothing(SOON).await.unwrap();
+        pair.caller.1.hears_nothing(SOON).await.unwrap();
         pair.caller.1.resume().await.unwrap();
         for pair in &pairs {
             pair.is_heard().await;
