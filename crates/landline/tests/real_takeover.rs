@@ -92,11 +92,13 @@ fn pairs_len() -> usize {
 }
 
 fn seconds(record: &Value) -> u64 {
-    record["duration"].as_u64().or_else(|| record["duration_seconds"].as_u64()).unwrap_or_else(|| {
-        let at = |name: &str| record[name].as_str().map(str::to_owned);
-        let (from, to) = (at("answered_at").unwrap(), at("closed_at").unwrap());
-        unix(&to) - unix(&from)
-    })
+    record["duration"].as_u64().or_else(|| record["duration_seconds"].as_u64()).unwrap_or_else(
+        || {
+            let at = |name: &str| record[name].as_str().map(str::to_owned);
+            let (from, to) = (at("answered_at").unwrap(), at("closed_at").unwrap());
+            unix(&to) - unix(&from)
+        },
+    )
 }
 
 /// Of `2026-01-02T03:04:05.678Z`, within a day.
