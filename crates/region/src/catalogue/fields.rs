@@ -30,6 +30,7 @@ pub static FIELDS: &[&Field] = &[
     &REGISTRATION_TIME,
     &DISPLAY_NAME,
     &MEDIA_ADDRESS,
+    &CALL_STATE,
     &KEY_PRESSES,
     &CALL_AUDIO,
     &SIP_UNDECLARED,
@@ -365,6 +366,17 @@ pub static MEDIA_ADDRESS: Field = Field {
     basis: Some(LegalBasis::Contract),
     held: &["Remote.rtp", "Remote.rtcp"],
     carried: SIGNALLING,
+};
+
+pub static CALL_STATE: Field = Field {
+    name: "call.state",
+    class: DataClass::Address,
+    what: "An answered call as its next proxy goes on with it: addresses, descriptions, media keys; gone with the call",
+    purpose: Purpose::Carriage,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::Contract),
+    held: &["Snapshot.state"],
+    carried: NOWHERE,
 };
 
 pub static CALLER: Field = Field {
