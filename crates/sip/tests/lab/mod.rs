@@ -217,6 +217,7 @@ fn brief_one(output: &Output) -> String {
         Output::Event(Event::Acked { .. }) => "acked".into(),
         Output::Event(Event::AckTimeout { .. }) => "ack timeout".into(),
         Output::Event(Event::FlowClosed(_)) => "flow closed".into(),
+        Output::Event(Event::StrayAnswer { .. }) => "stray answer".into(),
     }
 }
 
