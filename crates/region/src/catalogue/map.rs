@@ -49,7 +49,8 @@ impl DataMap {
     pub fn to_markdown(&self) -> String {
         let mut text = String::from(
             "# Data map\n\nGenerated from the declarations that the store seals by and the egress gate decides by. \
-             What is not in the last column never leaves the region.\n\n\
+             What is not in the last column never leaves the region. What lies in the database lies, sealed, \
+             in the region's backups too (`backup.directory`); what is erased is dead there once the next is made.\n\n\
              | field | class | what | purpose | kept | legal basis | stored | leaves the region |\n\
              |---|---|---|---|---|---|---|---|\n",
         );
