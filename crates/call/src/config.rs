@@ -93,6 +93,8 @@ pub struct CoreLimits {
     pub nonces: usize,
     /// Octets of SDP that are read.
     pub description: usize,
+    /// Calls that are moved to another relay at one time.
+    pub moves: usize,
 }
 
 impl Default for CoreLimits {
@@ -112,6 +114,7 @@ impl Default for CoreLimits {
             failures: 8,
             nonces: 200_000,
             description: 16 * 1024,
+            moves: 64,
         }
     }
 }
@@ -138,6 +141,8 @@ pub struct CoreTimers {
     /// How long too many failed authentications shut a user out of a source,
     /// and how long they are remembered.
     pub throttle: Duration,
+    /// How long an answered call whose relay is gone is kept without another.
+    pub adrift: Duration,
 }
 
 impl Default for CoreTimers {
@@ -154,6 +159,7 @@ impl Default for CoreTimers {
             max_expiry: Duration::from_secs(7200),
             nonce: Duration::from_secs(300),
             throttle: Duration::from_secs(60),
+            adrift: Duration::from_secs(6),
         }
     }
 }

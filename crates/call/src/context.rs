@@ -67,6 +67,11 @@ pub(crate) enum ClientUse {
         call: CallKey,
         leg: usize,
     },
+    /// A re-INVITE of ours towards this leg, to another relay.
+    Move {
+        call: CallKey,
+        leg: usize,
+    },
     /// An INFO or the like passed on to this leg.
     Pass {
         call: CallKey,

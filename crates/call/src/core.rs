@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use landline_control::{FromRelay, RelayId};
 use landline_region::{Entropy, Now, Seed};
 use landline_sip::{ClientKey, Event, FailureCause, Method, Request, Response, ServerKey};
 
@@ -13,9 +12,8 @@ use crate::config::CoreConfig;
 use crate::context::{ClientUse, Context, ServerUse};
 use crate::counters::Counters;
 use crate::edge::Edge;
-use crate::io::{Input, JournalToken, LiveCall, Log, Output, StartCall};
+use crate::io::{Input, JournalToken, LiveCall, Output, StartCall};
 use crate::record::Cause;
-use crate::relays::RelayStep;
 use crate::restore::Adoptions;
 use crate::timers::{CallTimer, Timer};
 
@@ -42,9 +40,8 @@ impl Core {
         self.handle_timeout(now);
         match input {
             Input::Sip(event) => self.sip(event),
-            Input::RelayConnected { relay, .. } => {
-                self.cx.relays.connect(relay.clone());
-                self.cx.log(Log::RelayConnected { relay: relay.clone() });
+            Input::RelayConnected { relay, hello } => {
+                self.relay_connected(relay.clone(), hello.incarnation);
                 self.adopt_from(&relay);
             }
             Input::RelayLost { relay } => self.relay_lost(&relay),
@@ -70,6 +67,7 @@ impl Core {
                 }
             }
         }
+        self.begin_moves();
     }
 
     /// Fires what is due.
@@ -92,6 +90,7 @@ impl Core {
                 Timer::Forward(key) => self.forward_expired(key),
             }
         }
+        self.begin_moves();
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -206,6 +205,9 @@ impl Core {
             ClientUse::Modify { call, leg } => {
                 self.with(call, |call, cx| call.modify_response(cx, leg, response));
             }
+            ClientUse::Move { call, leg } => {
+                self.with(call, |call, cx| call.move_response(cx, leg, key, response));
+            }
             ClientUse::Pass { call, .. } => {
                 self.with(call, |call, cx| call.pass_response(cx, key, &response));
             }
@@ -228,55 +230,14 @@ impl Core {
             ClientUse::Modify { call, leg } => {
                 self.with(call, |call, cx| call.modify_lost(cx, leg, cause));
             }
+            ClientUse::Move { call, leg } => {
+                self.with(call, |call, cx| call.move_lost(cx, leg, key, cause));
+            }
             ClientUse::Pass { call, .. } => {
                 self.with(call, |call, cx| call.pass_lost(cx, key, cause));
             }
             ClientUse::Forward(forward) => self.forward_failed(forward, cause),
         }
-    }
-
-    fn relay(&mut self, relay: &RelayId, message: FromRelay) {
-        match message {
-            FromRelay::Outcome(id, outcome) => match self.cx.relays.answered(relay, id) {
-                Some(waiting) => {
-                    self.with(waiting.call, |call, cx| {
-                        call.relay_outcome(cx, waiting.purpose, outcome);
-                    });
-                    if waiting.purpose == RelayStep::Adopt {
-                        self.adoption_over(relay);
-                    }
-                }
-                None => self.cx.counters.relay_strays += 1,
-            },
-            FromRelay::Event(session, event) => match self.cx.relays.call_of(session) {
-                Some(call) => self.with(call, |call, cx| call.media_event(cx, event)),
-                None => self.cx.counters.relay_strays += 1,
-            },
-            FromRelay::Taken(session) => match self.cx.relays.call_of(session) {
-                Some(call) => self.with(call, |call, cx| call.taken(cx)),
-                None => self.cx.counters.relay_strays += 1,
-            },
-            FromRelay::Draining => {
-                self.cx.relays.drain(relay);
-                self.cx.log(Log::RelayDraining { relay: relay.clone() });
-            }
-            FromRelay::Hello(_) | FromRelay::Pong(_) => {}
-        }
-    }
-
-    fn relay_lost(&mut self, relay: &RelayId) {
-        if !self.cx.relays.disconnect(relay) {
-            return;
-        }
-        self.cx.counters.relays_lost += 1;
-        let on_it = |call: &&Call| call.session.as_ref().is_some_and(|it| it.relay == *relay);
-        let mut calls: Vec<_> = self.calls.iter().filter(on_it).map(|call| call.key).collect();
-        calls.sort_unstable();
-        self.cx.log(Log::RelayLost { relay: relay.clone(), calls: calls.len() });
-        for key in calls {
-            self.with(key, |call, cx| call.relay_lost(cx));
-        }
-        self.adoptions_lost(relay);
     }
 
     fn journaled(&mut self, token: JournalToken) {
@@ -308,6 +269,11 @@ impl Core {
             CallTimer::Retry => call.retry(cx),
             CallTimer::Adopt => call.not_adopted(cx),
             CallTimer::Forget => call.forget(),
+            CallTimer::Adrift(session) => call.adrift_for_long(cx, session),
+            CallTimer::MoveAgain => call.want_move(cx),
+            CallTimer::MoveAsk => call.ask_sides_again(cx),
+            CallTimer::MoveRoom(session) => call.move_is_slow(cx, session),
+            CallTimer::MoveOverdue(session) => call.move_is_overdue(cx, session),
             CallTimer::Farewell => call.say_farewell(cx),
         });
     }

@@ -53,6 +53,15 @@ counters! {
     relay_refusals,
     relay_timeouts,
     relays_lost,
+    /// Links to relays that broke and stood again before it mattered.
+    relays_relinked,
+    /// Calls moved to another relay, and those ended for lack of one.
+    calls_moved,
+    calls_adrift,
+    /// Attempts at a move that another one had to follow.
+    moves_repeated,
+    /// Calls that stayed on a draining relay because a side refused to move.
+    moves_refused,
     /// Messages of a relay about sessions or requests that are gone.
     relay_strays,
     /// Requests for domains that no account has.

@@ -32,7 +32,9 @@ pub enum Input {
         relay: RelayId,
         hello: Hello,
     },
-    /// The connection is gone, and with it every session it carried.
+    /// The relay is gone, or out of reach for so long that its sessions count
+    /// as gone. Of a link that only broke for a moment nothing is said but
+    /// [`Input::RelayConnected`] again, with the same incarnation.
     RelayLost {
         relay: RelayId,
     },
@@ -186,6 +188,19 @@ pub enum Log {
     RelayDraining {
         relay: RelayId,
     },
+    RelayResumed {
+        relay: RelayId,
+    },
+    /// The media of the call go over to another relay.
+    CallMoved {
+        call: CallSid,
+        from: RelayId,
+        to: RelayId,
+    },
+    /// No other relay was there in time.
+    CallAdrift {
+        call: CallSid,
+    },
     /// A request for another region's account could not be brought there.
     HomeUnreachable {
         account: AccountSid,
@@ -240,7 +255,12 @@ impl fmt::Display for Log {
             }
             Self::RelayConnected { relay } => write!(f, "relay {relay} connected"),
             Self::RelayLost { relay, calls } => write!(f, "relay {relay} lost with {calls} calls"),
-            Self::RelayDraining { relay } => write!(f, "relay {relay} takes no new sessions"),
+            Self::RelayDraining { relay } => write!(f, "relay {relay} is left by its calls"),
+            Self::RelayResumed { relay } => write!(f, "relay {relay} takes sessions again"),
+            Self::CallMoved { call, from, to } => {
+                write!(f, "{call} moved from relay {from} to {to}")
+            }
+            Self::CallAdrift { call } => write!(f, "{call}: no relay took it in time"),
             Self::HomeUnreachable { account, home } => {
                 write!(f, "{account}: no proxy of its home {home} answers")
             }

@@ -21,6 +21,7 @@ mod edge;
 mod io;
 mod negotiate;
 mod registrar;
+mod relay_events;
 mod relays;
 mod request;
 mod restore;

@@ -45,6 +45,11 @@ pub enum Step {
         leg: LegSid,
         edge: RegionCode,
     },
+    /// The media went over to another relay of the region.
+    Moved {
+        from: RelayId,
+        to: RelayId,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

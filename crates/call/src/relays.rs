@@ -1,9 +1,9 @@
 //! The region's relays as a core sees them: who is connected, who takes new
 //! sessions, which request of ours waits for which outcome.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use landline_control::{RelayId, Request, RequestId, SessionId};
+use landline_control::{Close, RelayId, Request, RequestId, SessionId};
 use rustc_hash::FxHashMap;
 
 use crate::calls::CallKey;
@@ -14,6 +14,9 @@ use crate::timers::Timer;
 #[derive(Debug, Default)]
 pub(crate) struct Relays {
     connected: BTreeMap<RelayId, Relay>,
+    /// Those that were lost, until they are heard of again.
+    lost: BTreeMap<RelayId, LostRelay>,
+    pub moves: MoveQueue,
     /// What each request is for; answered once or timed out.
     waiting: FxHashMap<RequestId, Waiting>,
     sessions: FxHashMap<SessionId, CallKey>,
@@ -22,8 +25,62 @@ pub(crate) struct Relays {
 
 #[derive(Debug, Default)]
 struct Relay {
+    incarnation: u64,
     sessions: usize,
     draining: bool,
+}
+
+/// A relay may only have been out of reach: then it still has what calls left
+/// there, and is to close it when it comes back.
+#[derive(Debug, Default)]
+struct LostRelay {
+    incarnation: u64,
+    left: Vec<(SessionId, CallKey)>,
+}
+
+/// What a relay that connects is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    Fresh,
+    /// It was never lost: the link broke and stands again.
+    Relinked,
+    /// It was lost, and lives: it still has its sessions.
+    Back,
+    /// It is connected already, as a process that is no more.
+    Replaced,
+}
+
+/// Calls that are to be moved to another relay, in the order in which they
+/// asked for it; so many at a time, that neither relay nor network is flooded.
+#[derive(Debug, Default)]
+pub(crate) struct MoveQueue {
+    waiting: VecDeque<CallKey>,
+    under_way: usize,
+}
+
+impl MoveQueue {
+    pub(crate) fn push(&mut self, call: CallKey) {
+        self.waiting.push_back(call);
+    }
+
+    pub(crate) fn next(&mut self, at_a_time: usize) -> Option<CallKey> {
+        if self.under_way >= at_a_time {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn begin(&mut self) {
+        self.under_way += 1;
+    }
+
+    pub(crate) fn done(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -63,6 +120,21 @@ pub(crate) enum RelayStep {
     Close,
     /// A session that a former process opened.
     Adopt,
+    /// A step of the move to this session, on its relay.
+    Move(MoveStep, SessionId),
+    /// A session that the call has left is closed; its figures are still wanted.
+    Leave(SessionId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MoveStep {
+    Open,
+    /// One side's answer is told.
+    Remote {
+        leg: usize,
+    },
+    /// Both sides are there: they are joined, and recorded on.
+    Join,
 }
 
 impl Relays {
@@ -72,20 +144,56 @@ impl Relays {
         Self { last: first >> 1, ..Self::default() }
     }
 
-    pub(crate) fn connect(&mut self, relay: RelayId) {
-        self.connected.insert(relay, Relay::default());
+    /// What is known of a relay that connects as this process.
+    pub(crate) fn arrival(&self, relay: &RelayId, incarnation: u64) -> Arrival {
+        match (self.connected.get(relay), self.lost.get(relay)) {
+            (Some(known), _) if known.incarnation == incarnation => Arrival::Relinked,
+            (Some(_), _) => Arrival::Replaced,
+            (None, Some(lost)) if lost.incarnation == incarnation => Arrival::Back,
+            (None, _) => Arrival::Fresh,
+        }
     }
 
-    /// Forgets the relay and tells which calls had their media there.
+    /// `sessions` of ours are there. What calls left there while it was away
+    /// is given to be closed.
+    pub(crate) fn connect(
+        &mut self,
+        relay: RelayId,
+        incarnation: u64,
+        sessions: usize,
+    ) -> Vec<(SessionId, CallKey)> {
+        let lost = self.lost.remove(&relay).filter(|it| it.incarnation == incarnation);
+        self.connected.insert(relay, Relay { incarnation, sessions, draining: false });
+        lost.map(|it| it.left).unwrap_or_default()
+    }
+
+    /// Forgets the relay, if it was there.
     pub(crate) fn disconnect(&mut self, relay: &RelayId) -> bool {
         self.waiting.retain(|_, waiting| waiting.relay != *relay);
-        self.connected.remove(relay).is_some()
+        let Some(Relay { incarnation, .. }) = self.connected.remove(relay) else { return false };
+        self.lost.insert(relay.clone(), LostRelay { incarnation, left: Vec::new() });
+        true
     }
 
-    pub(crate) fn drain(&mut self, relay: &RelayId) {
-        if let Some(relay) = self.connected.get_mut(relay) {
-            relay.draining = true;
+    /// What a call left there is to be closed when the relay comes back.
+    pub(crate) fn left_behind(&mut self, relay: &RelayId, session: SessionId, call: CallKey) {
+        if let Some(lost) = self.lost.get_mut(relay) {
+            lost.left.push((session, call));
         }
+    }
+
+    pub(crate) fn incarnation(&self, relay: &RelayId) -> u64 {
+        self.connected.get(relay).map_or(0, |relay| relay.incarnation)
+    }
+
+    pub(crate) fn drain(&mut self, relay: &RelayId, draining: bool) {
+        if let Some(relay) = self.connected.get_mut(relay) {
+            relay.draining = draining;
+        }
+    }
+
+    pub(crate) fn is_draining(&self, relay: &RelayId) -> bool {
+        self.connected.get(relay).is_some_and(|relay| relay.draining)
     }
 
     /// The one with the fewest of our sessions, of those not tried yet.
@@ -140,12 +248,38 @@ impl Relays {
         }
     }
 
+    /// Takes those of the relay's requests that were to close a session.
+    pub(crate) fn unanswered_closes(&mut self, relay: &RelayId) -> Vec<Waiting> {
+        let closes = |waiting: &Waiting| {
+            waiting.relay == *relay
+                && matches!(waiting.purpose, RelayStep::Close | RelayStep::Leave(_))
+        };
+        let taken = self.waiting.extract_if(|_, waiting| closes(waiting));
+        let mut taken: Vec<_> = taken.collect();
+        taken.sort_unstable_by_key(|(id, _)| *id);
+        taken.into_iter().map(|(_, waiting)| waiting).collect()
+    }
+
     pub(crate) fn timed_out(&mut self, id: RequestId) -> Option<Waiting> {
         self.waiting.remove(&id)
     }
 }
 
 impl Context {
+    /// Closes a session that its call has left. False where its relay is away:
+    /// it is closed when the relay comes back, and nobody waits for that.
+    pub(crate) fn leave_session(&mut self, relay: &RelayId, id: SessionId, call: CallKey) -> bool {
+        if !self.relays.is_connected(relay) {
+            self.relays.sessions.remove(&id);
+            self.relays.left_behind(relay, id, call);
+            return false;
+        }
+        self.relays.end(relay, id);
+        let close = Request::Close(Close { session: id });
+        self.ask_relay(relay, call, RelayStep::Leave(id), close);
+        true
+    }
+
     /// Asks a relay; its outcome, or a time-out, comes back to the call.
     pub(crate) fn ask_relay(
         &mut self,

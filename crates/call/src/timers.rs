@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use landline_control::RequestId;
+use landline_control::{RequestId, SessionId};
 use landline_region::UserSid;
 
 use crate::calls::CallKey;
@@ -36,6 +36,16 @@ pub(crate) enum CallTimer {
     Adopt,
     /// A closed call is forgotten, whatever is still under way.
     Forget,
+    /// The call has waited long enough for a relay, since it lost this session.
+    Adrift(SessionId),
+    /// A move that could not begin is to be tried again.
+    MoveAgain,
+    /// A side that was asked at the wrong moment is asked again.
+    MoveAsk,
+    /// A move under way for long makes room for the next.
+    MoveRoom(SessionId),
+    /// A side has had long enough to agree to a move.
+    MoveOverdue(SessionId),
 }
 
 #[derive(Debug, Default)]

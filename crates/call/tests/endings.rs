@@ -83,7 +83,8 @@ fn a_lost_relay_ends_its_calls_with_a_record() {
     let (mut world, a, b) = up(4);
     world.proxies[0].relay = world::relay::FakeRelay::new(1);
     world.input(0, Input::RelayLost { relay: relay() });
-    world.settle();
+    // None takes its place in time.
+    world.wait(7);
     both_hung_up(&mut world, &a, &b);
     assert_eq!(world.proxies[0].ledger.last().cause, "lost");
     assert!(world.proxies[0].logs.contains(&Log::RelayLost { relay: relay(), calls: 1 }));

@@ -148,7 +148,7 @@ fn play(renderer: &mut Renderer, entry: &RecordedEntry, frames: &mut Frames) {
         RecordedEntry::Packet { leg, at_ms, packet } => {
             renderer.push(u64::from(*at_ms), channel(*leg), packet, frames);
         }
-        RecordedEntry::Dropped { .. } => {}
+        RecordedEntry::Dropped { .. } | RecordedEntry::Gap { .. } => {}
     }
 }
 
@@ -174,7 +174,7 @@ async fn rate_of(store: &Store, sid: RecordingSid) -> Result<u32, StoreError> {
                         used.insert(kind.encoding.clone());
                     }
                 }
-                RecordedEntry::Dropped { .. } => {}
+                RecordedEntry::Dropped { .. } | RecordedEntry::Gap { .. } => {}
             }
         }
     }

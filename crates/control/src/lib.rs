@@ -16,6 +16,6 @@ pub use media::{
     SrtpSuite, StreamStats,
 };
 pub use message::{
-    Adopt, Close, Consent, Event, FromRelay, Hello, LegId, Op, Open, Outcome, Recorded, Recording,
-    Refusal, RelayId, Request, RequestId, SessionId, ToRelay, VERSION,
+    Adopt, COUNTED_SESSIONS, Close, Consent, Event, FromRelay, Hello, LegId, Op, Open, Outcome,
+    Recorded, Recording, Refusal, RelayId, Request, RequestId, SessionId, ToRelay, VERSION,
 };

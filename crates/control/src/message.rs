@@ -58,12 +58,21 @@ pub enum FromRelay {
     Outcome(RequestId, Outcome),
     Event(SessionId, Event),
     Pong(u64),
-    /// The relay takes no new sessions from now on.
+    /// The relay takes no new sessions from now on, and is to be left by those
+    /// it has.
     Draining,
     /// Another proxy has adopted the session: it is that one's from now on, and
     /// its call with it.
     Taken(SessionId),
+    /// The relay takes sessions again.
+    Resumed,
+    /// What the legs of some sessions did so far: the last that is known of
+    /// them, should the relay die. No more sessions than [`COUNTED_SESSIONS`].
+    Counted(Vec<(SessionId, Vec<(LegId, LegStats)>)>),
 }
+
+/// Sessions in one [`FromRelay::Counted`]: far from the limit of a frame.
+pub const COUNTED_SESSIONS: usize = 32;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
@@ -117,6 +126,9 @@ pub enum Op {
     Restart(LegId),
     /// Ends a leg; its ports go into quarantine.
     Remove(LegId),
+    /// As [`Op::Record`], of a call that another relay recorded before: so many
+    /// segments of the recording are there already.
+    Continue(u16),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -201,7 +201,9 @@ impl Driver {
                 self.sip(now, landline_sip::Input::Resolved { key, targets });
             }
             Incoming::RelayConnected { relay, hello, requests } => {
-                self.relays.insert(relay.clone(), requests);
+                if let Some(requests) = requests {
+                    self.relays.insert(relay.clone(), requests);
+                }
                 self.core.handle_input(now, Call::RelayConnected { relay, hello });
             }
             Incoming::RelayLost { relay } => {
@@ -421,7 +423,9 @@ fn write_log(log: &Log) {
         | Log::CallsRestored { .. }
         | Log::CallTaken { .. }
         | Log::RelayConnected { .. }
-        | Log::RelayDraining { .. } => tracing::info!("{log}"),
+        | Log::RelayDraining { .. }
+        | Log::RelayResumed { .. }
+        | Log::CallMoved { .. } => tracing::info!("{log}"),
         _ => tracing::warn!("{log}"),
     }
 }

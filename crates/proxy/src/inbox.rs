@@ -52,7 +52,8 @@ pub(crate) enum Incoming {
     RelayConnected {
         relay: RelayId,
         hello: Hello,
-        requests: mpsc::Sender<(RequestId, Request)>,
+        /// Where its requests go; as before, if the link only broke.
+        requests: Option<mpsc::Sender<(RequestId, Request)>>,
     },
     RelayLost {
         relay: RelayId,

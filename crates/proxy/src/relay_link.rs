@@ -26,11 +26,16 @@ use crate::tls::{Reloading, Role};
 
 /// Requests on their way to one relay.
 const REQUESTS: usize = 4096;
-const PING: Duration = Duration::from_secs(2);
-/// Three pings without a word: the relay or the way to it is gone.
-const SILENCE: Duration = Duration::from_secs(6);
+/// Answers to pings come back within milliseconds; four that are missing are
+/// no accident. A call is to be elsewhere within two seconds of its relay's
+/// death, and a relay that is stopped or cut off says nothing of it.
+const PING: Duration = Duration::from_millis(250);
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long the sessions of a broken link are kept for the relay to be there
+/// again: connection, TLS and greeting take a few milliseconds.
+const LEASE: Duration = Duration::from_millis(400);
 const CONNECT: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 pub(crate) struct RelayLink {
@@ -65,39 +70,102 @@ enum Ended {
 }
 
 type Stream = TlsStream<TcpStream>;
+type Requests = mpsc::Receiver<(RequestId, Request)>;
+
+/// What a broken link leaves: if the same process is there again in time, its
+/// sessions were never gone, and what waited for it is sent.
+struct Lease {
+    incarnation: u64,
+    until: Instant,
+    requests: Requests,
+}
+
+impl Lease {
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+}
 
 impl RelayLink {
     pub(crate) async fn run(self) {
-        let id = self.relay.id.clone();
         let mut pause = FIRST_PAUSE;
         let mut reported = false;
+        let mut lease: Option<Lease> = None;
         loop {
-            let ended = match timeout(CONNECT, self.connect()).await.unwrap_or(Err(Ended::Silent)) {
+            let patience = lease.as_ref().map_or(CONNECT, Lease::left);
+            let ended = match timeout(patience, self.connect()).await.unwrap_or(Err(Ended::Silent))
+            {
                 Err(ended) => ended,
                 Ok((link, hello)) => {
-                    pause = FIRST_PAUSE;
-                    reported = false;
-                    self.shared.metrics.relays_connected.inc();
-                    let ended = self.exchange(link, hello).await;
-                    self.shared.metrics.relays_connected.dec();
-                    let lost = Incoming::RelayLost { relay: id.clone() };
-                    if self.shared.answers.send(lost).await.is_err() {
+                    (pause, reported) = (FIRST_PAUSE, false);
+                    let Some((ended, next)) = self.serve(link, hello, lease.take()).await else {
                         return;
-                    }
+                    };
+                    lease = next;
                     ended
                 }
             };
-            if matches!(ended, Ended::Stopping) {
-                return;
-            }
             if !reported {
-                tracing::warn!(relay = %id, control = %self.relay.control, problem = %ended,
-                    "no control connection to the relay; trying again");
+                tracing::warn!(relay = %self.relay.id, control = %self.relay.control,
+                    problem = %ended, "no control connection to the relay; trying again");
                 reported = true;
             }
-            sleep(pause).await;
+            // Nobody listens where it did: that process is no more.
+            let is_dead = matches!(&ended, Ended::Io(error)
+                if error.kind() == io::ErrorKind::ConnectionRefused);
+            if lease.as_ref().is_some_and(|lease| is_dead || lease.left().is_zero()) {
+                lease = None;
+                if !self.tell_loss().await {
+                    return;
+                }
+            }
+            sleep(lease.as_ref().map_or(pause, |lease| pause.min(lease.left()))).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Carries requests over a link that stands, until it breaks; what is held
+    /// on to then. `None` once the proxy stops.
+    async fn serve(
+        &self,
+        link: Link,
+        hello: Hello,
+        lease: Option<Lease>,
+    ) -> Option<(Ended, Option<Lease>)> {
+        let incarnation = hello.incarnation;
+        let is_same = lease.as_ref().is_some_and(|lease| lease.incarnation == incarnation);
+        if lease.is_some() && !is_same && !self.tell_loss().await {
+            return None;
+        }
+        let relay = self.relay.id.clone();
+        tracing::info!(%relay, "control connection to the relay is up");
+        let (queue, mut requests) = match lease.filter(|_| is_same) {
+            Some(lease) => (None, lease.requests),
+            None => {
+                let (sender, requests) = mpsc::channel(REQUESTS);
+                (Some(sender), requests)
+            }
+        };
+        let connected = Incoming::RelayConnected { relay, hello, requests: queue };
+        self.shared.answers.send(connected).await.ok()?;
+        self.shared.metrics.relays_connected.inc();
+        let ended = self.exchange(link, &mut requests).await;
+        self.shared.metrics.relays_connected.dec();
+        match ended {
+            Ended::Stopping => None,
+            // Requests are missing, and so what is there is half made.
+            Ended::LetGo => self.tell_loss().await.then_some((ended, None)),
+            ended => {
+                let until = Instant::now() + LEASE;
+                Some((ended, Some(Lease { incarnation, until, requests })))
+            }
+        }
+    }
+
+    /// False once the proxy stops.
+    async fn tell_loss(&self) -> bool {
+        let lost = Incoming::RelayLost { relay: self.relay.id.clone() };
+        self.shared.answers.send(lost).await.is_ok()
     }
 
     async fn connect(&self) -> Result<(Link, Hello), Ended> {
@@ -141,19 +209,10 @@ impl RelayLink {
         }
     }
 
-    /// Carries requests and what comes back until the link breaks. Requests
-    /// have a queue of their own for each connection: none meant for a session
-    /// of the former one reaches the next.
-    async fn exchange(&self, link: Link, hello: Hello) -> Ended {
-        let (sender, requests) = mpsc::channel(REQUESTS);
-        let relay = self.relay.id.clone();
-        tracing::info!(%relay, "control connection to the relay is up");
-        let connected = Incoming::RelayConnected { relay: relay.clone(), hello, requests: sender };
-        if self.shared.answers.send(connected).await.is_err() {
-            return Ended::Stopping;
-        }
+    /// Carries requests and what comes back until the link breaks.
+    async fn exchange(&self, link: Link, requests: &mut Requests) -> Ended {
         let Link { read, write, framer, buffer } = link;
-        let reader = self.read(relay, Reader { read, framer, buffer });
+        let reader = self.read(self.relay.id.clone(), Reader { read, framer, buffer });
         tokio::select! {
             ended = reader => ended,
             ended = write_requests(write, requests) => ended,
@@ -230,10 +289,7 @@ impl Reader {
     }
 }
 
-async fn write_requests(
-    mut write: WriteHalf<Stream>,
-    mut requests: mpsc::Receiver<(RequestId, Request)>,
-) -> Ended {
+async fn write_requests(mut write: WriteHalf<Stream>, requests: &mut Requests) -> Ended {
     let mut pings = interval(PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut number = 0;

@@ -21,7 +21,7 @@ mod tls;
 
 pub use config::{Limits, MediaAddress, RelayConfig, StartError, TlsFiles};
 pub use core::{ProxyLink, RelayCore};
-pub use landline_store::{Full, RecordingStart};
+pub use landline_store::{Full, Part, RecordingStart};
 pub use recording::RecordingSink;
 pub use relay::{Relay, RelayHandle};
 pub use shard::Network;

@@ -44,6 +44,13 @@ impl Owner {
         }
     }
 
+    /// Figures that the proxy has no room for come again.
+    pub fn tell_figures(&self, figures: FromRelay) {
+        if let Some(outgoing) = &self.link().outgoing {
+            let _full = outgoing.queue.try_send(figures);
+        }
+    }
+
     /// Whether its sessions were or are being closed: it opens no more.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)

@@ -151,6 +151,8 @@ struct Batch {
     legs_closed: Vec<Vec<Value>>,
     /// Rare: a phone of the account that is in another region.
     edges: Vec<(CallSid, LegSid, RegionCode)>,
+    /// Moves to other relays, as the column has them.
+    moves: Vec<(CallSid, String)>,
     /// What webhooks may want to be told.
     happened: Vec<Happened>,
     applied: Applied,
@@ -329,6 +331,9 @@ impl Batch {
             Step::Opened(_) => {}
             Step::Joined(join) => call.join = Some(*join),
             Step::LegByEdge { leg, edge } => self.edges.push((event.call, *leg, *edge)),
+            Step::Moved { from, to } => {
+                self.moves.push((event.call, format!("{} {from} {to}", event.at.0)));
+            }
             Step::Ringing => {
                 if call.ringing_at.is_none() {
                     call.ringing_at = Some(event.at);
@@ -422,6 +427,10 @@ impl Batch {
             let update = "UPDATE call_leg SET edge_regions = COALESCE(edge_regions || ' ', '') \
                           || $3 WHERE sid = $1 AND call = $2";
             tx.execute(update, values![leg, call, edge]).await?;
+        }
+        for (call, moved) in self.moves {
+            let update = "UPDATE call SET moves = COALESCE(moves || ';', '') || $2 WHERE sid = $1";
+            tx.execute(update, values![call, moved]).await?;
         }
         delivery::enqueue(tx, store.database(), &self.happened).await?;
         if !self.closed.is_empty() {

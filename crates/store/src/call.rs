@@ -95,6 +95,8 @@ pub struct CallRecord {
     pub media_region: Option<RegionCode>,
     pub storage_region: RegionCode,
     pub relay: Option<RelayId>,
+    /// From which relay to which the media went while the call lasted.
+    pub moves: Vec<RelayMove>,
     pub proxy: String,
     pub key_id: String,
     pub contracting_entity: String,
@@ -109,6 +111,14 @@ pub struct CallRecord {
     pub legs: Vec<LegRecord>,
     /// Filled by [`Store::call_show`].
     pub recordings: Vec<RecordingRecord>,
+}
+
+/// The media of a call went over to another relay of the region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayMove {
+    pub at: UnixMillis,
+    pub from: RelayId,
+    pub to: RelayId,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -268,6 +278,7 @@ impl Store {
             media_region: row.parse_or_null("media_region")?,
             storage_region: row.parse("storage_region")?,
             relay: row.text_or_null("relay_id")?.map(RelayId),
+            moves: moves_of(row)?,
             proxy: row.text("proxy")?,
             key_id,
             contracting_entity: row.text("contracting_entity")?,
@@ -343,6 +354,24 @@ fn leg_of(row: &Row, sealer: Option<&Sealer>) -> Result<LegRecord> {
         sip_status: status(row)?,
         stats: stats.transpose()?,
     })
+}
+
+fn moves_of(row: &Row) -> Result<Vec<RelayMove>> {
+    let written = row.text_or_null("moves")?.unwrap_or_default();
+    let of_text = |text: &str| {
+        let mut parts = text.split(' ');
+        let at = parts.next()?.parse().ok().map(UnixMillis)?;
+        let (from, to) = (parts.next()?, parts.next()?);
+        let relay = |name: &str| RelayId(name.to_owned());
+        parts.next().is_none().then(|| RelayMove { at, from: relay(from), to: relay(to) })
+    };
+    let moves = written.split(';').filter(|text| !text.is_empty()).map(|text| {
+        of_text(text).ok_or_else(|| StoreError::Column {
+            column: "call.moves".to_owned(),
+            problem: "it does not say when from which relay to which".to_owned(),
+        })
+    });
+    moves.collect()
 }
 
 pub(crate) fn open_call_of(row: &Row) -> Result<OpenCall> {

@@ -7,7 +7,7 @@ use landline_region::catalogue::sealed::SEALED_CHUNK;
 
 use crate::chain::hash_column;
 use crate::error::{Result, StoreError};
-use crate::recording::RecordedEntry;
+use crate::playback::RecordedEntry;
 use crate::seal::Sealer;
 use crate::sql::{Row, Value, values};
 

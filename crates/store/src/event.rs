@@ -61,6 +61,10 @@ enum WrittenStep {
         leg: LegSid,
         edge: RegionCode,
     },
+    Moved {
+        from: RelayId,
+        to: RelayId,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,6 +138,7 @@ fn written_step(step: &Step) -> WrittenStep {
         },
         Step::Joined(join) => WrittenStep::Joined(*join),
         Step::LegByEdge { leg, edge } => WrittenStep::LegByEdge { leg: *leg, edge: *edge },
+        Step::Moved { from, to } => WrittenStep::Moved { from: from.clone(), to: to.clone() },
     }
 }
 
@@ -188,5 +193,6 @@ fn read_step(step: WrittenStep) -> Result<Step, String> {
         }
         WrittenStep::Joined(join) => Step::Joined(join),
         WrittenStep::LegByEdge { leg, edge } => Step::LegByEdge { leg, edge },
+        WrittenStep::Moved { from, to } => Step::Moved { from, to },
     })
 }

@@ -25,7 +25,9 @@ pub mod ledger;
 mod list;
 mod number;
 mod page;
+mod part;
 pub mod password;
+mod playback;
 mod proxies;
 mod receipt;
 mod recorder;
@@ -48,7 +50,7 @@ pub use api_key::{ApiKey, ApiRole};
 pub use audit::{AuditFilter, AuditRecord, NewAudit};
 pub use call::{
     Applied, CallCounts, CallFilter, CallRecord, CallState, ChainReport, LegRecord, OpenCall,
-    Readable,
+    Readable, RelayMove,
 };
 pub use delivery::{Delivery, Told};
 pub use error::{Result, StoreError};
@@ -57,6 +59,8 @@ pub use ledger::{AppendError, KeptCall, Ledger, LedgerConfig, LedgerCounters};
 pub use list::{ListQuery, Listed};
 pub use number::NewNumber;
 pub use page::{CallQuery, CallStanding, RecordingQuery};
+pub use part::Part;
+pub use playback::{RecordedEntry, RecordingReader};
 pub use proxies::Abandoned;
 pub use receipt::{
     DeletedBy, Fault, Issued, Issuer, IssuerConfig, IssuerCounters, RegionKey, ResidencyCheck,
@@ -65,7 +69,7 @@ pub use receipt::{
 pub use recorder::{
     Full, Recorder, RecorderConfig, RecorderCounters, RecordingSink, RecordingStart,
 };
-pub use recording::{RecordedEntry, RecordingFilter, RecordingReader, RecordingRecord};
+pub use recording::{RecordingFilter, RecordingGap, RecordingPart, RecordingRecord};
 pub use store::{Store, StoreConfig, StoreCounters};
 pub use trunk::NewTrunk;
 pub use usage::UsageDay;

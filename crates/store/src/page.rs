@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::call::{CallRecord, MAX_LIMIT};
 use crate::error::Result;
-use crate::recording::{RecordingRecord, SELECT as RECORDINGS, recording_of_row};
+use crate::recording::{FIRST_PARTS, RecordingRecord, SELECT as RECORDINGS};
 use crate::sql::{Value, values};
 use crate::store::Store;
 
@@ -177,7 +177,8 @@ impl Store {
         account: AccountSid,
         query: &RecordingQuery,
     ) -> Result<Vec<RecordingRecord>> {
-        let text = format!("{RECORDINGS} WHERE r.account = $1 AND r.deleted_at IS NULL");
+        let text =
+            format!("{RECORDINGS} WHERE r.account = $1 AND r.deleted_at IS NULL AND {FIRST_PARTS}");
         let mut select = Select { text, values: values![account] };
         if let Some(since) = query.since {
             select.and("r.started_at >= $", values![since]);
@@ -198,6 +199,6 @@ impl Store {
             format_args!(" ORDER BY r.started_at DESC, r.sid LIMIT {limit}"),
         );
         let rows = self.database().rows(AssertSqlSafe(select.text), select.values).await?;
-        rows.iter().map(recording_of_row).collect()
+        self.recordings_of_rows(&rows).await
     }
 }

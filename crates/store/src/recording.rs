@@ -1,18 +1,15 @@
-use landline_control::{Consent, LegId, PayloadType};
-use landline_region::catalogue::sealed::SEALED_CHUNK;
+//! Recordings as they are listed: of one or more parts, each a row.
+
+use std::collections::BTreeMap;
+
+use landline_control::Consent;
 use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
 use sqlx::AssertSqlSafe;
 
 use crate::call::{DEFAULT_LIMIT, MAX_LIMIT};
-use crate::chain::hash_column;
-use crate::chunk::{self, Chunk};
 use crate::error::{Result, StoreError};
-use crate::seal::Sealer;
 use crate::sql::{Row, values};
 use crate::store::Store;
-
-/// Chunks that are read at once: about half a minute.
-const PAGE: i64 = 32;
 
 #[derive(Debug, Clone, Default)]
 pub struct RecordingFilter {
@@ -30,51 +27,105 @@ pub struct RecordingRecord {
     pub account: AccountSid,
     pub consent: Consent,
     pub started_at: UnixMillis,
-    /// `None` while it runs, and where its relay died.
+    /// `None` while it runs, and where its last relay died.
     pub finished_at: Option<UnixMillis>,
     /// Packets that arrived: those stored and those that could not be kept.
     pub expected_packets: u64,
     pub stored_packets: u64,
     pub chunks: u64,
+    /// From the beginning of the first part to the end of the last.
     pub duration_ms: u64,
     pub key_id: String,
     /// Its audio is gone since then; that it was is still known.
     pub deleted_at: Option<UnixMillis>,
+    /// What each relay that carried the call recorded, in order: at least one.
+    pub parts: Vec<RecordingPart>,
 }
 
-/// One thing that was recorded, in the order of its arrival.
+/// What one relay recorded of a call.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RecordedEntry {
-    /// What the leg's payload types mean from here on.
-    PayloadTypes { leg: LegId, types: Vec<PayloadType> },
-    /// A plain RTP packet received from the leg's peer, `at_ms` after the start.
-    Packet { leg: LegId, at_ms: u32, packet: Vec<u8> },
-    /// Packets that arrived and could not be kept.
-    Dropped { at_ms: u32, packets: u32 },
+pub struct RecordingPart {
+    /// The recording's own, for the first.
+    pub sid: RecordingSid,
+    pub segment: u16,
+    pub started_at: UnixMillis,
+    /// `None` while it runs, and where its relay died.
+    pub finished_at: Option<UnixMillis>,
+    pub expected_packets: u64,
+    pub stored_packets: u64,
+    pub chunks: u64,
+    pub duration_ms: u64,
+    pub key_id: String,
+}
+
+/// Between two parts nothing was recorded: the call was on its way from one
+/// relay to another, or the first died with what it had not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordingGap {
+    /// After the recording's start.
+    pub at_ms: u64,
+    pub duration_ms: u64,
+}
+
+impl RecordingRecord {
+    pub fn gaps(&self) -> Vec<RecordingGap> {
+        let pairs = self.parts.iter().zip(self.parts.iter().skip(1));
+        pairs.map(|(before, after)| self.gap(before, after)).collect()
+    }
+
+    fn gap(&self, before: &RecordingPart, after: &RecordingPart) -> RecordingGap {
+        let at_ms = self.offset_of(before).saturating_add(before.duration_ms);
+        RecordingGap { at_ms, duration_ms: self.offset_of(after).saturating_sub(at_ms) }
+    }
+
+    /// Where a part begins, in milliseconds after the recording's start. The
+    /// clocks of two relays may differ: a part is never before the recording.
+    fn offset_of(&self, part: &RecordingPart) -> u64 {
+        u64::try_from(part.started_at.0.saturating_sub(self.started_at.0)).unwrap_or(0)
+    }
+
+    fn add(&mut self, part: RecordingPart) {
+        self.finished_at = part.finished_at;
+        self.expected_packets = self.expected_packets.saturating_add(part.expected_packets);
+        self.stored_packets = self.stored_packets.saturating_add(part.stored_packets);
+        self.chunks = self.chunks.saturating_add(part.chunks);
+        let end = self.offset_of(&part).saturating_add(part.duration_ms);
+        self.duration_ms = self.duration_ms.max(end);
+        self.parts.push(part);
+    }
 }
 
 pub(crate) const SELECT: &str = "SELECT r.*, k.wrapped, \
     (SELECT COUNT(*) FROM recording_chunk c WHERE c.recording = r.sid) AS chunks_now, \
     (SELECT CAST(COALESCE(SUM(c.packets), 0) AS BIGINT) FROM recording_chunk c WHERE c.recording = r.sid) \
-    AS packets_now \
+    AS packets_now, \
+    (SELECT CAST(COALESCE(SUM(c.dropped), 0) AS BIGINT) FROM recording_chunk c WHERE c.recording = r.sid) \
+    AS dropped_now, \
+    (SELECT COALESCE(MAX(c.last_ms), 0) FROM recording_chunk c WHERE c.recording = r.sid) AS last_now \
     FROM recording r LEFT JOIN call_key k ON k.key_id = r.key_id";
+
+/// Of the parts of a recording the first that there is stands for all.
+pub(crate) const FIRST_PARTS: &str = "NOT EXISTS (SELECT 1 FROM recording b WHERE \
+    (b.sid = r.whole OR b.whole = r.whole) AND b.segment < r.segment)";
 
 impl Store {
     /// Newest first.
     pub async fn recording_list(&self, filter: &RecordingFilter) -> Result<Vec<RecordingRecord>> {
         let account = filter.account.map_or("", |_| "AND r.account = $3");
         let select = format!(
-            "{SELECT} WHERE r.started_at >= $1 {account} ORDER BY r.started_at DESC, r.sid LIMIT $2"
+            "{SELECT} WHERE r.started_at >= $1 {account} AND {FIRST_PARTS} \
+             ORDER BY r.started_at DESC, r.sid LIMIT $2"
         );
         let since = filter.since.map_or(i64::MIN, |since| since.0);
         let mut values = values![since, filter.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)];
         values.extend(filter.account.map(Into::into));
         let rows = self.database().rows(AssertSqlSafe(select), values).await?;
-        rows.iter().map(recording_of_row).collect()
+        self.recordings_of_rows(&rows).await
     }
 
     pub async fn recording_show(&self, recording: RecordingSid) -> Result<RecordingRecord> {
-        recording_of_row(&self.recording_row(recording).await?)
+        let rows = self.recording_rows(recording).await?;
+        records_of(&rows)?.pop().ok_or_else(|| unknown(recording))
     }
 
     /// The call's recording in this region's database, if there is one.
@@ -83,49 +134,40 @@ impl Store {
     }
 
     pub(crate) async fn recordings_of(&self, call: CallSid) -> Result<Vec<RecordingRecord>> {
-        let select = format!("{SELECT} WHERE r.call = $1 ORDER BY r.started_at, r.sid");
+        let select = format!("{SELECT} WHERE r.call = $1 ORDER BY r.segment, r.started_at, r.sid");
         let rows = self.database().rows(AssertSqlSafe(select), values![call]).await?;
-        rows.iter().map(recording_of_row).collect()
+        records_of(&rows)
     }
 
-    /// All that was recorded, verified. An error names the first chunk that was
-    /// changed, moved or is missing. A long recording is better read by
-    /// [`Store::recording_reader`].
-    pub async fn recording_frames(&self, recording: RecordingSid) -> Result<Vec<RecordedEntry>> {
-        let mut reader = self.recording_reader(recording).await?;
-        let mut entries = Vec::new();
-        while let Some(more) = reader.next().await? {
-            entries.extend(more);
+    /// Every part of the recording that this is, or is a part of; in order.
+    pub(crate) async fn recording_rows(&self, recording: RecordingSid) -> Result<Vec<Row>> {
+        let whole = "SELECT whole FROM recording WHERE sid = $1";
+        let row = self.database().row(whole, values![recording]).await?;
+        let whole = row.map(|row| row.parse_or_null("whole")).transpose()?.flatten();
+        let select = format!("{SELECT} WHERE r.sid = $1 OR r.whole = $1 ORDER BY r.segment");
+        let values = values![whole.unwrap_or(recording)];
+        self.database().rows(AssertSqlSafe(select), values).await
+    }
+
+    /// From rows of first parts, in their order.
+    pub(crate) async fn recordings_of_rows(&self, firsts: &[Row]) -> Result<Vec<RecordingRecord>> {
+        let mut records: Vec<_> = firsts.iter().map(record_of).collect::<Result<_>>()?;
+        let wholes: Vec<String> = records.iter().map(|record| record.sid.to_string()).collect();
+        let among = self.database().among("r.whole", 1);
+        let select = format!("{SELECT} WHERE {among} ORDER BY r.segment");
+        let further = self.database().rows(AssertSqlSafe(select), values![wholes]).await?;
+        let mut by_whole: BTreeMap<RecordingSid, Vec<RecordingPart>> = BTreeMap::new();
+        for row in &further {
+            by_whole.entry(whole_of(row)?).or_default().push(part_of(row)?);
         }
-        Ok(entries)
-    }
-
-    pub async fn recording_reader(&self, recording: RecordingSid) -> Result<RecordingReader> {
-        let row = self.recording_row(recording).await?;
-        if let Some(at) = row.time_or_null("deleted_at")? {
-            return Err(StoreError::Deleted { what: format!("recording {recording}"), at });
+        for record in &mut records {
+            for part in by_whole.remove(&record.sid).unwrap_or_default() {
+                if record.parts.iter().all(|known| known.sid != part.sid) {
+                    record.add(part);
+                }
+            }
         }
-        let account = row.parse("account")?;
-        let wrapped = row.bytes_or_null("wrapped")?;
-        let finished = row.int_or_null("finished_at")?.is_some();
-        let end = match finished {
-            true => Some((row.int("chunks")?, hash_column(&row, "head")?)),
-            false => None,
-        };
-        Ok(RecordingReader {
-            store: self.clone(),
-            recording,
-            sealer: self.opened_key(account, &row.text("key_id")?, wrapped).await?,
-            end,
-            sequence: 0,
-            head: chunk::origin(recording),
-        })
-    }
-
-    async fn recording_row(&self, recording: RecordingSid) -> Result<Row> {
-        let select = format!("{SELECT} WHERE r.sid = $1");
-        let row = self.database().row(AssertSqlSafe(select), values![recording]).await?;
-        row.ok_or_else(|| unknown(recording))
+        Ok(records)
     }
 }
 
@@ -136,81 +178,73 @@ pub(crate) fn unknown(recording: RecordingSid) -> StoreError {
     }
 }
 
-/// Reads a recording in order, verifying as it goes.
-pub struct RecordingReader {
-    store: Store,
-    recording: RecordingSid,
-    sealer: Sealer,
-    /// How many chunks a finished recording has, and the last one's hash.
-    end: Option<(i64, [u8; 32])>,
-    sequence: i64,
-    head: [u8; 32],
-}
-
-impl RecordingReader {
-    /// The entries of some more chunks; `None` at the end, when all was verified.
-    pub async fn next(&mut self) -> Result<Option<Vec<RecordedEntry>>> {
-        let select = "SELECT * FROM recording_chunk WHERE recording = $1 AND sequence >= $2 \
-                      ORDER BY sequence LIMIT $3";
-        let values = values![self.recording, self.sequence, PAGE];
-        let rows = self.store.database().rows(select, values).await?;
-        if rows.is_empty() {
-            return self.check_end().map(|()| None);
-        }
-        let mut entries = Vec::new();
-        for row in &rows {
-            entries.extend(self.open(row)?);
-        }
-        Ok(Some(entries))
-    }
-
-    fn open(&mut self, row: &Row) -> Result<Vec<RecordedEntry>> {
-        let chunk = Chunk::of_row(row, self.recording, self.sequence, &self.head)?;
-        let plain = self.sealer.open(&SEALED_CHUNK, &chunk.row_name(), &chunk.sealed);
-        let plain = plain.map_err(|_| self.broken("it was changed or sealed with another key"))?;
-        let entries = chunk::entries(&plain).map_err(|problem| self.broken(problem))?;
-        self.head = chunk.hash;
-        self.sequence += 1;
-        Ok(entries)
-    }
-
-    fn check_end(&self) -> Result<()> {
-        match self.end {
-            Some((chunks, _)) if self.sequence < chunks => Err(self.broken(chunk::MISSING)),
-            Some((_, head)) if self.head != head => {
-                Err(self.broken("the recording's own hash is not its last chunk's"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn broken(&self, problem: &str) -> StoreError {
-        chunk::broken(self.recording, self.sequence, problem)
+fn whole_of(row: &Row) -> Result<RecordingSid> {
+    match row.parse_or_null("whole")? {
+        Some(whole) => Ok(whole),
+        None => row.parse("sid"),
     }
 }
 
-/// Of a recording that was not finished, what is there counts.
-pub(crate) fn recording_of_row(row: &Row) -> Result<RecordingRecord> {
-    let finished_at = row.time_or_null("finished_at")?;
-    let (stored, chunks) = match finished_at {
-        Some(_) => (row.unsigned("stored_packets")?, row.unsigned("chunks")?),
-        None => (row.unsigned("packets_now")?, row.unsigned("chunks_now")?),
-    };
+/// From rows of parts, each recording's in order.
+fn records_of(rows: &[Row]) -> Result<Vec<RecordingRecord>> {
+    let mut records: Vec<RecordingRecord> = Vec::new();
+    for row in rows {
+        let whole = whole_of(row)?;
+        match records.iter_mut().find(|record| record.sid == whole) {
+            Some(record) => record.add(part_of(row)?),
+            None => records.push(record_of(row)?),
+        }
+    }
+    Ok(records)
+}
+
+fn record_of(row: &Row) -> Result<RecordingRecord> {
+    let part = part_of(row)?;
     Ok(RecordingRecord {
-        sid: row.parse("sid")?,
+        sid: whole_of(row)?,
         call: row.parse("call")?,
         account: row.parse("account")?,
         consent: Consent {
             by_policy: row.int("consent_by_policy")? == 1,
             granted_at: row.time("consent_granted_at")?,
         },
+        started_at: part.started_at,
+        finished_at: part.finished_at,
+        expected_packets: part.expected_packets,
+        stored_packets: part.stored_packets,
+        chunks: part.chunks,
+        duration_ms: part.duration_ms,
+        key_id: part.key_id.clone(),
+        deleted_at: row.time_or_null("deleted_at")?,
+        parts: vec![part],
+    })
+}
+
+/// Of a part that was not finished, what is there counts.
+fn part_of(row: &Row) -> Result<RecordingPart> {
+    let finished_at = row.time_or_null("finished_at")?;
+    let (expected, stored, chunks, duration_ms) = match finished_at {
+        Some(_) => (
+            row.unsigned("expected_packets")?,
+            row.unsigned("stored_packets")?,
+            row.unsigned("chunks")?,
+            row.unsigned("duration_ms")?,
+        ),
+        None => {
+            let stored = row.unsigned("packets_now")?;
+            let expected = stored.saturating_add(row.unsigned("dropped_now")?);
+            (expected, stored, row.unsigned("chunks_now")?, row.unsigned("last_now")?)
+        }
+    };
+    Ok(RecordingPart {
+        sid: row.parse("sid")?,
+        segment: u16::try_from(row.int("segment")?).unwrap_or(u16::MAX),
         started_at: row.time("started_at")?,
         finished_at,
-        expected_packets: row.unsigned("expected_packets")?.max(stored),
+        expected_packets: expected.max(stored),
         stored_packets: stored,
         chunks,
-        duration_ms: row.unsigned("duration_ms")?,
+        duration_ms,
         key_id: row.text("key_id")?,
-        deleted_at: row.time_or_null("deleted_at")?,
     })
 }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_log.sql"),
     include_str!("../migrations/0008_usage.sql"),
     include_str!("../migrations/0009_routes.sql"),
+    include_str!("../migrations/0010_moves.sql"),
     include_str!("../migrations/0013_proxies.sql"),
 ];
 

@@ -7,8 +7,8 @@ use landline_call::tenancy::Account;
 use landline_control::{Consent, LegId, PayloadType};
 use landline_region::{AccountSid, CallSid, RecordingSid};
 use landline_store::{
-    RecordedEntry, Recorder, RecorderConfig, RecordingFilter, RecordingSink, RecordingStart, Store,
-    StoreError,
+    Part, RecordedEntry, Recorder, RecorderConfig, RecordingFilter, RecordingSink, RecordingStart,
+    Store, StoreError,
 };
 
 const A: LegId = LegId(0);
@@ -24,7 +24,7 @@ fn opus() -> Vec<PayloadType> {
 
 fn start(account: AccountSid, number: u128) -> RecordingStart {
     RecordingStart {
-        sid: sid(number),
+        part: Part::of(sid(number), 0),
         call: CallSid::from_u128(number),
         account,
         consent: Consent { by_policy: true, granted_at: at(-5) },

@@ -172,6 +172,7 @@ impl Call {
             // It was offered all we know, before anybody knew what the other speaks.
             self.align(cx, A);
         }
+        self.leave_if_draining(cx);
     }
 
     /// The call is up, and the caller hears of it.
@@ -254,6 +255,7 @@ impl Call {
         if self.offer_awaits_answer(leg) {
             self.late_answer(cx, leg, ack);
         }
+        self.press_on(cx);
     }
 
     /// A 2xx of ours was never acknowledged: the dialog ends, and the call
@@ -305,6 +307,10 @@ impl Call {
             ops.push(Op::Record);
         }
         self.is_joined = true;
+        if session.lost {
+            // Another relay is told of it.
+            return;
+        }
         let change = RelayRequest::Change(session.id, ops);
         cx.ask_relay(&session.relay, self.key, RelayStep::LateAnswer { leg }, change);
     }

@@ -137,7 +137,7 @@ impl Call {
     /// A leg of the relay's that is of no more use; its statistics come at the
     /// close.
     pub(super) fn give_back(&mut self, cx: &mut Context, relay_leg: LegId) {
-        let Some(session) = self.session.clone() else { return };
+        let Some(session) = self.session.clone().filter(|it| !it.lost) else { return };
         let change = RelayRequest::Change(session.id, vec![Op::Remove(relay_leg)]);
         cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
     }

@@ -62,7 +62,8 @@ impl Call {
             recording: self.recording.map(|(sid, consent)| Recording { sid, consent }),
             legs,
         };
-        self.session = Some(Session { relay: relay.clone(), id });
+        let incarnation = cx.relays.incarnation(&relay);
+        self.session = Some(Session { relay: relay.clone(), id, incarnation, lost: false });
         cx.ask_relay(&relay, self.key, RelayStep::Open, RelayRequest::Open(open));
     }
 

@@ -30,6 +30,10 @@ pub(crate) struct Leg {
     /// The leg's final status, for the record; 0 while there is none.
     pub status: u16,
     pub stats: Option<LegStats>,
+    /// What its relay told last.
+    pub counted: Option<LegStats>,
+    /// What it did on relays that the call has left.
+    pub before: Option<LegStats>,
     /// The record has the leg opened.
     pub is_recorded: bool,
     /// Other regions whose edges the record names: as many as there are regions,
@@ -39,6 +43,8 @@ pub(crate) struct Leg {
     pub takes_update: bool,
     /// A 2xx of ours to an INVITE of this peer awaits its ACK.
     pub unacked: Option<ServerKey>,
+    /// An offer of ours in this dialog awaits its final response.
+    pub offering: Option<ClientKey>,
     /// BYE has to wait for that ACK (RFC 3261 §15).
     pub owes_bye: bool,
     /// The BYE was sent a second way already.
@@ -129,10 +135,13 @@ impl Leg {
             is_allocated: false,
             status: 0,
             stats: None,
+            counted: None,
+            before: None,
             is_recorded: false,
             edges: Vec::new(),
             takes_update: false,
             unacked: None,
+            offering: None,
             owes_bye: false,
             rerouted: false,
             challenged: None,

@@ -7,11 +7,14 @@
 mod answer;
 mod branch;
 mod early;
+mod figures;
 mod fork;
 mod leg;
 mod message;
 mod modify;
 mod modify_done;
+mod moves;
+mod moves_sides;
 mod open;
 mod outcome;
 mod pass;
@@ -35,9 +38,11 @@ use crate::record::{CallDirection, Cause};
 use crate::route::{Side, Target};
 use crate::tenancy::Account;
 
+use figures::Departed;
 pub(crate) use leg::{Leg, tag_number};
 pub(crate) use message::{accept_header, allow_header, reason};
 use modify::Modification;
+use moves::Move;
 pub(crate) use open::Attempt;
 use pass::Pass;
 use restored::Restored;
@@ -84,6 +89,14 @@ pub(crate) struct Call {
     is_joined: bool,
     recording: Option<(RecordingSid, Consent)>,
     modification: Option<Modification>,
+    /// To another relay.
+    moving: Option<Move>,
+    /// Sessions on relays that the call has left, until their figures are known.
+    departed: Vec<Departed>,
+    /// Of the recording, after the first: one for each relay that goes on with it.
+    segments: u16,
+    /// All is over but for the figures of a session that was left.
+    closing: bool,
     passes: Vec<Pass>,
     ending: Option<Ending>,
     /// The relay's count of the recording, once it has closed the session.
@@ -127,6 +140,10 @@ impl Phase {
 pub(crate) struct Session {
     pub relay: RelayId,
     pub id: SessionId,
+    /// Of the relay's process that has it.
+    pub incarnation: u64,
+    /// That process is gone, or out of reach.
+    pub lost: bool,
 }
 
 /// How the caller is shown to the other side.

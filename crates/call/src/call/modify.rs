@@ -82,6 +82,8 @@ impl Call {
         let mut response = match &self.modification {
             Some(modification) if own(modification) => Leg::later(cx, later),
             _ if overtaken => Leg::later(cx, later),
+            // The other relay's addresses are on their way to it.
+            None if self.is_between_relays() => pending,
             Some(_) => pending,
             None if self.phase != Phase::Up || unacked || self.awaits_adoption() => pending,
             None => return None,
@@ -203,15 +205,24 @@ impl Call {
         }
     }
 
-    fn prepare(&mut self, cx: &mut Context, leg: usize, op: impl FnOnce(&Leg) -> Op) {
+    pub(super) fn prepare(&mut self, cx: &mut Context, leg: usize, op: impl FnOnce(&Leg) -> Op) {
         let (Some(session), Some(it)) = (self.session.clone(), self.legs.get(leg)) else { return };
         let change = RelayRequest::Change(session.id, vec![op(it)]);
         cx.ask_relay(&session.relay, self.key, RelayStep::Prepare, change);
     }
 
     pub(super) fn modify_prepared(&mut self, cx: &mut Context) {
-        if self.modification.as_ref().is_some_and(|it| it.step == ModifyStep::Preparing) {
-            self.carry(cx);
+        let preparing = self.modification.as_ref();
+        let preparing = preparing.filter(|it| it.step == ModifyStep::Preparing);
+        match preparing.map(|it| (it.asked.is_some(), it.toward)) {
+            Some((true, _)) => self.carry(cx),
+            Some((false, toward)) => {
+                let media = self.legs.get(toward).and_then(|it| it.media.as_ref());
+                if let Some(terms) = media.and_then(LegMedia::told) {
+                    self.ask(cx, terms);
+                }
+            }
+            None => {}
         }
     }
 
@@ -257,7 +268,8 @@ impl Call {
         it.prove(cx, &mut request);
         let destination = it.destination(cx)?;
         let purpose = ClientUse::Modify { call: key, leg: toward };
-        modification.client = Some(cx.send(purpose, request, destination));
+        let client = cx.send(purpose, request, destination);
+        (modification.client, it.offering) = (Some(client), Some(client));
         modification.step = ModifyStep::Asking;
         Some(())
     }
@@ -268,7 +280,7 @@ impl Call {
         let Some(wanted) = self.wanted_for(toward).filter(|it| self.is_news(toward, it)) else {
             return;
         };
-        if self.modification.is_some() || self.phase != Phase::Up {
+        if self.modification.is_some() || self.phase != Phase::Up || self.is_between_relays() {
             return;
         }
         self.modification = Some(Modification {

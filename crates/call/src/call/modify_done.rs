@@ -19,14 +19,18 @@ impl Call {
         if status.is_provisional() {
             return;
         }
+        self.offer_ended(leg);
         let ours = self.modification.as_ref().is_some_and(|it| {
             it.toward == leg && it.step == ModifyStep::Asking && it.client.is_some()
         });
         if status.is_success() {
             self.acknowledge(cx, leg, &response);
         }
-        if !ours || self.ending.is_some() {
+        if self.ending.is_some() {
             return;
+        }
+        if !ours {
+            return self.press_on(cx);
         }
         match status.is_success() {
             true => self.modify_accepted(cx, leg, &response),
@@ -35,7 +39,7 @@ impl Call {
     }
 
     /// Every 2xx to an INVITE gets its ACK, wanted or not.
-    fn acknowledge(&mut self, cx: &mut Context, leg: usize, response: &Response) {
+    pub(super) fn acknowledge(&mut self, cx: &mut Context, leg: usize, response: &Response) {
         let Ok(cseq) = response.cseq() else { return };
         let Some(it) = self.legs.get_mut(leg) else { return };
         let Some(dialog) = it.dialog.as_mut() else { return };
@@ -104,8 +108,12 @@ impl Call {
 
     /// The other side did not answer at all.
     pub(crate) fn modify_lost(&mut self, cx: &mut Context, leg: usize, cause: FailureCause) {
+        self.offer_ended(leg);
         let ours = self.modification.as_ref().is_some_and(|it| it.toward == leg);
-        if !ours || self.ending.is_some() {
+        if self.ending.is_some() {
+            return;
+        }
+        if !ours && self.moving.is_none() {
             return;
         }
         if cause == FailureCause::Transport && self.reroute(cx, leg) {
@@ -253,6 +261,32 @@ impl Call {
             self.give_back(cx, tried);
         }
         Some(modification)
+    }
+
+    /// The relay that was to carry the change out is gone. What it was told of
+    /// is agreed; of anything before that nobody knows yet, and who asked may
+    /// ask again (RFC 3261 §14.2).
+    pub(super) fn dissolve_modification(&mut self, cx: &mut Context) {
+        if self.modification.as_ref().is_some_and(|it| it.step == ModifyStep::Applying) {
+            return self.modify_applied(cx);
+        }
+        let Some(modification) = self.modification.take() else { return };
+        let toward = self.legs.get_mut(modification.toward);
+        if let Some(media) = toward.and_then(|it| it.media.as_mut()) {
+            media.withdraw();
+        }
+        if let (Some(client), ModifyStep::Asking, Method::Invite) =
+            (modification.client, modification.step, &modification.method)
+        {
+            cx.cancel(client, None);
+        }
+        let Some(modification) = self.restore(cx, modification) else { return };
+        let Some(asked) = modification.asked else { return };
+        cx.servers.remove(&asked.key);
+        if let Some(dialog) = self.legs.get(asked.leg).and_then(|it| it.dialog.as_ref()) {
+            let response = dialog.respond(&asked.request, StatusCode::REQUEST_PENDING);
+            cx.respond(asked.key, response);
+        }
     }
 
     /// The relay would not: what was agreed before goes on.

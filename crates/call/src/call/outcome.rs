@@ -1,6 +1,8 @@
 //! What the relay answered, and what its media does by itself.
 
-use landline_control::{Direction, Event, LegId, LegLocal, MediaFault, Outcome, Refusal, RelayId};
+use landline_control::{
+    Direction, Event, LegId, LegLocal, MediaFault, Outcome, Refusal, RelayId, SessionId,
+};
 
 use super::leg::LegState;
 use super::message::reason;
@@ -15,6 +17,10 @@ impl Call {
         match (step, outcome) {
             (RelayStep::Adopt, outcome) => self.adoption_answered(cx, outcome),
             (_, Outcome::Adopted(_)) => {}
+            (RelayStep::Move(step, session), outcome) => {
+                self.move_outcome(cx, step, session, outcome);
+            }
+            (RelayStep::Leave(session), outcome) => self.departed(cx, session, outcome),
             (_, Outcome::Closed { legs, recording }) => self.session_closed(cx, legs, recording),
             (RelayStep::Close, Outcome::Refused(_) | Outcome::Done(_)) => self.close(cx),
             (_, _) if self.ending.is_some() => {}
@@ -39,7 +45,11 @@ impl Call {
             RelayStep::LateAnswer { leg } => self.late_answer_applied(cx, leg),
             RelayStep::Prepare => self.modify_prepared(cx),
             RelayStep::Modify => self.modify_applied(cx),
-            RelayStep::Release | RelayStep::Close | RelayStep::Adopt => {}
+            RelayStep::Release
+            | RelayStep::Close
+            | RelayStep::Adopt
+            | RelayStep::Move(..)
+            | RelayStep::Leave(_) => {}
         }
     }
 
@@ -58,7 +68,7 @@ impl Call {
                 // Nothing was opened, so there is nothing to close.
                 let refused = self.drop_session(cx);
                 if let (Some(relay), Refusal::Draining) = (&refused, refusal) {
-                    cx.relays.drain(relay);
+                    cx.relays.drain(relay, true);
                 }
                 self.tried_relays.extend(refused);
                 self.open_session(cx);
@@ -81,7 +91,7 @@ impl Call {
         }
     }
 
-    fn drop_session(&mut self, cx: &mut Context) -> Option<RelayId> {
+    pub(super) fn drop_session(&mut self, cx: &mut Context) -> Option<RelayId> {
         let session = self.session.take()?;
         cx.relays.end(&session.relay, session.id);
         Some(session.relay)
@@ -105,13 +115,21 @@ impl Call {
             RelayStep::Close => self.close(cx),
             RelayStep::Release => {}
             RelayStep::Adopt => self.not_adopted(cx),
+            RelayStep::Move(_, session) if self.moves_to(session) => self.move_again(cx),
+            RelayStep::Move(..) => {}
+            RelayStep::Leave(session) => self.departed(cx, session, Outcome::Done(Vec::new())),
             _ => self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay is silent")),
         }
     }
 
     /// What the media of a leg does by itself.
-    pub(crate) fn media_event(&mut self, cx: &mut Context, event: Event) {
+    pub(crate) fn media_event(&mut self, cx: &mut Context, session: SessionId, event: Event) {
         let Event::Fault(leg, fault) = event else { return };
+        // One that is left falls silent, as it should.
+        let is_there = self.session.as_ref().is_some_and(|it| it.id == session);
+        if !is_there || self.moving.is_some() {
+            return;
+        }
         cx.counters.media_faults += 1;
         if self.phase != Phase::Up || self.ending.is_some() {
             return;

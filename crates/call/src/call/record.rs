@@ -78,6 +78,7 @@ impl Call {
     /// Closes the record: the one place where that is done.
     pub(super) fn record_closed(&mut self, cx: &mut Context) {
         let Some(ending) = self.ending.clone() else { return };
+        self.total_figures();
         let closed_legs: Vec<_> = self
             .legs
             .iter()

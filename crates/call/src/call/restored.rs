@@ -174,6 +174,9 @@ impl Call {
             restored.adoption = Adoption::Done;
             restored.was_up
         });
+        if let Some(session) = &mut self.session {
+            session.incarnation = cx.relays.incarnation(&session.relay);
+        }
         if self.ending.is_some() {
             return self.close_session(cx);
         }
@@ -183,7 +186,10 @@ impl Call {
                 continue;
             }
             for fault in faults {
-                self.media_event(cx, landline_control::Event::Fault(id, fault));
+                if let Some(session) = self.session.as_ref().map(|it| it.id) {
+                    let event = landline_control::Event::Fault(id, fault);
+                    self.media_event(cx, session, event);
+                }
             }
         }
         if !was_up && self.started.is_some() && self.ending.is_none() {
@@ -213,6 +219,7 @@ impl Call {
         }
         cx.counters.calls_taken += 1;
         self.drop_modification(cx);
+        self.drop_move(cx);
         self.drop_passes(cx);
         self.farewell = None;
         self.phase = Phase::Closed;

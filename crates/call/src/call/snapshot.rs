@@ -68,6 +68,7 @@ impl Call {
             is_up: self.phase == Phase::Up,
             is_started: self.started.is_some(),
             recording: self.recording,
+            segments: self.segments,
             invite,
             legs: self.legs.iter().map(written_leg).collect(),
         };
@@ -122,7 +123,14 @@ impl Call {
             opened_at: written.opened_at,
             answered_at: Some(written.answered_at),
             legs,
-            session: Some(Session { relay: written.relay, id: written.session }),
+            // Which process of the relay has it is known once it is adopted.
+            session: Some(Session {
+                relay: written.relay,
+                id: written.session,
+                incarnation: 0,
+                lost: false,
+            }),
+            segments: written.segments,
             sequence: snapshot.sequence,
             join: written.join,
             started: written.is_started.then(Started::answered),

@@ -64,6 +64,7 @@ impl Call {
         self.phase = Phase::Ending;
         self.groups.clear();
         self.drop_modification(cx);
+        self.drop_move(cx);
         self.drop_passes(cx);
         if !self.rings_first() {
             self.release_caller(cx, &ending);
@@ -80,11 +81,14 @@ impl Call {
     /// The relay is to close the session, and to tell what it counted.
     pub(super) fn close_session(&mut self, cx: &mut Context) {
         match self.session.clone() {
-            Some(session) if cx.relays.is_connected(&session.relay) => {
+            Some(session) if !session.lost && cx.relays.is_connected(&session.relay) => {
                 let close = RelayRequest::Close(Close { session: session.id });
                 cx.ask_relay(&session.relay, self.key, RelayStep::Close, close);
             }
-            _ => self.close(cx),
+            _ => {
+                self.leave_behind(cx);
+                self.close(cx);
+            }
         }
     }
 
@@ -127,13 +131,25 @@ impl Call {
                 leg.stats = Some(stats);
             }
         }
-        self.recorded = recorded;
+        self.add_recorded(recorded);
         self.close(cx);
+    }
+
+    /// A relay that was only out of reach is to close the session when it is
+    /// back.
+    pub(super) fn leave_behind(&mut self, cx: &mut Context) {
+        if let Some(session) = self.session.as_ref().filter(|it| it.lost) {
+            cx.relays.left_behind(&session.relay, session.id, self.key);
+        }
     }
 
     /// Closes the record, once, with or without the relay's figures.
     pub(super) fn close(&mut self, cx: &mut Context) {
         if self.phase == Phase::Closed {
+            return;
+        }
+        self.closing = self.awaits_figures();
+        if self.closing {
             return;
         }
         if let Some(session) = &self.session {
@@ -150,17 +166,6 @@ impl Call {
             if let Invite::Sent(branch) = &mut leg.invite {
                 branch.is_pending = false;
             }
-        }
-    }
-
-    /// The relay with the call's media is gone.
-    pub(crate) fn relay_lost(&mut self, cx: &mut Context) {
-        match self.phase {
-            Phase::Ending => self.close(cx),
-            Phase::Closed => {}
-            // The media ran until now, as far as anybody can tell.
-            Phase::Up => self.end(cx, Ending::because(Cause::Lost, 200, 500, "Media relay lost")),
-            _ => self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay lost")),
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct WrittenCall {
     /// No phone began it: we did.
     pub is_started: bool,
     pub recording: Option<(RecordingSid, Consent)>,
+    /// Parts of it that followed the first, each by another relay.
+    pub segments: u16,
     /// The caller's INVITE, as long as its 200 may be on its way.
     pub invite: Option<Vec<u8>>,
     pub legs: Vec<WrittenLeg>,

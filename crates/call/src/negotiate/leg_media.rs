@@ -137,6 +137,31 @@ impl LegMedia {
         Ok(Self { origin: self.origin.clone(), ..fresh })
     }
 
+    /// The same session on a leg of another relay's: what was agreed stands, but
+    /// for addresses, keys and roles, which are that relay's to give.
+    pub(crate) fn renewed(&self) -> Self {
+        Self {
+            origin: self.origin.clone(),
+            lines: self.lines.clone(),
+            audio: self.audio,
+            bundle: self.bundle,
+            mux: self.mux,
+            agreed: self.agreed.clone(),
+            ..Self::new(self.spec.clone(), self.proto.clone(), 0)
+        }
+    }
+
+    /// The peer has seen a description that is of no more use: ours go on
+    /// counting from there.
+    pub(crate) fn count_on_from(&mut self, tried: Self) {
+        self.origin = tried.origin;
+    }
+
+    /// What the peer was told last and agreed to.
+    pub(crate) fn told(&self) -> Option<Terms> {
+        Some(self.agreed.as_ref()?.told.clone())
+    }
+
     /// Whether an offer of these terms would tell the peer anything new.
     pub(crate) fn is_news(&self, wanted: &Terms) -> bool {
         self.agreed.as_ref().is_none_or(|agreed| {

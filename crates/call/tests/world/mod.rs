@@ -78,6 +78,10 @@ pub struct Proxy {
     /// Calls that former runs opened and closed.
     pub former: u64,
     pub relay: FakeRelay,
+    /// Further relays of the region.
+    pub others: BTreeMap<RelayId, FakeRelay>,
+    /// Relays that do nothing any more.
+    pub dead_relays: Vec<RelayId>,
     pub ledger: Ledger,
     /// What is on the ledger's disk of the answered calls.
     pub kept: BTreeMap<CallSid, Snapshot>,
@@ -170,6 +174,8 @@ impl World {
             configs: (config, endpoint_config),
             former: 0,
             relay: FakeRelay::new(number),
+            others: BTreeMap::new(),
+            dead_relays: Vec::new(),
             ledger: Ledger::default(),
             kept: BTreeMap::new(),
             stored: Vec::new(),
@@ -502,7 +508,12 @@ impl World {
         match output {
             Output::Sip(input) => self.proxies[proxy].endpoint.handle_input(now.instant, input),
             Output::Relay { relay, id, request } => {
-                if let Some(outcome) = self.proxies[proxy].relay.handle(request) {
+                let to = &mut self.proxies[proxy];
+                if to.dead_relays.contains(&relay) {
+                    return;
+                }
+                let asked = to.others.get_mut(&relay).unwrap_or(&mut to.relay);
+                if let Some(outcome) = asked.handle(request) {
                     let message = FromRelay::Outcome(id, outcome);
                     self.answer_core(proxy, Input::Relay { relay, message });
                 }
@@ -577,7 +588,13 @@ impl World {
             for (what, count) in proxy.core.under_way() {
                 assert_eq!(count, 0, "{}: {what} left", proxy.region);
             }
-            assert_eq!(proxy.relay.sessions(), 0, "sessions left on the relay");
+            let others = proxy.others.iter().filter(|it| !proxy.dead_relays.contains(it.0));
+            let others: usize = others.map(|(_, relay)| relay.sessions()).sum();
+            let first = match proxy.dead_relays.contains(&RelayId("relay-1".into())) {
+                true => 0,
+                false => proxy.relay.sessions(),
+            };
+            assert_eq!((first, others), (0, 0), "sessions left on the relays");
             assert_eq!(proxy.core.live().count(), 0);
             proxy.ledger.assert_closed();
             assert!(proxy.kept.is_empty(), "a call's state is left on disk");

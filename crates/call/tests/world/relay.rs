@@ -15,6 +15,8 @@ pub struct FakeRelay {
     /// Every operation asked for, in order.
     pub ops: Vec<(SessionId, Op)>,
     next_port: u16,
+    /// What every leg did, by the session's end.
+    pub figures: LegStats,
     /// Does what it is asked and answers nothing.
     pub silent: bool,
     pub full: bool,
@@ -28,6 +30,8 @@ pub struct Session {
     pub joined: Option<(LegId, LegId)>,
     pub recording: Option<landline_region::RecordingSid>,
     pub is_recording: bool,
+    /// Parts of the recording that other relays had made before.
+    pub segments: u16,
 }
 
 impl FakeRelay {
@@ -37,6 +41,7 @@ impl FakeRelay {
             sessions: BTreeMap::new(),
             ops: Vec::new(),
             next_port: 20_000,
+            figures: LegStats::default(),
             silent: false,
             full: false,
         }
@@ -96,7 +101,7 @@ impl FakeRelay {
             Request::Close(close) => match self.sessions.remove(&close.session) {
                 None => Outcome::Refused(Refusal::UnknownSession),
                 Some(session) => Outcome::Closed {
-                    legs: session.all.iter().map(|leg| (*leg, LegStats::default())).collect(),
+                    legs: session.all.iter().map(|leg| (*leg, self.figures.clone())).collect(),
                     recording: session
                         .recording
                         .filter(|_| session.is_recording)
@@ -141,6 +146,9 @@ impl FakeRelay {
                     session.joined = Some((a, b));
                 }
                 Op::Record => session.is_recording = true,
+                Op::Continue(segments) => {
+                    (session.is_recording, session.segments) = (true, segments);
+                }
                 Op::Restart(_) => {}
                 Op::Remove(leg) => {
                     if session.specs.remove(&leg).is_none() {

@@ -2,7 +2,7 @@ use landline_call::tenancy::Account;
 use landline_control::{Consent, LegId, PayloadType};
 use landline_media::audio::{ToneGenerator, strongest_tone, ulaw_encode};
 use landline_region::{CallSid, RecordingSid, UnixMillis};
-use landline_store::{ApiRole, Recorder, RecorderConfig, RecordingStart};
+use landline_store::{ApiRole, Part, Recorder, RecorderConfig, RecordingStart};
 
 use crate::on_both_engines;
 use crate::support::{World, uri};
@@ -18,7 +18,7 @@ pub async fn recorded(world: &World, account: &Account, number: u128) -> Recordi
     let types =
         vec![PayloadType { number: 0, encoding: "PCMU".to_owned(), clock_rate: 8000, channels: 1 }];
     let start = RecordingStart {
-        sid,
+        part: Part::of(sid, 0),
         call: CallSid::from_u128(number),
         account: account.sid,
         consent: Consent { by_policy: true, granted_at: UnixMillis(START) },

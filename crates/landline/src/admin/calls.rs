@@ -83,6 +83,11 @@ fn whole(call: &CallRecord) -> Value {
     let more = json!({
         "proxy": call.proxy,
         "relay": call.relay.as_ref().map(|relay| relay.to_string()),
+        "moves": call.moves.iter().map(|moved| json!({
+            "at": moved.at.to_string(),
+            "from": moved.from.to_string(),
+            "to": moved.to.to_string(),
+        })).collect::<Vec<_>>(),
         "contracting_entity": call.contracting_entity,
         "retention_until": time(call.retention_until),
         "key_id": call.key_id,

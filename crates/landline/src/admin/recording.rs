@@ -67,6 +67,10 @@ pub fn shown(recording: &RecordingRecord) -> Value {
         "expected_packets": recording.expected_packets,
         "stored_packets": recording.stored_packets,
         "chunks": recording.chunks,
+        "gaps": recording.gaps().iter().map(|gap| json!({
+            "at_ms": gap.at_ms,
+            "duration_ms": gap.duration_ms,
+        })).collect::<Vec<_>>(),
         "key_id": recording.key_id,
         "consent": {
             "by_policy": recording.consent.by_policy,

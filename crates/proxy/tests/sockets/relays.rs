@@ -1,7 +1,5 @@
 //! The control connection to relays.
 
-use std::time::Duration;
-
 use landline_control::{Framer, RelayId, ToRelay, VERSION};
 use landline_proxy::{HostPort, Proxy, ProxyHandle, RelayAddress};
 
@@ -29,7 +27,6 @@ async fn a_relay_link_greets_pings_and_comes_back() {
     assert!(matches!(read(&mut stream, &mut framer).await, Some(ToRelay::Ping(_))));
 
     drop(stream);
-    until("the loss is seen", || proxy.status().relays_connected == 0).await;
     let (_stream, _framer, second) = relay.greet().await;
     assert_eq!(first.incarnation, second.incarnation, "the proxy did not restart");
     until("the link is up again", || proxy.status().relays_connected == 1).await;
@@ -63,16 +60,15 @@ async fn a_relay_of_another_name_or_region_is_not_used() {
     proxy.shutdown().await;
 }
 
+/// A stopped process keeps its sockets: only its silence tells.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_that_falls_silent_is_lost() {
+async fn a_relay_that_falls_silent_is_noticed_though_its_connection_stands() {
     let world = World::new();
     let region = world.region("ie1", "acme.test").await;
     let relay = FakeRelay::new(&world, &world.issue("r", &["relay.ie1.landline.internal"])).await;
     let proxy = start(&region, &relay).await;
     let _silent = relay.greet().await;
     until("the link is up", || proxy.status().relays_connected == 1).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(proxy.status().relays_connected, 1);
     until("the silence is noticed", || proxy.status().relays_connected == 0).await;
     proxy.shutdown().await;
 }

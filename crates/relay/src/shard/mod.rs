@@ -9,6 +9,7 @@ mod operations;
 mod pacing;
 mod poller;
 mod session;
+mod tally;
 mod tap;
 mod threads;
 mod timers;
@@ -31,6 +32,7 @@ pub use self::network::Network;
 use self::pacing::Pacing;
 use self::poller::{Found, Poller};
 use self::session::Session;
+use self::tally::Tally;
 pub(crate) use self::threads::{ShardThreads, Shards};
 use self::timers::{Timer, Timers};
 use crate::owner::{Owner, OwnerKey, Reply};
@@ -63,6 +65,7 @@ pub(crate) struct Shard<N: Network> {
     calls: FxHashMap<CallSid, usize>,
     legs: Slab<Box<RelayLeg<N::Socket>>>,
     timers: Timers,
+    tally: Tally,
     counters: Counters,
     entropy: Entropy,
     next_serial: u64,
@@ -133,6 +136,7 @@ impl<N: Network> Shard<N> {
             calls: FxHashMap::default(),
             legs: Slab::new(),
             timers: Timers::default(),
+            tally: Tally::default(),
             counters,
             entropy,
             next_serial: 0,
@@ -141,7 +145,7 @@ impl<N: Network> Shard<N> {
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        self.timers.next()
+        self.timers.next().into_iter().chain(self.tally.at).min()
     }
 
     pub(crate) fn command(&mut self, now: Instant, command: Command) {
@@ -258,6 +262,7 @@ impl<N: Network> Shard<N> {
     }
 
     pub(crate) fn fire_timers(&mut self, now: Instant) {
+        self.tell_figures(now);
         // Those that are set anew for now wait for the next round.
         for _ in 0..self.timers.len() {
             let Some(timer) = self.timers.pop_due(now) else { return };

@@ -108,6 +108,7 @@ impl<N: Network> Shard<N> {
         });
         self.index.insert(key, session);
         self.calls.insert(open.call, session);
+        self.tally.begin(now);
         let mut locals = Vec::with_capacity(open.legs.len());
         for (leg, spec) in open.legs {
             match self.add_leg(now, session, leg, spec) {
@@ -135,7 +136,8 @@ impl<N: Network> Shard<N> {
                 Op::Add(leg, spec) => locals.push((leg, self.add_leg(now, session, leg, spec)?)),
                 Op::Remote(leg, remote) => self.set_remote(now, session, leg, &remote)?,
                 Op::Join(a, b) => self.join(now, session, a, b)?,
-                Op::Record => self.start_recording(now, session)?,
+                Op::Record => self.start_recording(now, session, 0)?,
+                Op::Continue(segments) => self.start_recording(now, session, segments)?,
                 Op::Restart(leg) => locals.push((leg, self.restart(now, session, leg)?)),
                 Op::Remove(leg) => self.remove(now, session, leg)?,
             }

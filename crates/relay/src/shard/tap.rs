@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use landline_control::{Recorded, Recording, Refusal};
 use landline_region::UnixMillis;
-use landline_store::RecordingStart;
+use landline_store::{Part, RecordingStart};
 use tokio::sync::oneshot;
 
 use super::{Network, Shard};
@@ -25,14 +25,22 @@ pub(super) struct Finishing {
 }
 
 impl<N: Network> Shard<N> {
-    pub(super) fn start_recording(&mut self, now: Instant, session: usize) -> Result<(), Refusal> {
+    /// `segments` of the recording are there already, by other relays.
+    pub(super) fn start_recording(
+        &mut self,
+        now: Instant,
+        session: usize,
+        segments: u16,
+    ) -> Result<(), Refusal> {
         let found = self.session_mut(session)?;
-        let Some(recording) = found.recording.clone().filter(|_| found.tap.is_none()) else {
+        let Some(mut recording) = found.recording.clone().filter(|_| found.tap.is_none()) else {
             return Ok(());
         };
+        let part = Part::of(recording.sid, segments);
+        recording.sid = part.sid();
         let sid = recording.sid;
         let start = RecordingStart {
-            sid,
+            part,
             call: found.call,
             account: found.account,
             consent: recording.consent,

@@ -39,7 +39,7 @@ impl Keeper {
         let mut state = self.state.lock().unwrap();
         let stored = state.frames.len() as u64;
         let expected = stored + state.refused;
-        let sid = state.starts[0].sid;
+        let sid = state.starts[0].part.sid();
         for waiting in state.finishing.drain(..) {
             let recorded = Recorded { sid, expected_packets: expected, stored_packets: stored };
             waiting.send(recorded).unwrap();
@@ -144,7 +144,7 @@ async fn both_legs_plain_packets_are_recorded_from_the_answer_on() {
 
     let state = keeper.state.lock().unwrap();
     assert_eq!(state.starts.len(), 1);
-    assert_eq!((state.starts[0].sid, state.starts[0].call), (sid, CallSid::from_u128(1)));
+    assert_eq!((state.starts[0].part.sid(), state.starts[0].call), (sid, CallSid::from_u128(1)));
     assert_eq!(state.described, [(A, "PCMU".to_owned()), (B, "PCMU".to_owned())]);
     for (n, pair) in (10..).zip(state.frames.chunks(2)) {
         assert_eq!((pair[0].0, &pair[0].2), (A, &rtp(0xa, n)), "in the clear");

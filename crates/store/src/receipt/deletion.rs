@@ -61,10 +61,12 @@ impl Store {
         let mut tx = self.database().begin().await?;
         let mut growth = Growth::begin(&mut tx, self).await?;
         // A call that is over will not be recorded any more, finished or not.
-        let update = "UPDATE recording SET deleted_at = $2 WHERE sid = $1 AND deleted_at IS NULL \
-                      AND (finished_at IS NOT NULL OR EXISTS (SELECT 1 FROM call c \
+        let update = "UPDATE recording SET deleted_at = $2 WHERE (sid = $1 OR whole = $1) \
+                      AND deleted_at IS NULL AND (NOT EXISTS (SELECT 1 FROM recording p \
+                      WHERE (p.sid = $1 OR p.whole = $1) AND p.finished_at IS NULL) \
+                      OR EXISTS (SELECT 1 FROM call c \
                       WHERE c.sid = recording.call AND c.closed_at IS NOT NULL))";
-        if tx.execute(update, values![recording, now]).await? == 0 {
+        if tx.execute(update, values![found.sid, now]).await? == 0 {
             drop(tx);
             let found = self.recording_show(recording).await?;
             return match found.deleted_at {
@@ -76,7 +78,9 @@ impl Store {
             };
         }
         let about = About { account, call: found.call, by, at: now };
-        self.audio_delete(&mut tx, &mut growth, recording, &about).await?;
+        for part in &found.parts {
+            self.audio_delete(&mut tx, &mut growth, part.sid, &about).await?;
+        }
         growth.write(&mut tx, self, now).await?;
         tx.commit().await?;
         self.recording_show(recording).await

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::chunk;
 use crate::error::{Result, StoreError};
+use crate::part::Part;
 use crate::store::Store;
 use lane::{Control, Lane};
 
@@ -45,7 +46,7 @@ impl RecorderConfig {
 
 #[derive(Debug, Clone)]
 pub struct RecordingStart {
-    pub sid: RecordingSid,
+    pub part: Part,
     pub call: CallSid,
     pub account: AccountSid,
     pub consent: Consent,
@@ -197,7 +198,7 @@ impl RecordingSink {
     }
 
     pub fn start(&self, start: RecordingStart) -> Result<(), Full> {
-        let recording = start.sid;
+        let recording = start.part.sid();
         self.shared.lane(recording).control(recording, Control::Start(Box::new(start)))
     }
 

@@ -35,6 +35,8 @@ pub enum Delivery {
     Start(Box<Start>),
     Chunk(Chunk),
     Finish(Finish),
+    /// A further part of this recording, and which.
+    Continue(Box<Start>, RecordingSid, u16),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -175,7 +177,13 @@ impl Outlet {
         let (mut chunks, mut ends) = (Vec::new(), Vec::new());
         for outgoing in batch {
             match &outgoing.delivery {
-                Delivery::Start(start) => self.start_rows(start, &mut keys, &mut starts).await?,
+                Delivery::Start(start) => {
+                    self.start_rows(start, None, &mut keys, &mut starts).await?;
+                }
+                Delivery::Continue(start, whole, segment) => {
+                    let part = Some((*whole, *segment));
+                    self.start_rows(start, part, &mut keys, &mut starts).await?;
+                }
                 Delivery::Chunk(chunk) => chunks.push(chunk.row()),
                 Delivery::Finish(finish) => ends.push(finish_row(finish)),
             }
@@ -197,6 +205,7 @@ impl Outlet {
     async fn start_rows(
         &self,
         start: &Start,
+        part_of: Option<(RecordingSid, u16)>,
         keys: &mut Vec<Vec<Value>>,
         starts: &mut Vec<Vec<Value>>,
     ) -> Result<()> {
@@ -219,6 +228,8 @@ impl Outlet {
             0_i64,
             0_i64,
             0_i64,
+            part_of.map(|(whole, _)| whole),
+            i64::from(part_of.map_or(0, |(_, segment)| segment)),
         ]);
         Ok(())
     }
@@ -227,17 +238,19 @@ impl Outlet {
 impl Delivery {
     fn recording(&self) -> RecordingSid {
         match self {
-            Self::Start(start) => start.sid,
+            Self::Start(start) | Self::Continue(start, ..) => start.sid,
             Self::Chunk(chunk) => chunk.recording,
             Self::Finish(finish) => finish.recorded.sid,
         }
     }
 }
 
-/// Recordings that are whole, for webhooks to be told.
+/// Recordings whose last part so far is whole, for webhooks to be told.
 async fn stored(tx: &mut Tx, database: &Database, sids: Vec<String>) -> Result<Vec<Happened>> {
-    let select =
-        format!("SELECT sid, call, account FROM recording WHERE {}", database.among("sid", 1));
+    let select = format!(
+        "SELECT COALESCE(whole, sid) AS sid, call, account FROM recording WHERE {}",
+        database.among("sid", 1)
+    );
     let rows = tx.rows(AssertSqlSafe(select), values![sids]).await?;
     let happened = |row: &Row| {
         Ok(Happened {
@@ -277,6 +290,8 @@ async fn write(
         "stored_packets",
         "chunks",
         "duration_ms",
+        "whole",
+        "segment",
     ];
     const END: &[&str] = &[
         "sid",

@@ -14,6 +14,7 @@ use super::lane::{Control, Item, Lane};
 use super::outlet::{Delivery, Finish, Outgoing, Start};
 use super::{RecordingStart, Shared};
 use crate::chunk::{self, Chunk};
+use crate::part::Part;
 use crate::seal::{self, KeyBytes, Sealer};
 
 const TICK: Duration = Duration::from_millis(25);
@@ -42,7 +43,7 @@ pub struct Sealing {
 /// One recording that runs.
 struct Recording {
     /// Until the outlet took it.
-    start: Option<Box<Start>>,
+    start: Option<Delivery>,
     sealer: Sealer,
     plain: Vec<u8>,
     since: Instant,
@@ -126,13 +127,13 @@ impl Sealing {
 
     /// One beyond the limit is not known, and its packets count as dropped.
     fn start(&mut self, start: RecordingStart) {
-        if self.recordings.len() >= RECORDINGS || self.recordings.contains_key(&start.sid) {
+        if self.recordings.len() >= RECORDINGS || self.recordings.contains_key(&start.part.sid()) {
             return;
         }
-        let sid = start.sid;
+        let sid = start.part.sid();
         let key = seal::random_key();
         let sealer = Sealer::new(&key, self.region, start.account);
-        let mut recording = Recording::new(sid, sealer, Start::new(&start, &key));
+        let mut recording = Recording::new(sid, sealer, Start::delivery(&start, &key));
         for (leg, types) in &start.payload_types {
             let types = chunk::encode_types(types);
             self.held += recording.push(|plain| chunk::push_types(plain, *leg, &types));
@@ -176,9 +177,9 @@ impl Sealing {
 }
 
 impl Recording {
-    fn new(sid: RecordingSid, sealer: Sealer, start: Start) -> Self {
+    fn new(sid: RecordingSid, sealer: Sealer, start: Delivery) -> Self {
         Self {
-            start: Some(Box::new(start)),
+            start: Some(start),
             sealer,
             plain: Vec::new(),
             since: Instant::now(),
@@ -258,13 +259,10 @@ impl Recording {
     /// Whether the outlet has the recording's start.
     fn announce(&mut self, outlet: &mpsc::Sender<Outgoing>) -> bool {
         let Some(start) = self.start.take() else { return true };
-        let outgoing = Outgoing { delivery: Delivery::Start(start), reply: None };
-        match outlet.try_send(outgoing) {
+        match outlet.try_send(Outgoing { delivery: start, reply: None }) {
             Ok(()) => true,
             Err(TrySendError::Full(back) | TrySendError::Closed(back)) => {
-                if let Delivery::Start(start) = back.delivery {
-                    self.start = Some(start);
-                }
+                self.start = Some(back.delivery);
                 false
             }
         }
@@ -292,15 +290,19 @@ impl Recording {
 }
 
 impl Start {
-    fn new(start: &RecordingStart, key: &KeyBytes) -> Self {
-        Self {
-            sid: start.sid,
+    fn delivery(start: &RecordingStart, key: &KeyBytes) -> Delivery {
+        let begun = Box::new(Self {
+            sid: start.part.sid(),
             call: start.call,
             account: start.account,
             consent: start.consent,
             started_at: start.started_at,
             key_id: format!("KY{}", hex::encode(seal::random::<16>())),
             key: **key,
+        });
+        match start.part {
+            Part { whole, segment: 1.. } => Delivery::Continue(begun, whole, start.part.segment),
+            Part { segment: 0, .. } => Delivery::Start(begun),
         }
     }
 }

@@ -8,7 +8,7 @@ use landline_call::tenancy::Account;
 use landline_control::{Consent, LegId, LegStats, Protocol, RelayId, StreamStats};
 use landline_region::receipt::{Signed, TreeHead};
 use landline_region::{CallSid, LegSid, RecordingSid, UnixMillis, UserSid};
-use landline_store::{Recorder, RecorderConfig, RecordingStart, ResidencyCheck};
+use landline_store::{Part, Recorder, RecorderConfig, RecordingStart, ResidencyCheck};
 
 pub const NEVER: UnixMillis = UnixMillis(i64::MIN);
 pub const ALWAYS: UnixMillis = UnixMillis(i64::MAX);
@@ -90,7 +90,7 @@ pub async fn recorder(region: &Region, account: &Account, call: u128) -> Recorde
     let config = RecorderConfig::new(region.path(&format!("spool-{call}")));
     let recorder = Recorder::start(region.store.clone(), config).unwrap();
     let start = RecordingStart {
-        sid: recording(call),
+        part: Part::of(recording(call), 0),
         call: sid(call),
         account: account.sid,
         consent: Consent { by_policy: true, granted_at: at(0) },

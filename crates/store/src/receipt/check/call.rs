@@ -10,8 +10,12 @@ use super::super::facts::Facts;
 use super::Check;
 use crate::chain::record_hash;
 use crate::error::{Result, StoreError};
+use crate::part::Part;
 use crate::seal::Sealer;
 use crate::sql::Row;
+
+/// As many parts of a recording as are looked for where one denies being one.
+const PARTS: u16 = 64;
 
 impl Check<'_> {
     pub(super) async fn call(&mut self, receipt: &Receipt, facts: &Facts) -> Result<()> {
@@ -75,6 +79,9 @@ impl Check<'_> {
         for recording in facts.recordings(receipt.call) {
             if recording.parse("account").ok() != Some(receipt.account) {
                 self.found.fault(at, "a recording of it is said to be another account's");
+            }
+            if !is_its_own(recording, row)? {
+                self.found.fault(at, "a recording is said to be a part of another than it is");
             }
         }
         let (region, issued_at) = (self.region(), receipt.issued_at);
@@ -140,6 +147,21 @@ impl Check<'_> {
         }
         Ok(())
     }
+}
+
+/// A part's sid follows from the recording's that its call names.
+fn is_its_own(recording: &Row, call: &Row) -> Result<bool> {
+    let sid: RecordingSid = recording.parse("sid")?;
+    let whole: Option<RecordingSid> = recording.parse_or_null("whole")?;
+    let Ok(segment) = u16::try_from(recording.int("segment")?) else { return Ok(false) };
+    let named: Option<RecordingSid> = call.parse_or_null("recording")?;
+    Ok(match (whole, named) {
+        (Some(whole), _) => Part::of(whole, segment).sid() == sid && named == Some(whole),
+        (None, Some(named)) => {
+            segment == 0 && !(1..=PARTS).any(|n| Part::of(named, n).sid() == sid)
+        }
+        (None, None) => segment == 0,
+    })
 }
 
 /// With a key goes the time of its making.

@@ -1,0 +1,276 @@
+//! The sides of a call that moves: each is sent a re-INVITE with the addresses
+//! and keys of the other relay.
+
+use landline_control::{Op, Request as RelayRequest, SessionId};
+use landline_sip::{ClientKey, FailureCause, HeaderName, Method, Response, StatusCode, glare_wait};
+
+use super::message::{SDP, reason};
+use super::modify::{Modification, ModifyStep};
+use super::moves::{SideStep, Stage};
+use super::open::read_body;
+use super::{A, Call, Ending, Leg};
+use crate::context::{ClientUse, Context};
+use crate::negotiate::Mismatch;
+use crate::record::Cause;
+use crate::relays::{MoveStep, RelayStep};
+use crate::timers::{CallTimer, Timer};
+
+/// How often a side is asked once more.
+const RETRIES: u8 = 4;
+
+impl Call {
+    /// Asks whoever can be asked by now. Of a relay that lives one side leaves
+    /// after the other: the first may still refuse, and the call then stays.
+    pub(super) fn press_on(&mut self, cx: &mut Context) {
+        let one_by_one = self.session.as_ref().is_some_and(|it| !it.lost);
+        let sides = self.moving.as_ref().filter(|it| it.stage == Stage::Asking);
+        for n in 0..sides.map_or(0, |it| it.sides.len()) {
+            let Some(side) = self.moving.as_ref().and_then(|it| it.sides.get(n)) else { return };
+            let (leg, step) = (side.leg, side.step);
+            if step == SideStep::Held && self.legs.get(leg).is_some_and(Leg::may_be_offered) {
+                self.ask_side(cx, n);
+            }
+            if one_by_one && step != SideStep::Agreed {
+                return;
+            }
+        }
+    }
+
+    fn ask_side(&mut self, cx: &mut Context, n: usize) {
+        let leg = self.moving.as_ref().and_then(|it| it.sides.get(n)).map(|side| side.leg);
+        if let (Some(leg), None) = (leg, self.try_ask_side(cx, n)) {
+            self.side_refused(cx, leg, 500);
+        }
+    }
+
+    fn try_ask_side(&mut self, cx: &mut Context, n: usize) -> Option<()> {
+        let side = self.moving.as_mut()?.sides.get_mut(n)?;
+        let it = self.legs.get_mut(side.leg)?;
+        let terms = side.media.told()?;
+        let body = side.media.offer(terms)?;
+        let mut request = it.dialog.as_mut()?.request(Method::Invite);
+        request.headers.push(HeaderName::Allow, super::allow_header());
+        request.set_body(SDP, body);
+        it.prove(cx, &mut request);
+        let destination = it.destination(cx)?;
+        let purpose = ClientUse::Move { call: self.key, leg: side.leg };
+        let client = cx.send(purpose, request, destination);
+        it.offering = Some(client);
+        (side.client, side.step) = (Some(client), SideStep::Asked);
+        Some(())
+    }
+
+    /// A side's word on our offer.
+    pub(crate) fn move_response(
+        &mut self,
+        cx: &mut Context,
+        leg: usize,
+        client: ClientKey,
+        response: Response,
+    ) {
+        let status = response.status;
+        if status.is_provisional() {
+            return;
+        }
+        self.offer_ended(leg);
+        if status.is_success() {
+            self.acknowledge(cx, leg, &response);
+        }
+        if self.ending.is_some() {
+            return;
+        }
+        if !self.is_asked(leg, client) {
+            // To an offer that was given up: the next may go out. Where the call
+            // stays, a side that left after all comes back.
+            let stays = self.moving.is_none() && self.modification.is_none();
+            return match stays && status.is_success() {
+                true => self.bring_back(cx, leg),
+                false => self.press_on(cx),
+            };
+        }
+        let retries = response.headers.contains(&HeaderName::RetryAfter);
+        match status {
+            _ if status.is_success() => self.side_answered(cx, leg, &response),
+            _ if Self::dialog_gone(status) => {
+                let ending = Ending::because(Cause::SignallingLost, 200, 481, "Dialog lost");
+                self.end(cx, Ending { hung_up: Some(leg), ..ending });
+            }
+            StatusCode::REQUEST_PENDING => self.side_waits(cx, leg),
+            _ if status.class() == 5 && retries => self.side_waits(cx, leg),
+            _ if self.challenged(leg, &response) => self.hold_side(cx, leg),
+            _ => self.side_refused(cx, leg, status.code()),
+        }
+    }
+
+    fn is_asked(&self, leg: usize, client: ClientKey) -> bool {
+        let mut sides = self.moving.iter().flat_map(|it| &it.sides);
+        sides.any(|it| it.leg == leg && it.client == Some(client) && it.step == SideStep::Asked)
+    }
+
+    fn side_answered(&mut self, cx: &mut Context, leg: usize, response: &Response) {
+        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
+        let answer = match response.body.is_empty() {
+            true => Err(Mismatch::NoAudio),
+            false => read_body(cx, &response.body),
+        };
+        let Some(moving) = self.moving.as_mut() else { return };
+        let Some(side) = moving.sides.iter_mut().find(|side| side.leg == leg) else { return };
+        let remote = answer.and_then(|answer| side.media.accept(answer, plain));
+        let remote = remote.ok().and_then(|()| side.media.remote());
+        let Some(remote) = remote else { return self.side_refused(cx, leg, 488) };
+        side.step = SideStep::Agreed;
+        let all = moving.sides.iter().all(|side| side.step == SideStep::Agreed);
+        let (Some(to), Some(id)) = (moving.to.clone(), self.legs.get(leg).map(|it| it.relay_leg))
+        else {
+            return;
+        };
+        let mut ops = vec![Op::Remote(id, Box::new(remote))];
+        let mut step = MoveStep::Remote { leg };
+        if let (true, Some(other)) = (all, self.other(A)) {
+            ops.extend(self.join_elsewhere(other));
+            step = MoveStep::Join;
+            if let Some(moving) = self.moving.as_mut() {
+                moving.stage = Stage::Joining;
+            }
+        }
+        let change = RelayRequest::Change(to.id, ops);
+        cx.ask_relay(&to.relay, self.key, RelayStep::Move(step, to.id), change);
+        self.press_on(cx);
+    }
+
+    /// Asked at the wrong moment: its own change crossed ours, or it is busy.
+    fn side_waits(&mut self, cx: &mut Context, leg: usize) {
+        cx.counters.glare += 1;
+        // Its caller's Call-ID is its own choice, unless we rang it.
+        let is_ours = leg != A || self.started.is_some();
+        let wait = glare_wait(is_ours, cx.entropy.u64());
+        let Some(side) = self.side_mut(leg) else { return };
+        if side.retried >= RETRIES {
+            return self.side_refused(cx, leg, 491);
+        }
+        side.retried += 1;
+        side.step = SideStep::Waiting;
+        cx.timers.set(cx.now.instant + wait, Timer::Call(self.key, CallTimer::MoveAsk));
+    }
+
+    fn side_mut(&mut self, leg: usize) -> Option<&mut super::moves::MovingSide> {
+        self.moving.as_mut()?.sides.iter_mut().find(|side| side.leg == leg)
+    }
+
+    /// Asks this side once more, at once.
+    fn hold_side(&mut self, cx: &mut Context, leg: usize) {
+        if let Some(side) = self.side_mut(leg) {
+            side.step = SideStep::Held;
+        }
+        self.press_on(cx);
+    }
+
+    /// Collisions have been waited out.
+    pub(crate) fn ask_sides_again(&mut self, cx: &mut Context) {
+        for side in self.moving.iter_mut().flat_map(|it| &mut it.sides) {
+            if side.step == SideStep::Waiting {
+                side.step = SideStep::Held;
+            }
+        }
+        self.press_on(cx);
+    }
+
+    /// The side did not answer at all.
+    pub(crate) fn move_lost(
+        &mut self,
+        cx: &mut Context,
+        leg: usize,
+        client: ClientKey,
+        cause: FailureCause,
+    ) {
+        self.offer_ended(leg);
+        if self.ending.is_some() {
+            return;
+        }
+        if !self.is_asked(leg, client) {
+            return self.press_on(cx);
+        }
+        match cause {
+            FailureCause::Transport if self.reroute(cx, leg) => self.hold_side(cx, leg),
+            FailureCause::Cancelled | FailureCause::Refused => self.side_refused(cx, leg, 500),
+            _ => {
+                let text = "No answer in the dialog";
+                self.end(cx, Ending::because(Cause::SignallingLost, 200, 408, text));
+            }
+        }
+    }
+
+    /// The signalling of a side that says nothing is as good as lost; unless its
+    /// media still run where they were.
+    pub(crate) fn move_is_overdue(&mut self, cx: &mut Context, session: SessionId) {
+        if !self.moves_to(session) {
+            return;
+        }
+        let late = self.moving.iter().flat_map(|it| &it.sides);
+        let late = late.filter(|side| side.step != SideStep::Agreed).map(|side| side.leg).next();
+        match late {
+            Some(leg) if self.session.as_ref().is_some_and(|it| !it.lost) => {
+                self.side_refused(cx, leg, 408);
+            }
+            _ => {
+                let text = "No answer in the dialog";
+                self.end(cx, Ending::because(Cause::SignallingLost, 200, 408, text));
+            }
+        }
+    }
+
+    /// This side will not move. Of a relay that lives the call stays there, and
+    /// a side that left comes back; else it has no media any more.
+    pub(super) fn side_refused(&mut self, cx: &mut Context, leg: usize, status: u16) {
+        if self.session.as_ref().is_none_or(|it| it.lost) {
+            let text = StatusCode::new(status).map_or("", StatusCode::reason);
+            let mut ending = Ending::new(Cause::MediaLost, 200);
+            ending.reasons = vec![reason(status, text).into()];
+            return self.end(cx, ending);
+        }
+        cx.counters.moves_refused += 1;
+        let left = self.moving.iter().flat_map(|it| &it.sides);
+        let left = left.filter(|side| side.leg != leg && side.step == SideStep::Agreed);
+        let left = left.map(|side| side.leg).next();
+        self.give_up_attempt(cx);
+        self.moving = None;
+        if let Some(left) = left {
+            self.bring_back(cx, left);
+        }
+    }
+
+    /// Offers a side the session that it left.
+    fn bring_back(&mut self, cx: &mut Context, leg: usize) {
+        let Some(media) = self.legs.get(leg).and_then(|it| it.media.as_ref()) else { return };
+        // Its checks and its handshake begin anew, there as here.
+        let restarts = media.spec.ice || media.spec.protocol == landline_control::Protocol::Dtls;
+        let Some(terms) = media.told() else { return };
+        self.modification = Some(Modification {
+            asked: None,
+            toward: leg,
+            client: None,
+            method: Method::Invite,
+            step: if restarts { ModifyStep::Preparing } else { ModifyStep::Asking },
+            former: None,
+            retried: 0,
+        });
+        match restarts {
+            true => self.prepare(cx, leg, |leg| Op::Restart(leg.relay_leg)),
+            false => self.ask(cx, terms),
+        }
+    }
+
+    /// A transaction with an offer of ours is over.
+    pub(super) fn offer_ended(&mut self, leg: usize) {
+        if let Some(it) = self.legs.get_mut(leg) {
+            it.offering = None;
+        }
+    }
+}
+
+impl Leg {
+    /// No INVITE of either side is under way in its dialog (RFC 3261 §14.1).
+    fn may_be_offered(&self) -> bool {
+        self.offering.is_none() && self.unacked.is_none() && self.dialog.is_some()
+    }
+}
