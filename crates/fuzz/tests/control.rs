@@ -59,6 +59,12 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     for message in from_relay() {
         streams.push((from_relay_name(&message), stream(0, &[message])));
     }
+    for (name, message) in later_from_relay() {
+        streams.push((format!("from-relay-{name}"), stream(0, &[message])));
+    }
+    let goes_on = Request::Change(SessionId(9), vec![Op::Continue(2)]);
+    let goes_on = ToRelay::Request(RequestId(3), goes_on);
+    streams.push(("to-relay-change-continue".into(), stream(0, &[goes_on])));
     streams.push(("whole-dialogue-to-relay".into(), stream(7, &to_relay())));
     streams.push(("whole-dialogue-from-relay".into(), stream(11, &from_relay())));
     streams
@@ -124,6 +130,8 @@ fn from_relay_name(message: &FromRelay) -> String {
         FromRelay::Outcome(_, Outcome::Adopted(_)) => "adopted",
         FromRelay::Draining => "draining",
         FromRelay::Taken(_) => "taken",
+        FromRelay::Resumed => "resumed",
+        FromRelay::Counted(_) => "counted",
     };
     format!("from-relay-{name}")
 }
@@ -181,6 +189,12 @@ fn from_relay() -> Vec<FromRelay> {
     messages.push(outcome(Outcome::Adopted(vec![(LegId(0), Vec::new()), (LegId(1), faults)])));
     messages.push(FromRelay::Taken(SessionId(9)));
     messages
+}
+
+/// Kinds that came after the dialogues were written.
+fn later_from_relay() -> Vec<(&'static str, FromRelay)> {
+    let counted = vec![(SessionId(9), vec![(LegId(0), statistics())])];
+    vec![("resumed", FromRelay::Resumed), ("counted", FromRelay::Counted(counted))]
 }
 
 fn hello(name: &str) -> Hello {

@@ -20,7 +20,7 @@ use clap::{CommandFactory, Parser};
 use serde_json::json;
 
 use admin::Task;
-use cli::{Cli, Command, ConfigVerb, KeysVerb, PkiVerb, RunArgs};
+use cli::{Cli, Command, ConfigVerb, KeysVerb, PkiVerb, RelayArgs, RunArgs};
 use config::{CheckFiles, Config, ConfigError};
 use output::{Style, card, say};
 
@@ -59,7 +59,13 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
             return done(roles::proxy(&begin(args.run)?, args.keeper.as_deref()).await);
         }
         Command::Keep(args) => return done(roles::keep(&begin(args)?).await),
-        Command::Relay(args) => return done(roles::relay(&begin(args)?).await),
+        Command::Relay(RelayArgs { verb: Some(verb), .. }) => {
+            return done(admin::relay::run(&verb).await);
+        }
+        Command::Relay(RelayArgs { run, verb: None }) => {
+            let run = run.ok_or(admin::Nowhere)?;
+            return done(roles::relay(&begin(run)?).await);
+        }
         Command::Console(args) => return done(roles::console(&begin(args)?).await),
         Command::Config { verb } => return done(check(verb)),
         Command::Pki { verb } => return done(make_certificates(verb)),

@@ -103,10 +103,19 @@ impl RelayHandle {
         self.threads.all_run()
     }
 
-    /// Takes no new sessions from now on and tells the proxies so. Sessions
-    /// that are open go on.
+    /// Takes no new sessions from now on and tells the proxies so, which take
+    /// theirs elsewhere. Sessions that are open go on until then.
     pub fn drain(&self) {
         self.shared.drain(&self.owners);
+    }
+
+    /// Takes sessions again, and tells the proxies so.
+    pub fn resume(&self) {
+        self.shared.resume(&self.owners);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.shared.is_draining()
     }
 
     /// Closes everything, waiting for recordings to be stored.

@@ -68,6 +68,11 @@ impl Shared {
         owners.tell_all(&FromRelay::Draining);
     }
 
+    pub fn resume(&self, owners: &Owners) {
+        self.draining.store(false, Ordering::Relaxed);
+        owners.tell_all(&FromRelay::Resumed);
+    }
+
     pub fn open_sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }

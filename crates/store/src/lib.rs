@@ -16,6 +16,7 @@ mod chunk;
 mod delivery;
 pub mod directory;
 mod disk;
+mod drain;
 mod egress;
 mod error;
 mod event;
@@ -53,6 +54,7 @@ pub use call::{
     Readable, RelayMove,
 };
 pub use delivery::{Delivery, Told};
+pub use drain::RelayDrain;
 pub use error::{Result, StoreError};
 pub use keys::KeyRing;
 pub use ledger::{AppendError, KeptCall, Ledger, LedgerConfig, LedgerCounters};

@@ -12,6 +12,7 @@ mod prove;
 mod receipt;
 mod recording;
 mod region;
+pub mod relay;
 mod residency;
 mod trunk;
 mod user;

@@ -3,6 +3,7 @@
 mod admin;
 mod backup;
 mod receipt;
+mod relay;
 mod run;
 
 pub use admin::{
@@ -12,6 +13,7 @@ pub use admin::{
 };
 pub use backup::{BackupVerb, RestoreArgs};
 pub use receipt::{CheckArgs, ProveArgs, ReceiptVerb, TrustArgs};
+pub use relay::{RelayArgs, RelayVerb};
 pub use run::{DemoArgs, KeysVerb, PkiVerb, ProxyArgs, RunArgs};
 
 use std::path::PathBuf;
@@ -38,8 +40,9 @@ pub enum Command {
     /// Hold a region's client sockets and connections and keep its proxy running
     /// on them: it can be restarted and upgraded (SIGHUP) and no client notices.
     Keep(RunArgs),
-    /// Run a region's relay: media and recordings.
-    Relay(RunArgs),
+    /// Run a region's relay: media and recordings; or empty one.
+    #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+    Relay(RelayArgs),
     /// Run a region's HTTPS API apart from its proxy.
     Console(RunArgs),
     /// The regions that the directory knows.

@@ -1,5 +1,6 @@
 //! What a process of a region does: proxy, relay, or both.
 
+mod drain;
 mod keep;
 mod region;
 mod settings;

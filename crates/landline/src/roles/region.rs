@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use landline_call::StartCall;
 use landline_console::{CallControl, Console, ConsoleHandle};
+use landline_control::RelayId;
 use landline_proxy::{Proxy, ProxyHandle};
 use landline_region::CallSid;
 use landline_relay::{Relay, RelayHandle};
@@ -15,7 +16,7 @@ use prometheus::Registry;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::settings;
+use super::{drain, settings};
 use crate::config::{BindAddress, Config, Scope};
 use crate::open;
 use crate::telemetry::{EgressMetrics, Health, Readers, Server, StoreMetrics};
@@ -39,6 +40,10 @@ pub struct Region {
     store: Store,
     recorder: Option<Recorder>,
     relay: Shared<RelayHandle>,
+    /// Beside a relay: whether an administrator wants it empty.
+    drained: Option<JoinHandle<()>>,
+    /// Its calls may leave it before it stops.
+    parts: bool,
     proxy: Shared<ProxyHandle>,
     /// Beside a proxy, of closed calls.
     receipts: Option<Issuer>,
@@ -142,8 +147,26 @@ impl Region {
             None => None,
         };
         let egress = tokio::spawn(write_egress(store.clone()));
+        let drained = config.relay.as_ref().filter(|_| roles.relay).map(|wanted| {
+            let name = RelayId(wanted.name.clone());
+            tokio::spawn(drain::follow(store.clone(), name, Arc::clone(&relay)))
+        });
+        // With its proxy in one process there is nobody whom it could tell.
+        let parts = roles.relay && !roles.proxy;
         let _telemetry = telemetry;
-        Ok(Self { store, recorder, relay, proxy, console, receipts, retention, _telemetry, egress })
+        Ok(Self {
+            store,
+            recorder,
+            relay,
+            drained,
+            parts,
+            proxy,
+            console,
+            receipts,
+            retention,
+            _telemetry,
+            egress,
+        })
     }
 
     pub fn store(&self) -> &Store {
@@ -189,7 +212,13 @@ impl Region {
         if let Some(proxy) = take(&self.proxy) {
             proxy.shutdown().await;
         }
+        if let Some(drained) = self.drained {
+            drained.abort();
+        }
         if let Some(relay) = take(&self.relay) {
+            if self.parts {
+                drain::part(&relay).await;
+            }
             relay.shutdown().await;
         }
         if let Some(recorder) = self.recorder {

@@ -38,17 +38,20 @@ impl Browser {
     /// registered.
     #[track_caller]
     pub fn registered(parent: &Path, demo: &Demo, region: &str, user: &User, tone: u32) -> Self {
+        Self::at(parent, demo.ca(), demo.sip(region, "wss"), user, tone)
+    }
+
+    /// At this server, whose authority is `ca`.
+    #[track_caller]
+    pub fn at(parent: &Path, ca: &Path, server: &str, user: &User, tone: u32) -> Self {
         let home = parent.join(format!("chromium-{}", user.name));
-        trust(&home, demo.ca());
+        trust(&home, ca);
         std::fs::create_dir(home.join("tmp")).unwrap();
         let page = Arc::new(Page::default());
         let port = page.clone().serve();
         let url = format!(
             "http://127.0.0.1:{port}/phone.html?server={}&user={}&domain={}&password={}&tone={tone}",
-            demo.sip(region, "wss"),
-            user.name,
-            user.domain,
-            user.password,
+            server, user.name, user.domain, user.password,
         );
         let process = Process::start(
             Command::new(PROGRAM)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use landline::config::{Draft, PortRange, RegionItem, Regions, Transport};
+use landline::config::{Config, Draft, PortRange, RegionItem, Regions, Transport};
 
 use super::eventually;
 use super::process::Process;
@@ -59,15 +59,28 @@ impl Region {
         code: &'static str,
         jurisdiction: &str,
         base: u16,
-        (database, together): (Database, bool),
+        place: (Database, bool),
         change: impl FnOnce(Draft) -> Draft,
+    ) -> Self {
+        Self::built(parent, code, jurisdiction, base, place, |draft| change(draft).config())
+    }
+
+    /// With whatever configuration is made of the usual draft.
+    #[track_caller]
+    pub fn built(
+        parent: &Path,
+        code: &'static str,
+        jurisdiction: &str,
+        base: u16,
+        (database, together): (Database, bool),
+        build: impl FnOnce(Draft) -> Config,
     ) -> Self {
         let directory = parent.join(code);
         fs::create_dir_all(&directory).unwrap();
         landline(&["pki", "init", "--region", code], parent.join("pki").as_path());
         let config = directory.join("config.toml");
-        let draft = change(draft(code, jurisdiction, base, &database));
-        fs::write(&config, draft.config().to_toml().unwrap()).unwrap();
+        let built = build(draft(code, jurisdiction, base, &database));
+        fs::write(&config, built.to_toml().unwrap()).unwrap();
         if matches!(database, Database::Postgres(_)) {
             let made =
                 Command::new(PROGRAM).args(["keys", "create", "--config"]).arg(&config).output();
