@@ -14,6 +14,7 @@ use crate::counters::Counters;
 use crate::edge::Edge;
 use crate::io::{Input, JournalToken, LiveCall, Output, StartCall};
 use crate::record::Cause;
+use crate::relays::RelayStep;
 use crate::restore::Adoptions;
 use crate::timers::{CallTimer, Timer};
 

@@ -265,7 +265,9 @@ async fn calls_go_on_whichever_relay_dies_and_their_silence_is_short() {
     while silences.len() < 2 * wanted {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let carried = pair.sessions(dies).unwrap() as usize;
-        calls.iter().flat_map(|it| &it.2).for_each(|ear| drop(ear.take()));
+        calls.iter().flat_map(|it| &it.2).for_each(|ear| {
+            ear.take();
+        });
         pair.kills(dies);
         tokio::time::sleep(Duration::from_millis(3500)).await;
         for (call, called, ..) in &calls {

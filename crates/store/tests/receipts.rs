@@ -9,9 +9,13 @@ use common::receipts::{
 };
 use common::{at, eventually};
 use landline_call::record::{CallEvent, LegRole, Party, Step};
+use landline_control::{Consent, LegId, RelayId};
 use landline_region::receipt::{CallFlow, Document, LegParty, RecordingState, Trust, verify};
 use landline_region::{CallSid, LegSid, RegionCode, TrunkSid, UnixMillis};
-use landline_store::{Issuer, IssuerConfig, ResidencyCheck, Store, StoreError};
+use landline_store::{
+    Issuer, IssuerConfig, Part, Recorder, RecorderConfig, RecordingStart, ResidencyCheck, Store,
+    StoreError,
+};
 
 async fn trust(store: &Store) -> Trust {
     Trust { keys: vec![store.verifying_key().await.unwrap()] }
@@ -198,6 +202,61 @@ on_both_engines! {
         // What the receipt covered stays covered.
         let change = format!("UPDATE recording_chunk SET last_ms = last_ms + 1 WHERE sequence = 0 AND recording = '{}'", recording(2));
         region.tamper(&change).await;
+        assert!(!checked(&region, &[]).await.is_sound());
+    }
+
+    async fn a_receipt_names_every_part_of_a_recording(region: Region) {
+        let account = region.account().await;
+        let store = &region.store;
+        let dead = recorder(&region, &account, 1).await;
+        eventually("its chunks are stored", || async {
+            store.recording_show(recording(1)).await.is_ok_and(|record| record.chunks > 0)
+        }).await;
+        let part = Part::of(recording(1), 1);
+        let next = Recorder::start(store.clone(), RecorderConfig::new(region.path("next"))).unwrap();
+        let begun = RecordingStart {
+            part,
+            call: sid(1),
+            account: account.sid,
+            consent: Consent { by_policy: true, granted_at: at(0) },
+            started_at: at(5000),
+            payload_types: Vec::new(),
+        };
+        next.sink().start(begun).unwrap();
+        next.sink().frame(part.sid(), LegId(0), 0, &[0x80; 172]).unwrap();
+        next.sink().finish(part.sid()).await.unwrap();
+        let mut told = events(&account, 1, true);
+        let relay = |n: u8| RelayId(format!("relay-{n}"));
+        let moved = Step::Moved { from: relay(1), to: relay(2) };
+        told.insert(5, CallEvent { step: moved, ..told[4].clone() });
+        (0..).zip(&mut told).for_each(|(sequence, event)| event.sequence = sequence);
+        store.apply_events(&told).await.unwrap();
+        assert_eq!(store.receipts_issue(ALWAYS).await.unwrap().issued, 1);
+        let receipt = store.receipt_of(sid(1)).await.unwrap().unwrap();
+        let stated: Vec<_> =
+            receipt.body.recordings.iter().map(|it| (it.sid, it.state)).collect();
+        assert_eq!(stated, [
+            (recording(1), RecordingState::Unfinished),
+            (part.sid(), RecordingState::Finished),
+        ]);
+        assert!(checked(&region, &[]).await.is_sound());
+        let moves = store.call_show(sid(1)).await.unwrap().moves;
+        assert_eq!((moves.len(), &moves[0].from, &moves[0].to), (1, &relay(1), &relay(2)));
+        dead.shutdown().await;
+        next.shutdown().await;
+        assert!(checked(&region, &[]).await.is_sound());
+        // Neither may a part deny what it belongs to, nor the record its moves.
+        for change in [
+            format!("UPDATE recording SET whole = NULL, segment = 0 WHERE sid = '{}'", part.sid()),
+            format!("UPDATE recording SET whole = '{}' WHERE sid = '{}'", recording(2), part.sid()),
+        ] {
+            region.tamper(&change).await;
+            assert!(!checked(&region, &[]).await.is_sound(), "{change}");
+        }
+        let back = format!("UPDATE recording SET whole = '{}', segment = 1 WHERE sid = '{}'", recording(1), part.sid());
+        region.tamper(&back).await;
+        assert!(checked(&region, &[]).await.is_sound());
+        region.tamper("UPDATE call SET moves = NULL").await;
         assert!(!checked(&region, &[]).await.is_sound());
     }
 

@@ -102,6 +102,55 @@ on_both_engines! {
         recorder.shutdown().await;
     }
 
+    /// The first relay dies with what it has not sealed; another goes on four
+    /// seconds after the start. What the first has in its spool may come later.
+    async fn what_two_relays_recorded_of_a_call_is_one_recording_with_its_gap_marked(region: Region) {
+        let account = region.account().await;
+        let config = RecorderConfig::new(region.path("spool-dead"));
+        let dead = Recorder::start(region.store.clone(), config).unwrap();
+        dead.sink().start(start(account.sid, 1)).unwrap();
+        speak(&dead.sink(), sid(1), 2);
+        eventually("its chunks are stored", || async {
+            let record = region.store.recording_show(sid(1)).await;
+            record.is_ok_and(|record| record.stored_packets >= 100)
+        }).await;
+        let config = RecorderConfig::new(region.path("spool-next"));
+        let next = Recorder::start(region.store.clone(), config).unwrap();
+        let part = Part::of(sid(1), 1);
+        let begun = RecordingStart { part, started_at: at(4000), ..start(account.sid, 1) };
+        next.sink().start(begun).unwrap();
+        speak(&next.sink(), part.sid(), 1);
+        let told = next.sink().finish(part.sid()).await.unwrap();
+        assert_eq!(told.stored_packets, 100);
+        // It was only out of reach: the rest comes from its spool.
+        dead.shutdown().await;
+
+        for asked in [sid(1), part.sid()] {
+            let record = region.store.recording_show(asked).await.unwrap();
+            assert_eq!((record.sid, record.parts.len()), (sid(1), 2));
+            assert_eq!((record.expected_packets, record.stored_packets), (300, 300));
+            assert_eq!(record.duration_ms, 4980);
+            let gaps = record.gaps();
+            assert_eq!((gaps.len(), gaps[0].at_ms, gaps[0].duration_ms), (1, 1980, 2020));
+            assert!(record.finished_at.is_some());
+        }
+        let entries = region.store.recording_frames(sid(1)).await.unwrap();
+        let heard = packets(&entries);
+        assert_eq!(heard.len(), 300);
+        assert_eq!((heard[199].1, heard[200].1, heard[299].1), (1980, 4000, 4980));
+        let gap = RecordedEntry::Gap { at_ms: 1980, until_ms: 4000 };
+        let place = entries.iter().position(|entry| *entry == gap).unwrap();
+        assert_eq!(packets(&entries[..place]).len(), 200);
+        assert_eq!(region.store.recording_list(&RecordingFilter::default()).await.unwrap().len(), 1);
+
+        // A part that is said to be another's is not played.
+        let wrong = format!("UPDATE recording SET segment = 2 WHERE sid = '{}'", part.sid());
+        region.tamper(&wrong).await;
+        let error = region.store.recording_frames(sid(1)).await.unwrap_err().to_string();
+        assert!(error.contains("no part of the recording"), "{error}");
+        next.shutdown().await;
+    }
+
     async fn recordings_are_listed_by_account_and_unknown_ones_named(region: Region) {
         let account = region.account().await;
         recorded(&region, &account, 1, 1).await;

@@ -81,6 +81,7 @@ impl FakeRelay {
                     joined: None,
                     recording: open.recording.map(|it| it.sid),
                     is_recording: false,
+                    segments: 0,
                 };
                 let mut made = Vec::new();
                 for (leg, spec) in open.legs {

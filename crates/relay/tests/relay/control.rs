@@ -232,6 +232,9 @@ async fn a_draining_relay_says_so_and_opens_nothing_more() {
     assert!(matches!(proxy.close(1).await, Outcome::Closed { .. }));
     let mut late = Proxy::connect(&relay, "late", 1).await;
     assert_eq!(late.receive().await, Some(FromRelay::Draining));
+    relay.handle.resume();
+    assert_eq!(late.receive().await, Some(FromRelay::Resumed));
+    late.opened(1, &[(A, spec(Protocol::Rtp))]).await;
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! What the tap hands to the recorder, and when.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::support::proxy::{close, describe};
 use crate::support::{A, B, Phone, Proxy, TestRelay, local, relay_with, rtp, spec, until};
-use landline_control::{DtlsRole, LegId, Op, Outcome, PayloadType, Protocol, Recorded};
+use landline_control::{
+    DtlsRole, LegId, Op, Outcome, PayloadType, Protocol, Recorded, SessionId, ToRelay,
+};
 use landline_media::Component;
 use landline_region::{CallSid, RecordingSid};
-use landline_relay::{Full, RecordingSink, RecordingStart};
+use landline_relay::{Full, Part, RecordingSink, RecordingStart};
 use tokio::sync::oneshot;
 
 /// Keeps what it is given, up to a limit, and stores it when it is told.
@@ -151,6 +154,35 @@ async fn both_legs_plain_packets_are_recorded_from_the_answer_on() {
         assert_eq!((pair[1].0, &pair[1].2), (B, &rtp(0xb, n)));
         assert!(pair[0].1 <= pair[1].1 && pair[1].1 < 10_000);
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_goes_on_with_a_recording_makes_a_part_of_its_own() {
+    let keeper = Keeper::with_room(1000);
+    let mut call = recorded_call(&keeper).await;
+    call.proxy.changed(1, vec![Op::Continue(2)]).await;
+    call.talk(1, 1).await;
+    until(|| keeper.frames() == 2).await;
+    let state = keeper.state.lock().unwrap();
+    assert_eq!(state.starts[0].part, Part::of(RecordingSid::from_u128(99), 2));
+}
+
+/// Told now and then, so that a record has them when the relay dies.
+#[tokio::test]
+async fn a_sessions_figures_are_told_while_it_lasts() {
+    let mut call = recorded_call(&Keeper::with_room(1)).await;
+    call.talk(1, 7).await;
+    let told = loop {
+        call.proxy.send(&ToRelay::Ping(1)).await;
+        call.proxy.receive().await.unwrap();
+        if let Some(told) = call.proxy.counted.pop() {
+            break told;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(told.0, SessionId(1));
+    let received: Vec<_> = told.1.iter().map(|(leg, it)| (*leg, it.received.packets)).collect();
+    assert_eq!(received, [(A, 7), (B, 7)]);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use landline_control::{
-    Adopt, Close, Consent, Event, Framer, FromRelay, Hello, LegId, LegLocal, LegSpec, Op, Open,
-    Outcome, Recording, Remote, Request, RequestId, SessionId, ToRelay, VERSION, encode,
+    Adopt, Close, Consent, Event, Framer, FromRelay, Hello, LegId, LegLocal, LegSpec, LegStats, Op,
+    Open, Outcome, Recording, Remote, Request, RequestId, SessionId, ToRelay, VERSION, encode,
 };
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 use rustls::pki_types::pem::PemObject;
@@ -26,6 +26,8 @@ pub struct Proxy {
     events: VecDeque<(SessionId, Event)>,
     pub relay: Option<Hello>,
     pub drained: bool,
+    /// What the relay told of sessions' legs.
+    pub counted: Vec<(SessionId, Vec<(LegId, LegStats)>)>,
 }
 
 impl Proxy {
@@ -67,6 +69,7 @@ impl Proxy {
             events: VecDeque::new(),
             relay: None,
             drained: false,
+            counted: Vec::new(),
         })
     }
 
@@ -87,11 +90,17 @@ impl Proxy {
         let _ = self.stream.flush().await;
     }
 
-    /// The next message; `None` when the relay closed the connection.
+    /// The next message; `None` when the relay closed the connection. Figures
+    /// come when they come, and are kept.
     pub async fn receive(&mut self) -> Option<FromRelay> {
         loop {
-            if let Some(message) = self.framer.next().unwrap() {
-                return Some(message);
+            match self.framer.next().unwrap() {
+                Some(FromRelay::Counted(sessions)) => {
+                    self.counted.extend(sessions);
+                    continue;
+                }
+                Some(message) => return Some(message),
+                None => {}
             }
             let mut buffer = [0; 4096];
             let read = timeout(PATIENCE, self.stream.read(&mut buffer)).await;
