@@ -53,6 +53,7 @@ async fn memory_descriptors_and_ports_stay_flat_and_come_back() {
         tokio::time::sleep(every).await;
         taken.push((begun.elapsed().as_secs_f64(), samples(&region)));
     }
+    print_table(&judged(&taken, &taken.last().unwrap().1));
     let placed = calling.end().await;
     let over = tokio::task::spawn_blocking(move || {
         let held = holding.map(Holding::end).unwrap_or_default();
