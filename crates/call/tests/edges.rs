@@ -49,6 +49,24 @@ fn a_phone_registers_through_the_wrong_region() {
 }
 
 #[test]
+fn what_a_caller_adds_does_not_keep_a_call_from_a_phone_that_is_away() {
+    let (mut world, alice, bob) = both_ways(20);
+    let body = sdp("10.1.0.1", 4000, "");
+    let mut invite = world.invite_request(alice, "sip:bob@acme.test", Some(&body));
+    invite.headers.push(HeaderName::Subject, "private matter");
+    invite.headers.push(HeaderName::Priority, "urgent");
+    world.send_request(alice, invite.clone());
+    world.settle();
+    let challenge = world.phones[alice].take_final().unwrap();
+    let proven = world.phones[alice].proven(&invite, &challenge, 1);
+    world.send_request(alice, proven);
+    world.settle();
+    // What nobody declared would be stopped at the border, and the call with it.
+    let (_, rung) = world.phones[bob].take(Method::Invite).expect("bob's phone rings");
+    assert!(rung.headers.get(&HeaderName::Subject).is_none());
+}
+
+#[test]
 fn it_is_called_and_calls_and_its_media_and_records_stay_at_home() {
     let (mut world, alice, bob) = both_ways(2);
     let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");

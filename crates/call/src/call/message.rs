@@ -8,7 +8,8 @@ use super::leg::tag_text;
 use super::{Call, Identity, Leg};
 use crate::between::join_header;
 use crate::context::Context;
-use crate::route::{Side, Target};
+use crate::crossing;
+use crate::route::{Reach, Side, Target};
 use crate::tenancy::is_e164;
 
 pub(crate) fn allow_header() -> ByteStr {
@@ -78,16 +79,14 @@ pub(super) fn contact(cx: &Context, leg: &ContactFor<'_>) -> NameAddr {
         }
         ContactFor::Target(target) => {
             let (host, port) = match &target.reach {
-                crate::route::Reach::Flow(flow) => cx.address_for(flow),
-                crate::route::Reach::Region(..) => {
-                    cx.config.inter_region.clone().unwrap_or_default()
-                }
+                Reach::Flow(flow) => cx.address_for(flow),
+                Reach::Region(..) => cx.config.inter_region.clone().unwrap_or_default(),
                 _ => {
                     cx.address_by(target.transport, target.family == landline_control::IpFamily::V6)
                 }
             };
             let transport = match target.reach {
-                crate::route::Reach::Region(..) => landline_sip::Transport::Tls,
+                Reach::Region(..) => landline_sip::Transport::Tls,
                 _ => target.transport,
             };
             (host, port, transport)
@@ -174,6 +173,7 @@ impl Call {
         branch.cseq += 1;
         let target = &branch.target;
         let contact = contact(cx, &ContactFor::Target(target));
+        let crosses = matches!(target.reach, Reach::Region(..));
         let mut request = Request::new(Method::Invite, target.uri.clone());
         let headers = &mut request.headers;
         for route in &target.routes {
@@ -203,6 +203,10 @@ impl Call {
         }
         for (name, value) in passed {
             headers.push(name, value);
+        }
+        if crosses {
+            // The callee's phone is behind another region's proxy.
+            crossing::withhold(headers);
         }
         Some(request)
     }
