@@ -151,7 +151,7 @@ impl Call {
         if self.answered_at.is_some() {
             return;
         }
-        self.answered_at = Some(cx.now.unix);
+        self.answered_at = Some(self.now(cx));
         self.journal(cx, Step::Answered { leg });
         self.keep(cx);
         self.await_journal(cx);

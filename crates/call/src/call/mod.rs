@@ -29,10 +29,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use landline_control::{Consent, LegId, RelayId, SessionId};
-use landline_region::{CallSid, JoinToken, Personal, RecordingSid, UnixMillis};
+use landline_region::{CallSid, JoinToken, Now, Personal, RecordingSid, UnixMillis};
 use landline_sip::{ByteStr, Response, ServerKey};
 
 use crate::calls::CallKey;
+use crate::context::Context;
 use crate::io::LiveCall;
 use crate::record::{CallDirection, Cause};
 use crate::route::{Side, Target};
@@ -59,6 +60,9 @@ pub(crate) struct Call {
     pub caller: Side,
     pub direction: CallDirection,
     pub phase: Phase,
+    /// Both clocks as they stood when this began: a step of the wall clock makes
+    /// no call longer or shorter.
+    clock: Now,
     pub opened_at: UnixMillis,
     /// In the record; the caller is told once that is on disk.
     pub answered_at: Option<UnixMillis>,
@@ -207,6 +211,11 @@ impl Call {
             leg if leg == winner => Some(A),
             _ => None,
         }
+    }
+
+    /// The time that is written down: true to the moment it began.
+    fn now(&self, cx: &Context) -> UnixMillis {
+        self.clock.unix.plus(cx.now.instant.saturating_duration_since(self.clock.instant))
     }
 
     fn relay_leg(&mut self) -> LegId {

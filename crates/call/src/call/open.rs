@@ -88,6 +88,7 @@ impl Call {
             caller,
             direction,
             phase: Phase::Journaling,
+            clock: cx.now,
             opened_at: cx.now.unix,
             answered_at: None,
             farewell: None,

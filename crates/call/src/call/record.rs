@@ -15,7 +15,7 @@ impl Call {
             call: self.sid,
             account: self.account.sid,
             sequence: self.sequence,
-            at: self.lost_at.unwrap_or(cx.now.unix),
+            at: self.lost_at.unwrap_or_else(|| self.now(cx)),
             step,
         };
         self.sequence += 1;

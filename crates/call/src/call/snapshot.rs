@@ -120,6 +120,8 @@ impl Call {
         Ok(Self {
             sid: written.sid,
             phase: Phase::Answering,
+            // Never before what is written already.
+            clock: Now { unix: cx.now.unix.max(snapshot.at), ..cx.now },
             opened_at: written.opened_at,
             answered_at: Some(written.answered_at),
             legs,
