@@ -148,6 +148,8 @@ fn note_event(calls: &mut HashMap<CallSid, Snapshot>, plain: &[u8]) {
 /// missing checkpoint costs work and loses nothing.
 pub fn checkpoint(disk: &impl Disk) -> Option<Position> {
     let text = disk.read(CHECKPOINT).ok()?;
+    // It is not synced: what a power cut left of it may end in half a number.
+    let text = text.strip_suffix('\n')?;
     let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
     let mut next = || numbers.next().flatten();
     Some(Position { segment: next()?, offset: next()?, index: next()? })
@@ -161,4 +163,24 @@ pub fn write_checkpoint(disk: &impl Disk, position: Position) -> std::io::Result
 fn last_alive(disk: &impl Disk) -> Option<UnixMillis> {
     let text = disk.read(ALIVE).ok()?;
     text.trim().parse().ok().map(UnixMillis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Directory;
+
+    #[test]
+    fn half_a_checkpoint_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Directory(dir.path().to_owned());
+        let position = Position { segment: 3, offset: 1024, index: 17 };
+        write_checkpoint(&disk, position).unwrap();
+        assert_eq!(checkpoint(&disk), Some(position));
+        let text = disk.read(CHECKPOINT).unwrap();
+        for cut in 0..text.len() {
+            disk.replace(CHECKPOINT, &text[..cut], true).unwrap();
+            assert_eq!(checkpoint(&disk), None, "cut to {cut}");
+        }
+    }
 }
