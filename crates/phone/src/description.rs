@@ -17,7 +17,8 @@ use crate::session::DTMF;
 use crate::{Codec, MediaMode, PhoneError};
 
 impl MediaMode {
-    pub(crate) fn spec(self, bind: IpAddr) -> LegSpec {
+    /// What a leg of this kind is made from.
+    pub fn spec(self, bind: IpAddr) -> LegSpec {
         LegSpec {
             protocol: match self {
                 Self::Rtp => Protocol::Rtp,
@@ -57,7 +58,7 @@ fn rtpmap(codec: Codec) -> String {
 }
 
 /// What is said of one side of a call.
-pub(crate) struct Own<'a> {
+pub struct Own<'a> {
     pub local: &'a LegLocal,
     pub mode: MediaMode,
     pub codec: Codec,
@@ -70,7 +71,7 @@ pub(crate) struct Own<'a> {
 }
 
 #[derive(Clone)]
-pub(crate) struct Answered {
+pub struct Answered {
     pub profile: String,
     pub role: DtlsRole,
     pub key: Option<SdesKey>,
@@ -78,7 +79,7 @@ pub(crate) struct Answered {
 }
 
 /// Writes an offer or an answer.
-pub(crate) fn write(own: &Own) -> String {
+pub fn write(own: &Own) -> String {
     let LegLocal { rtp, rtcp, .. } = own.local;
     let family = if rtp.is_ipv4() { "IP4" } else { "IP6" };
     let profile = own.answer.as_ref().map_or(own.mode.profile(), |answer| &answer.profile);
@@ -151,14 +152,14 @@ const fn direction_name(direction: Direction) -> &'static str {
 }
 
 /// The other side's description, read.
-pub(crate) struct Theirs {
+pub struct Theirs {
     pub remote: Remote,
     /// What an answer to it says.
     pub answered: Answered,
 }
 
 /// Reads an offer, or (`is_answer`) the answer to ours.
-pub(crate) fn read(body: &[u8], local: &LegLocal, is_answer: bool) -> Result<Theirs, PhoneError> {
+pub fn read(body: &[u8], local: &LegLocal, is_answer: bool) -> Result<Theirs, PhoneError> {
     let unfit = |problem: &str| PhoneError::Media(problem.to_owned());
     let sdp = sdp::parse(body, &Limits::default())
         .map_err(|error| PhoneError::Media(error.to_string()))?;

@@ -17,7 +17,7 @@
 mod agent;
 mod call;
 mod config;
-mod description;
+pub mod description;
 mod ear;
 mod error;
 mod ice;

@@ -6,6 +6,7 @@ mod personal;
 mod postgres;
 mod residency;
 mod residency_page;
+mod sim;
 mod soak;
 mod test;
 mod tidy;
@@ -46,6 +47,8 @@ enum Task {
     /// Calls for as long as one likes: fails when memory, descriptors, ports or
     /// sessions grow, or a call is without its record.
     Soak(soak::Options),
+    /// Run a simulated cluster, seed by seed, and name the seeds that fail.
+    Sim(sim::Options),
     /// Bans, licences, sources and, where the database is there, advisories.
     Deny,
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Residency(options) => residency::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Sim(options) => sim::run(&options),
         Task::Deny => deny::run(),
     };
     match result {

@@ -90,6 +90,7 @@ const NOT_KEPT: &[&str] = &[
     "crates/fuzz",
     "crates/xtask",
     "crates/conformance",
+    "crates/sim",
     "crates/residency",
 ];
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use landline_control::LegId;
-use landline_region::{Personal, UnixMillis};
+use landline_region::{Now, Personal, UnixMillis};
 use landline_sip::{Limits, Message, Request};
 
 use super::leg::{Incoming, Invite, LegState};

@@ -2,7 +2,7 @@
 //! both: the same segments, the same seal. The next run of the proxy takes them
 //! up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use landline_call::Snapshot;
 use landline_region::{AccountSid, CallSid, Personal, UnixMillis};
@@ -86,7 +86,7 @@ pub fn is_kept(octets: &[u8]) -> bool {
 /// the one before is removed once its events are in the database.
 #[derive(Default)]
 pub struct Live {
-    calls: HashMap<CallSid, Vec<u8>>,
+    calls: BTreeMap<CallSid, Vec<u8>>,
     octets: u64,
 }
 
