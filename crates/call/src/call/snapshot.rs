@@ -77,7 +77,7 @@ impl Call {
             call: self.sid,
             account: self.account.sid,
             sequence: self.sequence,
-            at: cx.now.unix,
+            at: self.now(cx),
             state: Personal::new(state),
         })
     }
