@@ -132,7 +132,7 @@ impl World {
             wrong.push(format!("{sid} was ended by an administrator, and no one did"));
         }
         if let Some(recorded) = &closed.recorded
-            && recorded.expected_packets != recorded.stored_packets
+            && recorded.stored_packets > recorded.expected_packets
         {
             wrong.push(format!("{sid}: recorded {recorded:?}"));
         }
@@ -227,7 +227,7 @@ impl World {
             return;
         }
         let theirs = callee.and_then(|callee| callee.end);
-        let admissible = match (line.end, theirs) {
+        let mut admissible = match (line.end, theirs) {
             // Answered in the very moment that the caller gave up.
             _ if line.cancelled => vec![Cause::CallerCancelled, Cause::CallerHungUp],
             (Some(End::WeHungUp), Some(End::WeHungUp)) => {
@@ -239,6 +239,10 @@ impl World {
             (_, None) => return,
             _ => vec![Cause::CallerHungUp, Cause::CalleeHungUp],
         };
+        // Who was put on hold is silent, and may be so for too long.
+        if line.modified || callee.is_some_and(|callee| callee.modified) {
+            admissible.push(Cause::MediaLost);
+        }
         if !admissible.contains(&closed.cause) || closed.sip_status != 200 {
             let ends = (line.end, theirs);
             return wrong.push(format!("{name}: {ends:?}, and {sid} says {end:?}"));

@@ -26,8 +26,9 @@ use crate::plan::Sabotage;
 use crate::stream::What;
 use crate::tenants;
 
-/// A port pair's first port; few, so that they come round again.
-const PORTS: std::ops::RangeInclusive<u16> = 30_000..=30_127;
+/// More than a run needs: a plain leg may take what a phone still sends to a port
+/// of its last call for its own peer's, as long as it may latch.
+const PORTS: std::ops::RangeInclusive<u16> = 30_000..=33_999;
 /// How long sessions outlive their proxy's connection.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -380,7 +381,7 @@ impl Recorder {
 
 impl RecordingSink for Recorder {
     fn start(&self, start: RecordingStart) -> Result<(), Full> {
-        self.lock().frames.insert(start.sid, 0);
+        self.lock().frames.insert(start.part.sid(), 0);
         Ok(())
     }
 

@@ -71,8 +71,8 @@ fn seed_48_reads_no_half_checkpoint() {
     well(Plan::of(48));
 }
 
-/// A link to a relay broke and stood again: the sessions that the proxy had
-/// given up stayed on the relay for ever.
+/// Links to relays break and stand again: what the proxy gave up must not stay
+/// on the relay for ever.
 #[test]
 fn seed_44_leaves_no_session_behind_a_broken_link() {
     well(Plan::of(44));

@@ -192,7 +192,7 @@ impl Phone {
             Event::Request { key, request, .. } => self.request(cx, key, &request),
             Event::Cancelled { key } => self.cancelled(cx, key),
             Event::AckTimeout { key } => self.not_acknowledged(cx, key),
-            Event::Acked { .. } | Event::FlowClosed(_) => {}
+            Event::Acked { .. } | Event::FlowClosed(_) | Event::StrayAnswer { .. } => {}
         }
     }
 

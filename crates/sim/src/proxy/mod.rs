@@ -216,8 +216,9 @@ impl ProxyHost {
         let lost = open.iter().filter(|call| call.proxy == name && !is_kept(call.sid));
         let lost: Vec<_> = lost.map(|call| call.lost(alive)).collect();
         cx.remark(format_args!("{name} sweeps {} calls", lost.len()));
-        let written =
-            lost.is_empty() || life.desk.journal().append(std::slice::from_ref(&lost))[0].is_ok();
+        let ends = [(&lost[..], &gone[..])].into_iter();
+        let is_new = !lost.is_empty() || !gone.is_empty();
+        let written = !is_new || life.desk.journal().append_with(ends)[0].is_ok();
         if !written {
             // It cannot start so, and is started again.
             self.life = None;
