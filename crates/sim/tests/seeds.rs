@@ -28,9 +28,9 @@ fn a_fixed_set_of_seeds_holds() {
 #[test]
 fn a_few_fresh_seeds_hold() {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let first = (1 << 32) + since.as_secs() * 8;
+    let first = (1 << 32) + since.as_secs() * 2;
     println!("fresh seeds from {first}");
-    (first..first + 8).for_each(|seed| drop(well(Plan::of(seed))));
+    (first..first + 2).for_each(|seed| drop(well(Plan::of(seed))));
 }
 
 #[test]
