@@ -229,7 +229,9 @@ impl World {
         let theirs = callee.and_then(|callee| callee.end);
         let mut admissible = match (line.end, theirs) {
             // Answered in the very moment that the caller gave up.
-            _ if line.cancelled => vec![Cause::CallerCancelled, Cause::CallerHungUp],
+            _ if line.cancelled => {
+                vec![Cause::CallerCancelled, Cause::CallerHungUp, Cause::CalleeHungUp]
+            }
             (Some(End::WeHungUp), Some(End::WeHungUp)) => {
                 vec![Cause::CallerHungUp, Cause::CalleeHungUp]
             }
