@@ -96,7 +96,9 @@ impl Session {
             rate,
             codec: setup.codec,
             remote: None,
-            sequence: random.next_u32() as u16,
+            // In the lower half, so that it does not wrap before who receives it
+            // knows the stream (RFC 3711 §3.3.1).
+            sequence: random.next_u32() as u16 & 0x7fff,
             timestamp: random.next_u32(),
             ssrc: random.next_u32(),
             sent: (0, 0),
