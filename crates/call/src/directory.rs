@@ -7,7 +7,7 @@ use landline_region::{AccountSid, Jurisdiction, NumberToken, RegionCode};
 
 use landline_sip::Destination;
 
-use crate::tenancy::{CallsFrom, EdgePolicy};
+use crate::tenancy::{Account, CallsFrom, EdgePolicy};
 
 /// One snapshot. Replaced whole when a newer one is read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -44,6 +44,17 @@ pub struct AccountEntry {
     pub edge_policy: EdgePolicy,
     /// Asked before anything is sent there; the home region asks again.
     pub calls_from: CallsFrom,
+}
+
+impl From<&Account> for AccountEntry {
+    fn from(account: &Account) -> Self {
+        Self {
+            sid: account.sid,
+            home_region: account.home_region,
+            edge_policy: account.edge_policy,
+            calls_from: account.calls_from,
+        }
+    }
 }
 
 impl Directory {

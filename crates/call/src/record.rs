@@ -124,6 +124,20 @@ pub struct Closed {
     pub recorded: Option<Recorded>,
 }
 
+impl Closed {
+    /// The end of a call whose process died: nobody knows more of it than
+    /// whether it was answered.
+    pub const fn lost(was_answered: bool) -> Self {
+        Self {
+            cause: Cause::Lost,
+            sip_status: if was_answered { 200 } else { 0 },
+            relay: None,
+            media_region: None,
+            recorded: None,
+        }
+    }
+}
+
 /// Why a call ended, and so who hung up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {

@@ -10,7 +10,7 @@ use crate::call::{Call, tag_number};
 use crate::calls::CallKey;
 use crate::core::Core;
 use crate::io::{Log, Output};
-use crate::record::{CallEvent, Cause, Closed, Step};
+use crate::record::{CallEvent, Closed, Step};
 use crate::snapshot::Snapshot;
 
 /// Sessions asked for at one time of one relay.
@@ -77,19 +77,12 @@ impl Core {
     ) {
         self.cx.counters.calls_unrestorable += 1;
         self.cx.log(Log::CallUnrestorable { call: snapshot.call, problem });
-        let closed = Closed {
-            cause: Cause::Lost,
-            sip_status: 200,
-            relay: None,
-            media_region: None,
-            recorded: None,
-        };
         let event = CallEvent {
             call: snapshot.call,
             account: snapshot.account,
             sequence: snapshot.sequence,
             at: snapshot.at.max(proven_until),
-            step: Step::Closed(closed),
+            step: Step::Closed(Closed::lost(true)),
         };
         self.cx.out.push_back(Output::Journal { token: None, events: vec![event], state: None });
     }

@@ -4,28 +4,8 @@ mod world;
 
 use landline_control::{Direction, LegId};
 use landline_sip::{HeaderName, Method};
-use world::World;
-use world::phone::{Leg, sdp};
-
-fn up(seed: u8) -> (World, Leg, Leg) {
-    let mut world = World::ie1(seed);
-    let [alice, bob] = world.registered(["alice", "bob"]);
-    let (a, b) = world.call(alice, bob, "sip:bob@acme.test");
-    (world, a, b)
-}
-
-fn ip(leg: &Leg) -> &'static str {
-    if leg.phone == 0 { "10.1.0.1" } else { "10.1.0.2" }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn version(body: &str) -> u64 {
-    let origin = body.lines().find(|it| it.starts_with("o=- ")).expect("our o= line");
-    origin.split(' ').nth(2).unwrap().parse().unwrap()
-}
+use world::phone::{ip, sdp, text, version};
+use world::up;
 
 #[test]
 fn either_side_holds_and_resumes_and_the_other_hears_of_it() {

@@ -219,15 +219,12 @@ fn a_region_sends_for_accounts_of_the_other_alone() {
     let bob = world.phone_at("bob", "acme.test", 2, 1, Transport::Udp);
     let mut directory = landline_call::directory::Directory::default();
     let account = tenants::acme().accounts[0].clone();
-    directory.accounts.insert(
-        "acme.test".into(),
-        landline_call::directory::AccountEntry {
-            sid: account.sid,
-            home_region: "us1".parse().unwrap(),
-            edge_policy: EdgePolicy::Forward,
-            calls_from: account.calls_from,
-        },
-    );
+    let entry = landline_call::directory::AccountEntry {
+        home_region: "us1".parse().unwrap(),
+        edge_policy: EdgePolicy::Forward,
+        ..account.as_ref().into()
+    };
+    directory.accounts.insert("acme.test".into(), entry);
     directory.regions.insert(
         "us1".parse().unwrap(),
         landline_call::directory::RegionEntry {

@@ -7,14 +7,7 @@ use landline_call::{Input, Log};
 use landline_control::{Event, FromRelay, LegId, MediaFault, Op, RelayId};
 use landline_sip::{HeaderName, Method};
 use world::phone::{Leg, sdp};
-use world::{World, tenants};
-
-fn up(seed: u8) -> (World, Leg, Leg) {
-    let mut world = World::ie1(seed);
-    let [alice, bob] = world.registered(["alice", "bob"]);
-    let (a, b) = world.call(alice, bob, "sip:bob@acme.test");
-    (world, a, b)
-}
+use world::{World, tenants, up};
 
 fn relay() -> RelayId {
     RelayId("relay-1".into())

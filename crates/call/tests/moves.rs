@@ -10,37 +10,16 @@ use landline_control::{
     Direction, FromRelay, Hello, LegId, LegStats, Op, RelayId, SessionId, StreamStats,
 };
 use landline_sip::Method;
-use world::World;
-use world::phone::{Leg, sdp};
+use world::phone::{Leg, ip, sdp, text, version};
 use world::relay::FakeRelay;
+use world::{World, up};
 
 fn id(name: &str) -> RelayId {
     RelayId(name.into())
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn ip(leg: &Leg) -> &'static str {
-    if leg.phone == 0 { "10.1.0.1" } else { "10.1.0.2" }
-}
-
 fn plain(leg: &Leg) -> String {
     sdp(ip(leg), 4000, "")
-}
-
-fn version(body: &str) -> u64 {
-    let origin = body.lines().find(|it| it.starts_with("o=- ")).expect("our o= line");
-    origin.split(' ').nth(2).unwrap().parse().unwrap()
-}
-
-/// A call on `relay-1`, which is recorded.
-fn up(seed: u8) -> (World, Leg, Leg) {
-    let mut world = World::ie1(seed);
-    let [alice, bob] = world.registered(["alice", "bob"]);
-    let (a, b) = world.call(alice, bob, "sip:bob@acme.test");
-    (world, a, b)
 }
 
 impl World {

@@ -9,19 +9,8 @@ use landline_call::{Input, StartCall};
 use landline_control::{Event, FromRelay, LegId, MediaFault, RelayId};
 use landline_region::{AccountSid, CallSid, Personal, UserSid};
 use landline_sip::{Dialog, Method};
-use world::phone::{Leg, sdp};
-use world::{World, tenants};
-
-fn up(seed: u8) -> (World, Leg, Leg) {
-    let mut world = World::ie1(seed);
-    let [alice, bob] = world.registered(["alice", "bob"]);
-    let (a, b) = world.call(alice, bob, "sip:bob@acme.test");
-    (world, a, b)
-}
-
-fn ip(leg: &Leg) -> &'static str {
-    if leg.phone == 0 { "10.1.0.1" } else { "10.1.0.2" }
-}
+use world::phone::{Leg, ip, sdp};
+use world::{World, tenants, up};
 
 /// One side holds, the other hears of it and agrees.
 fn hold(world: &mut World, x: &mut Leg, y: &Leg, method: Method) {

@@ -11,12 +11,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::journal::unix_now;
 use crate::metrics::StoreFault;
 use crate::shared::Shared;
+use crate::upkeep::PATIENCE;
 
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// How often dead proxies' calls are looked for, at most.
 const LOOK: Duration = Duration::from_secs(60);
-/// A database that does not answer for so long is away.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Sweeper {
     pub(crate) store: Store,

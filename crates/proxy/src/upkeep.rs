@@ -18,7 +18,7 @@ use crate::shared::Shared;
 /// the reading.
 const POLL: Duration = Duration::from_millis(300);
 /// A database that does not answer for so long is away.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const CERTIFICATES: Duration = Duration::from_secs(2);
 
 /// Follows the revision of the region's accounts. While the database is away

@@ -246,13 +246,7 @@ impl Server {
             return;
         }
         let (owners, shards) = (Arc::clone(&self.owners), self.shards.clone());
-        let grace = self.shared.config.proxy_grace;
-        let mut stop = self.stop.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(grace) => {}
-                _ = stop.wait_for(|stopped| *stopped) => return,
-            }
+        self.after_grace(async move {
             if owners.expire(&owner, connection) {
                 tracing::warn!(proxy = %owner.name, "a proxy stayed away; closing its sessions");
                 shards.close_owner(owner.key).await;
@@ -263,6 +257,11 @@ impl Server {
     /// Closes what a former incarnation's sessions nobody adopted in time.
     fn close_after_grace(&self, former: Arc<Owner>) {
         let shards = self.shards.clone();
+        self.after_grace(async move { shards.close_owner(former.key).await });
+    }
+
+    /// Unless the relay stops before.
+    fn after_grace(&self, act: impl Future<Output = ()> + Send + 'static) {
         let grace = self.shared.config.proxy_grace;
         let mut stop = self.stop.clone();
         tokio::spawn(async move {
@@ -270,7 +269,7 @@ impl Server {
                 () = tokio::time::sleep(grace) => {}
                 _ = stop.wait_for(|stopped| *stopped) => return,
             }
-            shards.close_owner(former.key).await;
+            act.await;
         });
     }
 

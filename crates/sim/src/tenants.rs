@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
+use landline_call::directory::{Directory, InterRegionAddress, RegionEntry};
 use landline_call::tenancy::{
     Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, MediaPolicy, RecordingPolicy,
     Tenancy, User,
@@ -89,13 +89,7 @@ pub fn directory(plan: &Plan) -> Directory {
         };
         directory.regions.insert(region(number), entry);
         for account in tenancy(number).accounts {
-            let entry = AccountEntry {
-                sid: account.sid,
-                home_region: account.home_region,
-                edge_policy: account.edge_policy,
-                calls_from: account.calls_from,
-            };
-            directory.accounts.insert(account.domain.clone(), entry);
+            directory.accounts.insert(account.domain.clone(), account.as_ref().into());
         }
     }
     directory

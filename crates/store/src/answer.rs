@@ -75,28 +75,23 @@ impl Store {
         let index = self.answer_index(request);
         let sealer = self.account_sealer(request.account).await?;
         let sealed = sealer.seal(&SEALED_API_ANSWER, &hex::encode(&index), body);
-        let mut tx = self.database().begin().await?;
         let update = "UPDATE api_answer SET status = $3, answer = $4 \
                       WHERE api_key = $1 AND request_index = $2";
-        tx.execute(update, values![request.key.to_string(), index, status, sealed]).await?;
-        tx.commit().await
+        let answer = values![request.key.to_string(), index, status, sealed];
+        self.database().execute(update, answer).await.map(drop)
     }
 
     /// The request failed by a fault of ours: it may be tried again.
     pub async fn answer_release(&self, request: RequestName<'_>) -> Result<()> {
-        let mut tx = self.database().begin().await?;
         let delete = "DELETE FROM api_answer WHERE api_key = $1 AND request_index = $2";
-        tx.execute(delete, values![request.key.to_string(), self.answer_index(request)]).await?;
-        tx.commit().await
+        let request = values![request.key.to_string(), self.answer_index(request)];
+        self.database().execute(delete, request).await.map(drop)
     }
 
     /// Removes what is older than a day.
     pub async fn answers_expire(&self) -> Result<u64> {
-        let mut tx = self.database().begin().await?;
         let delete = "DELETE FROM api_answer WHERE created_at < $1";
-        let gone = tx.execute(delete, values![now().0 - ANSWERS_KEPT_MS]).await?;
-        tx.commit().await?;
-        Ok(gone)
+        self.database().execute(delete, values![now().0 - ANSWERS_KEPT_MS]).await
     }
 
     fn answer_index(&self, request: RequestName<'_>) -> Vec<u8> {

@@ -194,13 +194,7 @@ pub fn account_add(gate: &Gate, path: &Path, domain: &str, entry: AccountEntry) 
 
 /// Enters an account of this region, or what changed of it.
 pub fn account_enter(gate: &Gate, path: &Path, account: &Account) -> Result<()> {
-    let entry = AccountEntry {
-        sid: account.sid,
-        home_region: account.home_region,
-        edge_policy: account.edge_policy,
-        calls_from: account.calls_from,
-    };
-    account_add(gate, path, &account.domain, entry)
+    account_add(gate, path, &account.domain, account.into())
 }
 
 /// The snapshot in the file's form, signed.

@@ -24,9 +24,7 @@ impl Store {
         let asked = now();
         let insert = "INSERT INTO relay_drain (relay, asked_at) VALUES ($1, $2) ON CONFLICT (relay) \
                       DO UPDATE SET asked_at = $2, sessions = NULL, reported_at = NULL";
-        let mut tx = self.database().begin().await?;
-        tx.execute(insert, values![relay.0.as_str(), asked]).await?;
-        tx.commit().await?;
+        self.database().execute(insert, values![relay.0.as_str(), asked]).await?;
         let relay = relay.clone();
         Ok(RelayDrain { relay, asked_at: asked, sessions: None, reported_at: None })
     }
@@ -34,10 +32,7 @@ impl Store {
     /// Takes that back. False where it was not asked.
     pub async fn relay_resume(&self, relay: &RelayId) -> Result<bool> {
         let delete = "DELETE FROM relay_drain WHERE relay = $1";
-        let mut tx = self.database().begin().await?;
-        let deleted = tx.execute(delete, values![relay.0.as_str()]).await?;
-        tx.commit().await?;
-        Ok(deleted > 0)
+        Ok(self.database().execute(delete, values![relay.0.as_str()]).await? > 0)
     }
 
     /// `None` for a relay that is not asked to be empty.
@@ -50,9 +45,8 @@ impl Store {
     /// The relay says how many sessions it has.
     pub async fn relay_report(&self, relay: &RelayId, sessions: u64) -> Result<()> {
         let update = "UPDATE relay_drain SET sessions = $2, reported_at = $3 WHERE relay = $1";
-        let mut tx = self.database().begin().await?;
-        tx.execute(update, values![relay.0.as_str(), sessions, now()]).await?;
-        tx.commit().await
+        let report = values![relay.0.as_str(), sessions, now()];
+        self.database().execute(update, report).await.map(drop)
     }
 }
 

@@ -24,9 +24,7 @@ impl Store {
     pub async fn proxy_alive(&self, proxy: &str, at: UnixMillis) -> Result<()> {
         let upsert = "INSERT INTO proxy (name, alive_at) VALUES ($1, $2) \
                       ON CONFLICT (name) DO UPDATE SET alive_at = excluded.alive_at";
-        let mut tx = self.database().begin().await?;
-        tx.execute(upsert, values![proxy, at]).await?;
-        tx.commit().await
+        self.database().execute(upsert, values![proxy, at]).await.map(drop)
     }
 
     /// Open calls of proxies other than this one, none of which gave a sign of

@@ -19,7 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_usage.sql"),
     include_str!("../migrations/0009_routes.sql"),
     include_str!("../migrations/0010_moves.sql"),
-    include_str!("../migrations/0013_proxies.sql"),
+    include_str!("../migrations/0011_proxies.sql"),
 ];
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";

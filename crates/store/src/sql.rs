@@ -154,6 +154,15 @@ impl Database {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
+    /// One statement that changes something, in a transaction of its own; how
+    /// many rows it changed.
+    pub async fn execute(&self, sql: &'static str, values: Vec<Value>) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        let changed = tx.execute(sql, values).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
     /// `COLUMN among the texts of placeholder N`, which is bound to a list.
     pub fn among(&self, column: &str, placeholder: u32) -> String {
         match self {

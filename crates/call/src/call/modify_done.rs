@@ -9,7 +9,6 @@ use super::open::read_body;
 use super::{Call, Ending};
 use crate::context::Context;
 use crate::negotiate::{Mismatch, Terms};
-use crate::record::Cause;
 use crate::relays::RelayStep;
 
 impl Call {
@@ -78,8 +77,7 @@ impl Call {
     fn modify_declined(&mut self, cx: &mut Context, leg: usize, response: &Response) {
         let status = response.status;
         if Self::dialog_gone(status) {
-            let ending = Ending::because(Cause::SignallingLost, 200, 481, "Dialog lost");
-            return self.end(cx, Ending { hung_up: Some(leg), ..ending });
+            return self.end(cx, Ending::dialog_lost(leg));
         }
         if self.challenged(leg, response) {
             let wanted = match self.modification.as_ref().and_then(|it| it.asked.as_ref()) {
@@ -128,8 +126,7 @@ impl Call {
         if cause == FailureCause::Cancelled || cause == FailureCause::Refused {
             return self.refuse_asked_with(cx, StatusCode::SERVER_INTERNAL_ERROR);
         }
-        let ending = Ending::because(Cause::SignallingLost, 200, 408, "No answer in the dialog");
-        self.end(cx, ending);
+        self.end(cx, Ending::unanswered());
     }
 
     /// Both sides agree: the relay is to do it.

@@ -85,6 +85,15 @@ pub(super) enum SideStep {
     Agreed,
 }
 
+impl Move {
+    /// Counts no more among those that are under way at one time.
+    fn make_room(&mut self, cx: &mut Context) {
+        if std::mem::take(&mut self.has_room) {
+            cx.relays.moves.done();
+        }
+    }
+}
+
 impl Call {
     /// The call's media were on this relay, or were to go there, and it is gone.
     pub(crate) fn relay_lost(&mut self, cx: &mut Context, relay: &RelayId) {
@@ -302,7 +311,7 @@ impl Call {
     /// Both sides have agreed to where the call goes: it is there.
     fn moved(&mut self, cx: &mut Context) {
         let Some(mut moving) = self.moving.take() else { return };
-        self.make_room(cx, &mut moving);
+        moving.make_room(cx);
         let Some(to) = moving.to else { return };
         let Some(from) = self.session.replace(to.clone()) else { return };
         self.depart(cx, &from);
@@ -363,7 +372,7 @@ impl Call {
     /// to be told of yet another.
     pub(super) fn give_up_attempt(&mut self, cx: &mut Context) {
         let Some(mut moving) = self.moving.take() else { return };
-        self.make_room(cx, &mut moving);
+        moving.make_room(cx);
         for side in moving.sides.drain(..) {
             moving.strayed |= side.client.is_some();
             // A phone that took it and says no more would hold up the next.
@@ -385,19 +394,12 @@ impl Call {
         self.moving = Some(moving);
     }
 
-    fn make_room(&self, cx: &mut Context, moving: &mut Move) {
-        if std::mem::take(&mut moving.has_room) {
-            cx.relays.moves.done();
-        }
-    }
-
     /// It takes long: the next may begin.
     pub(crate) fn move_is_slow(&mut self, cx: &mut Context, session: SessionId) {
         if self.moves_to(session)
             && let Some(moving) = self.moving.as_mut()
-            && std::mem::take(&mut moving.has_room)
         {
-            cx.relays.moves.done();
+            moving.make_room(cx);
         }
     }
 
@@ -429,7 +431,7 @@ impl Call {
         cx.counters.calls_adrift += 1;
         cx.log(Log::CallAdrift { call: self.sid });
         // The media ran until the relay was lost, as far as anybody can tell.
-        self.end(cx, Ending::because(Cause::Lost, 200, 500, "Media relay lost"));
+        self.end(cx, Ending::relay_lost());
     }
 
     /// The call ends in the middle of it.

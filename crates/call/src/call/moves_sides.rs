@@ -91,10 +91,7 @@ impl Call {
         let retries = response.headers.contains(&HeaderName::RetryAfter);
         match status {
             _ if status.is_success() => self.side_answered(cx, leg, &response),
-            _ if Self::dialog_gone(status) => {
-                let ending = Ending::because(Cause::SignallingLost, 200, 481, "Dialog lost");
-                self.end(cx, Ending { hung_up: Some(leg), ..ending });
-            }
+            _ if Self::dialog_gone(status) => self.end(cx, Ending::dialog_lost(leg)),
             StatusCode::REQUEST_PENDING => self.side_waits(cx, leg),
             _ if status.class() == 5 && retries => self.side_waits(cx, leg),
             _ if self.challenged(leg, &response) => self.hold_side(cx, leg),
@@ -193,10 +190,7 @@ impl Call {
         match cause {
             FailureCause::Transport if self.reroute(cx, leg) => self.hold_side(cx, leg),
             FailureCause::Cancelled | FailureCause::Refused => self.side_refused(cx, leg, 500),
-            _ => {
-                let text = "No answer in the dialog";
-                self.end(cx, Ending::because(Cause::SignallingLost, 200, 408, text));
-            }
+            _ => self.end(cx, Ending::unanswered()),
         }
     }
 
@@ -212,10 +206,7 @@ impl Call {
             Some(leg) if self.session.as_ref().is_some_and(|it| !it.lost) => {
                 self.side_refused(cx, leg, 408);
             }
-            _ => {
-                let text = "No answer in the dialog";
-                self.end(cx, Ending::because(Cause::SignallingLost, 200, 408, text));
-            }
+            _ => self.end(cx, Ending::unanswered()),
         }
     }
 

@@ -11,7 +11,6 @@ use super::leg::{Incoming, Invite};
 use super::{A, Call, Ending, Leg, Phase};
 use crate::context::{Context, ServerUse};
 use crate::io::{Log, Output};
-use crate::record::Cause;
 use crate::relays::RelayStep;
 use crate::route::Reach;
 use crate::timers::{CallTimer, Timer};
@@ -208,7 +207,7 @@ impl Call {
             return self.close(cx);
         }
         self.lost_at = Some(restored.proven_until);
-        self.end(cx, Ending::because(Cause::Lost, 200, 500, "Media relay lost"));
+        self.end(cx, Ending::relay_lost());
     }
 
     /// Another proxy has adopted the session: the call is that one's, with its

@@ -36,6 +36,22 @@ impl Ending {
     pub(crate) fn because(cause: Cause, caller_status: u16, code: u16, text: &str) -> Self {
         Self { reasons: vec![reason(code, text).into()], ..Self::new(cause, caller_status) }
     }
+
+    /// A request of ours within the dialog was not answered.
+    pub(super) fn unanswered() -> Self {
+        Self::because(Cause::SignallingLost, 200, 408, "No answer in the dialog")
+    }
+
+    /// This leg's peer knows nothing of the dialog any more.
+    pub(super) fn dialog_lost(leg: usize) -> Self {
+        let ending = Self::because(Cause::SignallingLost, 200, 481, "Dialog lost");
+        Self { hung_up: Some(leg), ..ending }
+    }
+
+    /// No relay has the media of the answered call any more.
+    pub(super) fn relay_lost() -> Self {
+        Self::because(Cause::Lost, 200, 500, "Media relay lost")
+    }
 }
 
 /// How long the transactions of a closed call may take: longer than any can.

@@ -27,7 +27,7 @@ use landline_sip as sip;
 use landline_sip::{Endpoint, EndpointConfig, Flow, FlowId, Listener, SendTo, Transport};
 
 use ledger::Ledger;
-use phone::Phone;
+use phone::{Leg, Phone};
 use relay::FakeRelay;
 
 /// What all regions share to find each other's numbers.
@@ -94,6 +94,14 @@ pub struct Proxy {
     /// The journal or the store do not answer.
     pub journal_stuck: bool,
     pub store_fails: bool,
+}
+
+/// One region, in which alice and bob talk.
+pub fn up(seed: u8) -> (World, Leg, Leg) {
+    let mut world = World::ie1(seed);
+    let [alice, bob] = world.registered(["alice", "bob"]);
+    let (a, b) = world.call(alice, bob, "sip:bob@acme.test");
+    (world, a, b)
 }
 
 impl World {
@@ -252,13 +260,7 @@ impl World {
         let served = self.proxies.iter().map(|proxy| &proxy.tenancy);
         for tenancy in usual.iter().chain(served) {
             for account in &tenancy.accounts {
-                let entry = AccountEntry {
-                    sid: account.sid,
-                    home_region: account.home_region,
-                    edge_policy: account.edge_policy,
-                    calls_from: account.calls_from,
-                };
-                directory.accounts.insert(account.domain.clone(), entry);
+                directory.accounts.insert(account.domain.clone(), account.as_ref().into());
                 for number in tenancy.numbers.iter().filter(|it| it.account == account.sid) {
                     let token = NumberKey::new(&NUMBER_KEY).token(number.e164.expose());
                     directory.numbers.insert(token, account.domain.clone());
@@ -284,15 +286,8 @@ impl World {
     pub fn edge_policy(&mut self, domain: &str, policy: EdgePolicy) {
         let mut directory = Directory::default();
         let account = tenants::acme().accounts[0].clone();
-        directory.accounts.insert(
-            domain.to_owned(),
-            AccountEntry {
-                sid: account.sid,
-                home_region: account.home_region,
-                edge_policy: policy,
-                calls_from: account.calls_from,
-            },
-        );
+        let entry = AccountEntry { edge_policy: policy, ..account.as_ref().into() };
+        directory.accounts.insert(domain.to_owned(), entry);
         directory.regions.insert(
             "ie1".parse().unwrap(),
             RegionEntry {

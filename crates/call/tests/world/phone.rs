@@ -37,6 +37,21 @@ pub struct Leg {
     pub invite: Request,
 }
 
+/// Where the leg's phone is, of the first two.
+pub fn ip(leg: &Leg) -> &'static str {
+    if leg.phone == 0 { "10.1.0.1" } else { "10.1.0.2" }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Of our own session description.
+pub fn version(body: &str) -> u64 {
+    let origin = body.lines().find(|it| it.starts_with("o=- ")).expect("our o= line");
+    origin.split(' ').nth(2).unwrap().parse().unwrap()
+}
+
 pub fn sdp(ip: &str, port: u16, more: &str) -> String {
     format!(
         "v=0\r\no=phone 1 1 IN IP4 {ip}\r\ns=secret subject\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\

@@ -12,6 +12,17 @@ pub struct Sipp {
     process: Process,
 }
 
+/// A user and a password are options of SIPp's own.
+fn give(command: &mut Command, keys: &[(&str, &str)]) {
+    for (name, value) in keys {
+        match *name {
+            "user" => command.args(["-au", value, "-s", value, "-key", "user", value]),
+            "password" => command.args(["-ap", value]),
+            _ => command.args(["-key", name, value]),
+        };
+    }
+}
+
 impl Sipp {
     /// Starts `testdata/sipp/SCENARIO.xml` from `local` towards `remote`
     /// (both `ip:port`), for `calls` calls, with `-key NAME VALUE` pairs.
@@ -32,13 +43,7 @@ impl Sipp {
             .args(["-i", "127.0.0.1", "-p", &local.to_string(), "-m", &calls.to_string()])
             .args(["-nostdin", "-trace_err", "-timeout", "40s", "-timeout_error"])
             .args(["-error_file", &format!("{scenario}-{local}.errors")]);
-        for (name, value) in keys {
-            match *name {
-                "user" => command.args(["-au", value, "-s", value, "-key", "user", value]),
-                "password" => command.args(["-ap", value]),
-                _ => command.args(["-key", name, value]),
-            };
-        }
+        give(&mut command, keys);
         Self {
             process: Process::start(
                 &mut command,
@@ -66,13 +71,7 @@ impl Sipp {
             .args(["-i", "127.0.0.1", "-p", &local.to_string(), "-nostdin"])
             .args(["-recv_timeout", "10000"])
             .args(more);
-        for (name, value) in keys {
-            match *name {
-                "user" => command.args(["-au", value, "-s", value, "-key", "user", value]),
-                "password" => command.args(["-ap", value]),
-                _ => command.args(["-key", name, value]),
-            };
-        }
+        give(&mut command, keys);
         let log = directory.join(format!("{scenario}-{local}.log"));
         Self { process: Process::start(&mut command, &log) }
     }

@@ -2,10 +2,12 @@
 //! body. Both are of one installation and one user: a frame that cannot be
 //! read ends the link.
 
+use std::io;
 use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use landline_sip::{Flow, FlowId, Transport};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::metrics::{TRANSPORTS, label};
 
@@ -97,12 +99,24 @@ fn address(text: &str) -> Result<SocketAddr, Malformed> {
 /// Cuts what was read into frames.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    pub(crate) buffer: BytesMut,
+    buffer: BytesMut,
 }
 
 impl Frames {
+    /// Reads until there is a whole frame.
+    pub(crate) async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<Frame> {
+        loop {
+            if let Some(frame) = self.next().map_err(io::Error::other)? {
+                return Ok(frame);
+            }
+            if from.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
     /// The next whole frame, or `None` until more is read.
-    pub(crate) fn next(&mut self) -> Result<Option<Frame>, Malformed> {
+    fn next(&mut self) -> Result<Option<Frame>, Malformed> {
         let mut header = &self.buffer[..];
         if header.len() < HEADER {
             return Ok(None);

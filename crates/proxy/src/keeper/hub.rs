@@ -13,7 +13,7 @@ use landline_region::RegionCode;
 use landline_sip::{Flow, FlowId, Transport};
 use prometheus::Registry;
 use rustc_hash::FxHashMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -312,21 +312,19 @@ async fn write_frames(
 async fn read_frames(mut read: OwnedReadHalf, (generation, asked): Asked) {
     let mut frames = Frames::default();
     loop {
-        match frames.next() {
-            Err(error) => {
-                tracing::error!(%error, "the proxy's link is closed");
-                break;
-            }
-            Ok(Some(frame)) => {
+        match frames.read(&mut read).await {
+            Ok(frame) => {
                 if asked.send((generation, Some(frame))).await.is_err() {
                     return;
                 }
-                continue;
             }
-            Ok(None) => {}
-        }
-        if !matches!(read.read_buf(&mut frames.buffer).await, Ok(1..)) {
-            break;
+            Err(error) => {
+                // A frame that cannot be read; else the proxy is just gone.
+                if error.kind() == io::ErrorKind::Other {
+                    tracing::error!(%error, "the proxy's link is closed");
+                }
+                break;
+            }
         }
     }
     let _ended = asked.send((generation, None)).await;

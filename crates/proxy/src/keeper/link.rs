@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use landline_sip::{FlowId, Transport};
 use rustc_hash::FxHashMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
@@ -59,15 +59,8 @@ impl Kept {
         });
         let (stream, udp) = greeted.await.map_err(io::Error::other)??;
         let mut kept = Self { stream: UnixStream::from_std(stream)?, frames: Frames::default() };
-        let listeners = loop {
-            match kept.frames.next().map_err(io::Error::other)? {
-                Some(Frame::Hello(listeners)) => break listeners,
-                Some(_) => return Err(io::Error::other("it did not greet first")),
-                None if kept.stream.read_buf(&mut kept.frames.buffer).await? == 0 => {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                None => {}
-            }
+        let Frame::Hello(listeners) = kept.frames.read(&mut kept.stream).await? else {
+            return Err(io::Error::other("it did not greet first"));
         };
         let listeners = KeptListeners { listeners: listeners.into_iter(), udp: udp.into_iter() };
         Ok((kept, listeners))
@@ -98,15 +91,14 @@ impl KeptListeners {
         transport: Transport,
         address: SocketAddr,
     ) -> Result<(SocketAddr, Option<OwnedFd>), StartError> {
-        let other = StartError::KeeperListens { transport, address };
-        let (kept, local) =
-            self.listeners.next().ok_or(StartError::KeeperListens { transport, address })?;
+        let other = || StartError::KeeperListens { transport, address };
+        let (kept, local) = self.listeners.next().ok_or_else(other)?;
         let port_fits = address.port() == 0 || address.port() == local.port();
         if kept != transport || local.ip() != address.ip() || !port_fits {
-            return Err(other);
+            return Err(other());
         }
         match transport {
-            Transport::Udp => Ok((local, Some(self.udp.next().ok_or(other)?))),
+            Transport::Udp => Ok((local, Some(self.udp.next().ok_or_else(other)?))),
             _ => Ok((local, None)),
         }
     }
@@ -123,20 +115,12 @@ struct Reader {
 impl Reader {
     async fn run(mut self, mut read: OwnedReadHalf, mut frames: Frames) -> io::Error {
         loop {
-            match frames.next() {
-                Err(error) => return io::Error::other(error),
-                Ok(Some(frame)) => {
-                    if self.take(frame).await.is_err() {
-                        return io::Error::other("the proxy stops");
-                    }
-                    continue;
-                }
-                Ok(None) => {}
-            }
-            match read.read_buf(&mut frames.buffer).await {
-                Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
-                Ok(_) => {}
+            let frame = match frames.read(&mut read).await {
+                Ok(frame) => frame,
                 Err(error) => return error,
+            };
+            if self.take(frame).await.is_err() {
+                return io::Error::other("the proxy stops");
             }
         }
     }

@@ -4,7 +4,7 @@
 use sqlx::AssertSqlSafe;
 
 use super::stream::Part;
-use super::table::{Cell, Table, tables};
+use super::table::{Cell, Table, places, rows_after, tables};
 use super::{Held, Pair, Progress, Tell};
 use crate::error::Result;
 use crate::sql::{Row, Tx, Value, values};
@@ -13,7 +13,7 @@ use crate::store::Store;
 /// Faults that are told in words; the others are counted.
 const TOLD: usize = 20;
 /// Records that are compared at once.
-const PAGE: i64 = 500;
+const PAGE: usize = 500;
 
 /// What was looked at, and what is not as it should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,7 +156,8 @@ pub async fn with_region(copy: &Store, region: &Store, compared: &mut Compared) 
         let Some(table) = known.iter().find(|table| table.name == name) else { continue };
         let mut last: Option<Vec<Value>> = None;
         loop {
-            let page = page(&mut restored, name, condition, key, &last).await?;
+            let limit = if name == "recording_chunk" { PAGE / 20 } else { PAGE };
+            let page = rows_after(&mut restored, name, Some(condition), key, &last, limit).await?;
             let Some(end) = page.last() else { break };
             last = Some(values_of(end, key, table)?);
             for row in &page {
@@ -186,24 +187,6 @@ pub async fn with_region(copy: &Store, region: &Store, compared: &mut Compared) 
     Ok(())
 }
 
-async fn page(
-    tx: &mut Tx,
-    table: &str,
-    condition: &str,
-    key: &[&str],
-    last: &Option<Vec<Value>>,
-) -> Result<Vec<Row>> {
-    let after = match last {
-        Some(_) => format!("AND ({}) > ({})", key.join(", "), places(key.len())),
-        None => String::new(),
-    };
-    let limit = if table == "recording_chunk" { PAGE / 20 } else { PAGE };
-    let order = key.join(", ");
-    let select =
-        format!("SELECT * FROM {table} WHERE {condition} {after} ORDER BY {order} LIMIT {limit}");
-    tx.rows(AssertSqlSafe(select), last.clone().unwrap_or_default()).await
-}
-
 async fn row_at(tx: &mut Tx, table: &str, key: &[&str], at: Vec<Value>) -> Result<Option<Row>> {
     let select =
         format!("SELECT * FROM {table} WHERE ({}) = ({})", key.join(", "), places(key.len()));
@@ -215,10 +198,6 @@ async fn is_stated(tx: &mut Tx, deletion: &str, subject: Vec<Value>) -> Result<b
     let select = format!("SELECT log_index FROM log_statement WHERE {deletion} LIMIT 1");
     let subject = if deletion.contains("$1") { subject } else { values![] };
     Ok(tx.row(AssertSqlSafe(select), subject).await?.is_some())
-}
-
-fn places(count: usize) -> String {
-    (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
 fn values_of(row: &Row, names: &[&str], table: &Table) -> Result<Vec<Value>> {

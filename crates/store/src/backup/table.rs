@@ -166,22 +166,11 @@ impl Slice<'_> {
         self.columns.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// The rows after `last`, a page of them.
+    /// The rows after `last`, a page of them. The key may be no part of what is
+    /// asked for, and says where to go on.
     async fn page(&self, tx: &mut Tx, last: &Option<Vec<Value>>, limit: usize) -> Result<Vec<Row>> {
-        let key = self.table.key.join(", ");
-        let mut conditions: Vec<String> = self.filter.map(str::to_owned).into_iter().collect();
-        if last.is_some() {
-            let places: Vec<String> = (1..=self.table.key.len()).map(|n| format!("${n}")).collect();
-            conditions.push(format!("({key}) > ({})", places.join(", ")));
-        }
-        let filter = match conditions.is_empty() {
-            true => String::new(),
-            false => format!("WHERE {}", conditions.join(" AND ")),
-        };
-        // The key may be no part of what is asked for, and says where to go on.
-        let select =
-            format!("SELECT * FROM {} {filter} ORDER BY {key} LIMIT {limit}", self.table.name);
-        tx.rows(AssertSqlSafe(select), last.clone().unwrap_or_default()).await
+        let key: Vec<&str> = self.table.key.iter().map(String::as_str).collect();
+        rows_after(tx, &self.table.name, self.filter, &key, last, limit).await
     }
 
     /// Hands all rows to `take`, some at a time, and sums them up.
@@ -217,6 +206,32 @@ impl Slice<'_> {
         let value = |column: &(String, Kind)| Ok(cell(row, column)?.value(column.1));
         self.table.key.iter().filter_map(column).map(value).collect()
     }
+}
+
+/// Whole rows of a table that a condition holds for, in the order of a key and
+/// after `last`.
+pub async fn rows_after(
+    tx: &mut Tx,
+    table: &str,
+    condition: Option<&str>,
+    key: &[&str],
+    last: &Option<Vec<Value>>,
+    limit: usize,
+) -> Result<Vec<Row>> {
+    let order = key.join(", ");
+    let after = last.as_ref().map(|_| format!("({order}) > ({})", places(key.len())));
+    let conditions: Vec<&str> = condition.into_iter().chain(after.as_deref()).collect();
+    let filter = match conditions.is_empty() {
+        true => String::new(),
+        false => format!("WHERE {}", conditions.join(" AND ")),
+    };
+    let select = format!("SELECT * FROM {table} {filter} ORDER BY {order} LIMIT {limit}");
+    tx.rows(AssertSqlSafe(select), last.clone().unwrap_or_default()).await
+}
+
+/// Placeholders for so many values.
+pub fn places(count: usize) -> String {
+    (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
 impl Cell {

@@ -20,7 +20,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use landline_call::Snapshot;
-use landline_call::record::{CallEvent, Cause, Closed, Step};
+use landline_call::record::{CallEvent, Closed, Step};
 use landline_region::{CallSid, UnixMillis};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -141,13 +141,7 @@ impl OpenCall {
             account: self.account,
             sequence: self.next_sequence,
             at: last_alive.map_or(self.last_at, |alive| alive.max(self.last_at)),
-            step: Step::Closed(Closed {
-                cause: Cause::Lost,
-                sip_status: if self.answered { 200 } else { 0 },
-                relay: None,
-                media_region: None,
-                recorded: None,
-            }),
+            step: Step::Closed(Closed::lost(self.answered)),
         }
     }
 }
@@ -277,7 +271,7 @@ impl Ledger {
         }
     }
 
-    /// Closes as [`Cause::Lost`] what a former run of this proxy left open and
+    /// Closes as lost what a former run of this proxy left open and
     /// unanswered, at the last time that is proven. What is answered is kept: see
     /// [`Ledger::kept`]. Call it once, before the first append.
     pub async fn sweep_lost(&self, proxy: &str) -> Result<Vec<CallEvent>> {
@@ -294,7 +288,7 @@ impl Ledger {
         Ok(events)
     }
 
-    /// Closes as [`Cause::Lost`] what proxies other than `but` left open that
+    /// Closes as lost what proxies other than `but` left open that
     /// have given no sign of life since. Several may do so at a time: an end is
     /// written once.
     pub async fn sweep_abandoned(&self, but: &str, since: UnixMillis) -> Result<Vec<CallEvent>> {
