@@ -1,13 +1,14 @@
 //! A relay that is to be emptied: by an administrator's word, which it finds in
 //! the region's database, or because its process is to stop.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use landline_control::RelayId;
 use landline_relay::RelayHandle;
 use landline_store::{Result, Store};
 use tokio::time::{Instant, sleep, timeout};
+
+use super::region::{Shared, look};
 
 /// How often the relay looks whether it is wanted empty.
 const LOOK: Duration = Duration::from_millis(400);
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PARTING: Duration = Duration::from_secs(3);
 
 /// Drains the relay while the database says so.
-pub async fn follow(store: Store, name: RelayId, relay: Arc<Mutex<Option<RelayHandle>>>) {
+pub async fn follow(store: Store, name: RelayId, relay: Shared<RelayHandle>) {
     let mut draining = false;
     loop {
         sleep(LOOK).await;
@@ -36,26 +37,21 @@ pub async fn follow(store: Store, name: RelayId, relay: Arc<Mutex<Option<RelayHa
             continue;
         }
         draining = wanted;
-        {
-            let held = relay.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(handle) = held.as_ref() else { return };
-            match wanted {
-                true => handle.drain(),
-                false => handle.resume(),
-            }
+        let told = look(&relay, |relay| match wanted {
+            true => relay.drain(),
+            false => relay.resume(),
+        });
+        if told.is_none() {
+            return;
         }
         tracing::info!(relay = %name, draining, "an administrator's word on the relay");
     }
 }
 
 /// Says how far the relay is, if that is asked.
-async fn report(store: &Store, name: &RelayId, relay: &Mutex<Option<RelayHandle>>) -> Result<bool> {
+async fn report(store: &Store, name: &RelayId, relay: &Shared<RelayHandle>) -> Result<bool> {
     let Some(asked) = store.relay_drain_of(name).await? else { return Ok(false) };
-    // Not held over the next wait.
-    let state = {
-        let held = relay.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().map(|relay| (relay.sessions() as u64, relay.is_draining()))
-    };
+    let state = look(relay, |relay| (relay.sessions() as u64, relay.is_draining()));
     // What it had before it drained says nothing.
     if let Some((sessions, true)) = state
         && asked.sessions != Some(sessions)

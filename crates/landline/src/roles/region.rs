@@ -65,7 +65,7 @@ const SWEEP: Duration = Duration::from_secs(3600);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A handle that health checks look at while it is there.
-type Shared<T> = Arc<Mutex<Option<T>>>;
+pub(super) type Shared<T> = Arc<Mutex<Option<T>>>;
 
 /// The calls of the proxy in this process, as the console may touch them.
 struct Calls(Shared<ProxyHandle>);
@@ -260,7 +260,7 @@ fn telemetry_address(config: &Config, roles: Roles) -> Option<BindAddress> {
     }
 }
 
-fn look<T, R>(shared: &Shared<T>, at: impl FnOnce(&T) -> R) -> Option<R> {
+pub(super) fn look<T, R>(shared: &Shared<T>, at: impl FnOnce(&T) -> R) -> Option<R> {
     shared.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(at)
 }
 
