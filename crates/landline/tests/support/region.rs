@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use landline::config::{Config, Draft, PortRange, RegionItem, Regions, Transport};
@@ -159,7 +160,10 @@ impl Database {
         else {
             return Self::Sqlite(parent.join(code).join("database.sqlite"));
         };
-        let name = format!("regions_{code}_{}", std::process::id());
+        // A test may start one region after another.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("regions_{code}_{}_{count}", std::process::id());
         let made = Command::new("psql")
             .arg(format!("{server}/postgres"))
             .args(["-qc", &format!("create database {name}")])
