@@ -10,7 +10,7 @@ use landline_control::{Hello, VERSION};
 use landline_region::{CallSid, DataClass, Entropy, PseudonymKey, Seed, UnixMillis};
 use landline_sip::{Endpoint, EndpointConfig, Transport};
 use landline_store::{Ledger, LedgerConfig, LedgerCounters, StoreError, directory};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -40,6 +40,8 @@ const PRODUCT: &str = concat!("Landline/", env!("CARGO_PKG_VERSION"));
 /// How long the ledger may take to ship the last events when the proxy stops;
 /// what is not shipped by then is on disk, and shipped after the next start.
 const LEDGER_FLUSH: Duration = Duration::from_secs(2);
+/// How long the keeper may take to hear the last messages.
+const KEEPER_FLUSH: Duration = Duration::from_secs(2);
 
 /// One region's signalling: see [`Proxy::start`].
 pub struct Proxy;
@@ -119,7 +121,14 @@ pub struct ProxyHandle {
     ledger: Ledger,
     driver: DriverThread,
     journal: JoinHandle<()>,
+    keeper: Option<KeeperLink>,
     tasks: JoinSet<()>,
+}
+
+/// The task that carries messages from and to the keeper.
+struct KeeperLink {
+    stopping: oneshot::Sender<()>,
+    task: JoinSet<()>,
 }
 
 /// For health checks.
@@ -187,6 +196,9 @@ impl ProxyHandle {
     /// of this name goes on with them.
     pub async fn hand_over(mut self) {
         // First the link, by which connections would be let go.
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.task.shutdown().await;
+        }
         self.tasks.shutdown().await;
         let _gone = self.shared.answers.send(Incoming::HandOver).await;
         if timeout(LEDGER_FLUSH, self.driver.ended()).await.is_err() {
@@ -204,6 +216,10 @@ impl ProxyHandle {
         if timeout(patience, self.driver.ended()).await.is_err() {
             tracing::error!("the driver did not stop in time");
         }
+        if let Some(mut keeper) = self.keeper.take() {
+            let _gone = keeper.stopping.send(());
+            let _late = timeout(KEEPER_FLUSH, keeper.task.join_next()).await;
+        }
         self.tasks.shutdown().await;
         // With the driver gone the journal's task appends the rest and ends.
         let _late = timeout(LEDGER_FLUSH, &mut self.journal).await;
@@ -214,8 +230,19 @@ impl ProxyHandle {
     }
 }
 
+impl KeeperLink {
+    fn start(kept: Kept, shared: &Arc<Shared>) -> Self {
+        let (stopping, stops) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(kept.run(Arc::clone(shared), stops));
+        Self { stopping, task }
+    }
+}
+
 impl Drop for ProxyHandle {
     fn drop(&mut self) {
+        // Before the driver, which lets go of its connections by it.
+        self.keeper = None;
         self.journal.abort();
     }
 }
@@ -315,9 +342,7 @@ impl Parts {
         let driver = self.runtime.start(name, driver).map_err(StartError::Thread)?;
         let mut tasks = JoinSet::new();
         let Self { config, certificates, sockets, kept, ledger, shared, dns, .. } = self;
-        if let Some(kept) = kept {
-            tasks.spawn(kept.run(Arc::clone(&shared)));
-        }
+        let keeper = kept.map(|kept| KeeperLink::start(kept, &shared));
         tasks.spawn(bindings::run(config.store.clone(), changes, Arc::clone(&shared)));
         tasks.spawn(journal::heartbeat(ledger.clone(), Arc::clone(&shared)));
         let sweeper = Sweeper {
@@ -349,7 +374,17 @@ impl Parts {
         }
         let journal = tokio::spawn(journal::run(ledger.clone(), entries, Arc::clone(&shared)));
         let relays = config.relays.len();
-        Ok(ProxyHandle { addresses, inter_region, shared, relays, ledger, driver, journal, tasks })
+        Ok(ProxyHandle {
+            addresses,
+            inter_region,
+            shared,
+            relays,
+            ledger,
+            driver,
+            journal,
+            keeper,
+            tasks,
+        })
     }
 
     fn wire(

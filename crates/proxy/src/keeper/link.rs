@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use rustc_hash::FxHashMap;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::descriptors;
 use super::frame::{Frame, Frames};
@@ -66,17 +67,24 @@ impl Kept {
         Ok((kept, listeners))
     }
 
-    /// Carries messages until the link ends, which the driver hears.
-    pub(crate) async fn run(self, shared: Arc<Shared>) {
+    /// Carries messages until the link ends, which the driver hears; or until
+    /// `stopping` and everything that the driver left behind is written.
+    pub(crate) async fn run(self, shared: Arc<Shared>, stopping: oneshot::Receiver<()>) {
         let (read, write) = self.stream.into_split();
         let (writes, to_write) = mpsc::channel(WRITES);
         // One for each connection that the driver lets go of.
         let (let_go, to_let_go) = mpsc::unbounded_channel();
         let reader =
             Reader { shared: Arc::clone(&shared), writes, let_go, counted: FxHashMap::default() };
+        let mut writing = pin!(write_frames(write, to_write, to_let_go));
         let ended = tokio::select! {
             ended = reader.run(read, self.frames) => ended,
-            ended = write_frames(write, to_write, to_let_go) => ended,
+            ended = &mut writing => ended,
+            Ok(()) = stopping => {
+                // The last BYE, and which connections to let go of.
+                let _written = writing.await;
+                return;
+            }
         };
         tracing::error!(problem = %ended, "the link to the keeper has ended");
         let _gone = shared.answers.send(Incoming::KeeperLost).await;
@@ -153,20 +161,23 @@ impl Reader {
     }
 }
 
+/// Until nobody is left who could write, or the keeper is gone.
 async fn write_frames(
     mut write: OwnedWriteHalf,
     mut writes: mpsc::Receiver<Frame>,
     mut let_go: mpsc::UnboundedReceiver<FlowId>,
 ) -> io::Error {
     let (mut batch, mut octets) = (Vec::new(), BytesMut::new());
+    let mut is_open = true;
     loop {
         tokio::select! {
             // What was written before a connection is let go of goes first.
             biased;
-            taken = writes.recv_many(&mut batch, 64) => if taken == 0 {
-                return io::Error::other("the proxy stops");
+            taken = writes.recv_many(&mut batch, 64), if is_open => is_open = taken > 0,
+            id = let_go.recv() => match id {
+                Some(id) => batch.push(Frame::LetGo(id)),
+                None => return io::Error::other("the proxy stops"),
             },
-            Some(id) = let_go.recv() => batch.push(Frame::LetGo(id)),
         }
         octets.clear();
         batch.drain(..).for_each(|frame| frame.encode(&mut octets));

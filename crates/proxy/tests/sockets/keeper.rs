@@ -11,7 +11,7 @@ use landline_proxy::{
 
 use crate::calls::{DOMAIN, Phone};
 use crate::fake_relay::FakeRelay;
-use crate::support::{Client, Region, World, metric, until};
+use crate::support::{Client, PATIENCE, Region, World, metric, until};
 
 const TRANSPORTS: [Transport; 5] =
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
@@ -53,16 +53,20 @@ impl Scene {
         }
     }
 
-    /// With a relay of its own.
     async fn proxy(&self) -> ProxyHandle {
+        let proxy = Proxy::start(self.with_relay().await).await.unwrap();
+        until("the relay is there", || proxy.status().relays_connected == 1).await;
+        proxy
+    }
+
+    /// With a relay of its own.
+    async fn with_relay(&self) -> ProxyConfig {
         let files = self.world.issue("r", &["relay.ie1.landline.internal"]);
         let relay = FakeRelay::new(&self.world, &files).await;
         let id = RelayId("relay-1".to_owned());
         let relays = vec![RelayAddress { id, control: HostPort::from(relay.address()) }];
         tokio::spawn(relay.serve());
-        let proxy = Proxy::start(ProxyConfig { relays, ..self.config() }).await.unwrap();
-        until("the relay is there", || proxy.status().relays_connected == 1).await;
-        proxy
+        ProxyConfig { relays, ..self.config() }
     }
 
     fn address(&self, transport: Transport) -> std::net::SocketAddr {
@@ -113,9 +117,11 @@ async fn a_proxy_is_replaced_and_no_connection_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_dies_takes_no_connection_with_it() {
     let scene = scene(Limits::default()).await;
-    let former = scene.proxy().await;
+    let process = tokio::runtime::Runtime::new().unwrap();
+    let former = process.spawn(Proxy::start(scene.with_relay().await)).await.unwrap().unwrap();
     let mut phone = scene.phone(Transport::Tls, "tls").await;
-    // Nobody is told anything.
+    // Its tasks die at once: nobody is told anything.
+    tokio::task::spawn_blocking(|| process.shutdown_timeout(PATIENCE)).await.unwrap();
     drop(former);
     let next = scene.proxy().await;
     assert_eq!(phone.client.fetch("tls", DOMAIN).await.len(), 1);
