@@ -471,6 +471,7 @@ fn a_relay_is_emptied_and_no_call_is_dropped() {
     world.settle();
     assert_eq!(world.proxies[0].relay.sessions(), 0);
     assert_eq!(world.moves().len(), 1);
+    assert_eq!(world.other("relay-2").renewed(), [(0, 1), (1, 1)]);
     // A new call goes to the other as well.
     world.ends(&mut a, "caller_hung_up");
 }
@@ -489,6 +490,8 @@ fn who_refuses_to_leave_a_draining_relay_stays_there() {
             // Alice comes back.
             let back = world.agrees(&a);
             assert!(back.contains("10.0.1.9") && version(&back) > away, "{back}");
+            let renewed = world.proxies[0].relay.renewed();
+            assert_eq!(renewed, [(0, 1)], "it had other keys meanwhile");
         }
         world.wait(5);
         assert_eq!((world.moves().len(), world.counters().moves_refused), (0, 1));

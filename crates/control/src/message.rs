@@ -129,6 +129,10 @@ pub enum Op {
     /// As [`Op::Record`], of a call that another relay recorded before: so many
     /// segments of the recording are there already.
     Continue(u16),
+    /// The leg's peer has heard the other side's streams under other keys: what
+    /// it is sent from now on has SSRCs and sequence numbers of its own. Plain
+    /// streams stay as they are.
+    Renew(LegId),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -65,6 +65,9 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     let goes_on = Request::Change(SessionId(9), vec![Op::Continue(2)]);
     let goes_on = ToRelay::Request(RequestId(3), goes_on);
     streams.push(("to-relay-change-continue".into(), stream(0, &[goes_on])));
+    let renews = Request::Change(SessionId(9), vec![Op::Renew(LegId(0))]);
+    let renews = ToRelay::Request(RequestId(4), renews);
+    streams.push(("to-relay-change-renew".into(), stream(0, &[renews])));
     streams.push(("whole-dialogue-to-relay".into(), stream(7, &to_relay())));
     streams.push(("whole-dialogue-from-relay".into(), stream(11, &from_relay())));
     streams

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use landline::config::{BindAddress, Config, PortRange, RelayLink, Transport};
-use landline_phone::{Call, MediaMode, Phone, PhoneConfig};
+use landline_phone::{Call, MediaMode, Phone, PhoneConfig, Rollover};
 use serde_json::Value;
 use support::baresip::{self, Baresip, Options};
 use support::browser::{self, Browser};
@@ -111,9 +111,14 @@ impl Pair {
     }
 
     async fn phone(&self, user: &str, media: MediaMode, tone: u32) -> Phone {
+        self.phone_with(user, |config| (config.media, config.tone) = (media, tone)).await
+    }
+
+    async fn phone_with(&self, user: &str, change: impl FnOnce(&mut PhoneConfig)) -> Phone {
         let server = ([127, 0, 0, 1], self.region.base).into();
-        let config = PhoneConfig::new(user, DOMAIN, PASSWORD, server);
-        let phone = Phone::start(PhoneConfig { media, tone, ..config }).await.unwrap();
+        let mut config = PhoneConfig::new(user, DOMAIN, PASSWORD, server);
+        change(&mut config);
+        let phone = Phone::start(config).await.unwrap();
         phone.register().await.unwrap();
         phone
     }
@@ -134,6 +139,17 @@ impl Pair {
                 answers: true,
             },
         )
+    }
+
+    fn page(&self, parent: &Path, user: &str, tone: u32) -> Browser {
+        let user = support::server::User {
+            name: user.to_owned(),
+            domain: DOMAIN.to_owned(),
+            password: PASSWORD.to_owned(),
+            number: String::new(),
+        };
+        let wss = format!("wss://localhost:{}", self.region.base + 11);
+        Browser::at(parent, &parent.join("pki/ca.pem"), &wss, &user, tone)
     }
 
     /// The relay that carries all there is.
@@ -183,6 +199,10 @@ impl Pair {
         let checked = self.region.admin(&["ledger", "check"]);
         assert_eq!(array(&checked)[0]["ok"], true, "{checked}");
     }
+}
+
+fn has_browser() -> bool {
+    have(&[browser::PROGRAM, browser::CERTUTIL, browser::PACKAGES])
 }
 
 fn second_relay(config: &Config, base: u16) -> Config {
@@ -370,6 +390,73 @@ async fn a_relay_that_is_stopped_is_left_and_one_that_is_drained_drops_nothing()
     .unwrap();
 }
 
+/// Ten seconds before its sequence numbers wrap.
+const LATE: u16 = 65_036;
+/// Packets by which both have wrapped, wherever they were first heard.
+const WRAPPED: u64 = 550;
+
+async fn wrapped(calls: &[&Call]) {
+    let deadline = Instant::now() + 3 * SOON;
+    while calls.iter().any(|call| call.heard().packets < WRAPPED) {
+        assert!(Instant::now() < deadline, "a stream ended before it wrapped");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// One phone keeps its rollover counters over the new keys, as libsrtp's
+/// `srtp_update` does, the other begins anew, as baresip does; each goes on with
+/// its own key, and so with its counter, as it sends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_sequence_numbers_wrapped_before_a_move_hears_and_is_heard_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut pair = Pair::start(directory.path());
+    let kinds = [("a", "b", MediaMode::Sdes), ("c", "d", MediaMode::Dtls)];
+    pair.account(&[("a", "sdes"), ("b", "sdes"), ("c", "dtls"), ("d", "dtls"), ("e", "sdes")]);
+    let mut phones = Vec::new();
+    let mut calls = Vec::new();
+    let late = |media, tone, rollover| {
+        move |config: &mut PhoneConfig| {
+            (config.media, config.tone, config.rollover) = (media, tone, rollover);
+            config.first_sequence = Some(LATE);
+        }
+    };
+    for (caller, callee, media) in kinds {
+        let from = pair.phone_with(caller, late(media, 500, Rollover::Kept)).await;
+        let to = pair.phone_with(callee, late(media, 900, Rollover::Zero)).await;
+        let call = from.call(callee).await.unwrap();
+        call.answered(SOON).await.unwrap();
+        calls.push((call, to.next_call().await.unwrap()));
+        phones.push((from, to));
+    }
+    let all: Vec<_> = calls.iter().flat_map(|(call, called)| [call, called]).collect();
+    wrapped(&all).await;
+    for relay in [0, 1] {
+        pair.kills(relay);
+        eventually("the other relay has the calls", SOON, || {
+            (pair.sessions(1 - relay) == Some(2)).then_some(())
+        });
+        for (call, called) in &calls {
+            call.hears(900, SOON).await.unwrap();
+            called.hears(500, SOON).await.unwrap();
+        }
+        pair.starts(relay);
+        pair.linked(2);
+    }
+    for (call, called) in &calls {
+        call.hang_up().await.unwrap();
+        called.ended(SOON).await.unwrap();
+    }
+    tokio::task::spawn_blocking(move || {
+        let (_, tones) = pair.told(directory.path(), 2);
+        for [caller, callee] in tones {
+            assert!(tone::same(caller, 500) && tone::same(callee, 900), "{tones:?}");
+        }
+        pair.is_whole();
+    })
+    .await
+    .unwrap();
+}
+
 #[test]
 fn softphones_hear_each_other_again_after_their_relay_was_killed() {
     if !have(&[baresip::PROGRAM]) {
@@ -409,27 +496,14 @@ fn softphones_hear_each_other_again_after_their_relay_was_killed() {
 
 #[test]
 fn a_browser_is_heard_again_after_its_relay_was_killed() {
-    if !have(&[browser::PROGRAM, browser::CERTUTIL, browser::PACKAGES, baresip::PROGRAM]) {
+    if !has_browser() || !have(&[baresip::PROGRAM]) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let mut pair = Pair::start(directory.path());
     pair.account(&[("carol", "webrtc"), ("desk", "sdes")]);
     let mut desk = pair.baresip(directory.path(), "desk", "srtp-mand", 900);
-    let ca = directory.path().join("pki/ca.pem");
-    let wss = format!("wss://localhost:{}", pair.region.base + 11);
-    let mut page = Browser::at(
-        directory.path(),
-        &ca,
-        &wss,
-        &support::server::User {
-            name: "carol".to_owned(),
-            domain: DOMAIN.to_owned(),
-            password: PASSWORD.to_owned(),
-            number: String::new(),
-        },
-        500,
-    );
+    let mut page = pair.page(directory.path(), "carol", 500);
     page.dial("desk");
     page.expect("established", SOON);
     page.hears(900);

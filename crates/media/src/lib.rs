@@ -18,3 +18,4 @@ pub use leg::{
 };
 pub use packet::{MAX_PACKET, PacketBuf};
 pub use rtp::RtpInfo;
+pub use srtp::Rollover;

@@ -1,5 +1,8 @@
 //! RTCP framing (RFC 3550 §6.1): enough to tell it from RTP and to refuse
-//! what is not a chain of RTCP packets. Contents pass through.
+//! what is not a chain of RTCP packets. Contents pass through, but for the
+//! names of streams that were renewed.
+
+pub(crate) mod sources;
 
 /// Common header and sender's SSRC.
 pub const HEADER: usize = 8;

@@ -1,6 +1,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use landline_media::Rollover;
 use landline_media::audio::Codec;
 use landline_sip::Transport;
 use rustls::pki_types::CertificateDer;
@@ -27,6 +28,10 @@ pub struct PhoneConfig {
     pub codec: Codec,
     /// What it sends all the time, in Hz.
     pub tone: u32,
+    /// What its first RTP packet is numbered; in the lower half when left out.
+    pub first_sequence: Option<u16>,
+    /// How it understands a stream that goes on under a new SDES key.
+    pub rollover: Rollover,
     pub on_call: OnCall,
     pub expires: Duration,
 }
@@ -69,6 +74,8 @@ impl PhoneConfig {
             media: MediaMode::default(),
             codec: Codec::Pcmu,
             tone: 440,
+            first_sequence: None,
+            rollover: Rollover::default(),
             on_call: OnCall::Answer { after: Duration::ZERO },
             expires: Duration::from_secs(300),
         }

@@ -36,6 +36,7 @@ pub use crate::call::{Call, CallState, Ended};
 pub use crate::config::{MediaMode, OnCall, PhoneConfig};
 pub use crate::ear::Heard;
 pub use crate::error::PhoneError;
+pub use landline_media::Rollover;
 pub use landline_media::audio::Codec;
 pub use landline_sip::Transport;
 

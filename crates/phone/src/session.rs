@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use landline_control::{LegLocal, LegSpec, LegStats, MediaFault, Remote};
 use landline_media::audio::{AudioError, Decoder, Encoder, ToneGenerator};
 use landline_media::{
-    Component, Identity, Leg, LegConfig, LegOutput, PacketBuf, Received, RtpInfo, rtcp, rtp,
+    Component, Identity, Leg, LegConfig, LegOutput, PacketBuf, Received, Rollover, RtpInfo, rtcp,
+    rtp,
 };
 use landline_region::Seed;
 use rand_chacha::ChaCha12Rng;
@@ -54,6 +55,8 @@ pub(crate) struct Setup {
     pub bind: std::net::IpAddr,
     pub codec: Codec,
     pub tone: u32,
+    pub first_sequence: Option<u16>,
+    pub rollover: Rollover,
     pub seed: Seed,
     /// Run a full ICE agent, the controlling one if `Some(true)`.
     pub ice: Option<bool>,
@@ -69,7 +72,8 @@ impl Session {
         let mut seed = Seed::default();
         random.fill_bytes(&mut seed);
 
-        let config = LegConfig::new(setup.spec, setup.identity, seed);
+        let mut config = LegConfig::new(setup.spec, setup.identity, seed);
+        config.rollover = setup.rollover;
         let leg = Leg::new(config, Instant::now());
         let mut local = leg.local(rtp_address, rtcp_address);
         let ice = setup.ice.map(|controlling| Ice::new(rtp_address, controlling, Instant::now()));
@@ -98,7 +102,7 @@ impl Session {
             remote: None,
             // In the lower half, so that it does not wrap before who receives it
             // knows the stream (RFC 3711 §3.3.1).
-            sequence: random.next_u32() as u16 & 0x7fff,
+            sequence: setup.first_sequence.unwrap_or(random.next_u32() as u16 & 0x7fff),
             timestamp: random.next_u32(),
             ssrc: random.next_u32(),
             sent: (0, 0),

@@ -154,6 +154,8 @@ impl Call {
         if let (Some(former), Some(other)) = (former, self.other(toward)) {
             let ids = [other, toward].map(|it| self.legs.get(it).map(|leg| leg.relay_leg));
             if let [Some(fresh), Some(partner)] = ids {
+                // Its keys are others than those its peer heard the streams under.
+                ops.push(Op::Renew(fresh));
                 ops.push(Op::Join(fresh, partner));
                 ops.push(Op::Remove(former));
             }

@@ -440,12 +440,14 @@ impl Call {
         self.moving = None;
     }
 
-    /// What joins both sides on the relay that the call moves to. Each relay's
-    /// part of the recording has a number of its own, used once.
+    /// What joins both sides on the relay that the call moves to. Its keys are
+    /// new, and so are the streams' names: phones disagree on how sequence
+    /// numbers that have wrapped go on under a new key. Each relay's part of the
+    /// recording has a number of its own, used once.
     pub(super) fn join_elsewhere(&mut self, other: usize) -> Vec<Op> {
         let id = |leg: usize| self.legs.get(leg).map(|it| it.relay_leg);
         let (Some(a), Some(b)) = (id(A), id(other)) else { return Vec::new() };
-        let mut ops = vec![Op::Join(a, b)];
+        let mut ops = vec![Op::Renew(a), Op::Renew(b), Op::Join(a, b)];
         if self.recording.is_some() {
             self.segments = self.segments.saturating_add(1);
             ops.push(Op::Continue(self.segments));

@@ -232,7 +232,11 @@ impl Call {
 
     /// Offers a side the session that it left.
     fn bring_back(&mut self, cx: &mut Context, leg: usize) {
-        let Some(media) = self.legs.get(leg).and_then(|it| it.media.as_ref()) else { return };
+        let Some(it) = self.legs.get(leg) else { return };
+        let (Some(media), Some(session)) = (it.media.as_ref(), &self.session) else { return };
+        // It had other keys meanwhile, as when it moves.
+        let renew = RelayRequest::Change(session.id, vec![Op::Renew(it.relay_leg)]);
+        cx.ask_relay(&session.relay, self.key, RelayStep::Release, renew);
         // Its checks and its handshake begin anew, there as here.
         let restarts = media.spec.ice || media.spec.protocol == landline_control::Protocol::Dtls;
         let Some(terms) = media.told() else { return };

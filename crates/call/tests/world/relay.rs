@@ -28,6 +28,8 @@ pub struct Session {
     pub all: Vec<LegId>,
     pub remotes: BTreeMap<LegId, Remote>,
     pub joined: Option<(LegId, LegId)>,
+    /// Whose streams have had their names changed, and how often.
+    pub renewed: BTreeMap<LegId, u32>,
     pub recording: Option<landline_region::RecordingSid>,
     pub is_recording: bool,
     /// Parts of the recording that other relays had made before.
@@ -45,6 +47,12 @@ impl FakeRelay {
             silent: false,
             full: false,
         }
+    }
+
+    /// Of the one session that there is: whose streams were renewed, how often.
+    pub fn renewed(&self) -> Vec<(u16, u32)> {
+        let session = self.sessions.values().next().expect("a session");
+        session.renewed.iter().map(|(leg, times)| (leg.0, *times)).collect()
     }
 
     pub fn sessions(&self) -> usize {
@@ -76,6 +84,7 @@ impl FakeRelay {
                 let mut session = Session {
                     call: open.call,
                     specs: BTreeMap::new(),
+                    renewed: BTreeMap::new(),
                     all: Vec::new(),
                     remotes: BTreeMap::new(),
                     joined: None,
@@ -151,6 +160,12 @@ impl FakeRelay {
                     (session.is_recording, session.segments) = (true, segments);
                 }
                 Op::Restart(_) => {}
+                Op::Renew(leg) => {
+                    if !known(&leg) {
+                        return Outcome::Refused(Refusal::UnknownLeg(leg));
+                    }
+                    *session.renewed.entry(leg).or_default() += 1;
+                }
                 Op::Remove(leg) => {
                     if session.specs.remove(&leg).is_none() {
                         return Outcome::Refused(Refusal::UnknownLeg(leg));

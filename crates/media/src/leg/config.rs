@@ -8,6 +8,7 @@ use landline_region::Seed;
 use crate::identity::Identity;
 use crate::leg::DropCause;
 use crate::rtp::RtpInfo;
+use crate::srtp::Rollover;
 
 /// Which socket of the leg, and what kind of packet. With RTCP multiplexed
 /// everything comes and goes by the RTP socket (RFC 5761).
@@ -42,6 +43,8 @@ pub struct LegConfig {
     pub latch_window: Duration,
     /// How long a DTLS handshake may take from its first sign of life.
     pub handshake_timeout: Duration,
+    /// How the peer's streams are understood when its SDES key has changed.
+    pub rollover: Rollover,
     /// Makes ICE credentials and SDES keys. Never use one twice.
     pub seed: Seed,
 }
@@ -55,6 +58,7 @@ impl LegConfig {
             media_timeout: Duration::from_secs(60),
             latch_window: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(30),
+            rollover: Rollover::default(),
             seed,
         }
     }

@@ -9,6 +9,7 @@ mod drops;
 mod handshakes;
 mod path;
 mod receive;
+mod renewal;
 mod security;
 mod send;
 mod stats;
@@ -27,6 +28,7 @@ pub use self::config::{Component, DtlsBackend, LegConfig, LegOutput, Received, R
 pub use self::drops::{DropCause, Drops};
 use self::handshakes::{Handshakes, Step};
 use self::path::Path;
+use self::renewal::Renewal;
 use self::security::Security;
 use self::stats::{Reception, Transmission};
 use crate::dtls::Established;
@@ -39,6 +41,8 @@ pub struct Leg {
     config: LegConfig,
     entropy: Entropy,
     security: Security,
+    /// Of the streams to the peer, where it has heard them under other keys.
+    renewal: Option<Renewal>,
     ice: Option<IceLite>,
     handshakes: Option<Handshakes>,
     /// Of RTP and of RTCP. With ICE, its validated addresses count instead.
@@ -69,7 +73,7 @@ struct Described {
 impl Leg {
     pub fn new(config: LegConfig, _now: Instant) -> Self {
         let mut entropy = Entropy::new(config.seed);
-        let security = Security::new(&config.spec, &mut entropy);
+        let security = Security::new(&config.spec, config.rollover, &mut entropy);
         let ice = config.spec.ice.then(|| IceLite::new(&mut entropy));
         let identity = config.identity.clone().filter(|_| config.spec.protocol == Protocol::Dtls);
         let handshakes = identity.map(|identity| {
@@ -79,6 +83,7 @@ impl Leg {
             config,
             entropy,
             security,
+            renewal: None,
             ice,
             handshakes,
             paths: Default::default(),
@@ -176,6 +181,16 @@ impl Leg {
     pub fn restart(&mut self, _now: Instant) {
         if let Some(ice) = &mut self.ice {
             ice.restart(&mut self.entropy);
+        }
+    }
+
+    /// The peer has heard the streams it is sent under other keys: from the next
+    /// packet on they have SSRCs of their own, and their sequence numbers begin
+    /// anew. A peer that keeps rollover counters over new keys and one that does
+    /// not then agree with us. Plain streams stay as they are.
+    pub fn renew(&mut self) {
+        if self.security.protocol() != Protocol::Rtp {
+            self.renewal = Some(Renewal::default());
         }
     }
 

@@ -46,7 +46,9 @@ impl Leg {
             self.admit_plain(now, Component::Rtp, from)?;
             info
         } else {
-            let info = self.security.unprotect_rtp(packet)?;
+            let signalled =
+                self.uses_ice() || self.paths[Component::Rtp as usize].is_signalled(from);
+            let info = self.security.unprotect_rtp(now, signalled, packet)?;
             self.paths[Component::Rtp as usize].prove(now, from);
             info
         };
@@ -79,6 +81,9 @@ impl Leg {
             self.security.unprotect_rtcp(component, packet)?;
             self.paths[component as usize].prove(now, from);
             rtcp::check(packet.as_slice()).map_err(|_| DropCause::MalformedRtcp)?;
+        }
+        if let Some(renewal) = &self.renewal {
+            renewal.restore_rtcp(packet.as_mut_slice());
         }
         self.reception.rtcp();
         self.heard(now);

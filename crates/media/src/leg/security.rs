@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use landline_control::{LegSpec, Protocol, SdesKey, SdesPair, SrtpSuite};
 use landline_region::Entropy;
 
@@ -5,7 +7,7 @@ use super::{Component, DropCause, RemoteError};
 use crate::dtls::Established;
 use crate::packet::PacketBuf;
 use crate::rtp::RtpInfo;
-use crate::srtp::{Context, SrtpError};
+use crate::srtp::{Context, Rollover, SrtpError, Tries};
 
 /// How a leg's packets are protected, and with which keys.
 pub struct Security {
@@ -16,6 +18,10 @@ pub struct Security {
     /// By component. SDES has one pair of keys for both, DTLS a handshake on
     /// each socket.
     pairs: [Option<Box<Pair>>; 2],
+    rollover: Rollover,
+    /// Of the source that was signalled, and of all others: who forges from
+    /// anywhere takes none of the peer's.
+    tries: [Tries; 2],
 }
 
 struct Pair {
@@ -24,7 +30,7 @@ struct Pair {
 }
 
 impl Security {
-    pub fn new(spec: &LegSpec, entropy: &mut Entropy) -> Self {
+    pub fn new(spec: &LegSpec, rollover: Rollover, entropy: &mut Entropy) -> Self {
         let suites = spec.suites.iter().filter(|_| spec.protocol == Protocol::Sdes);
         let offered = suites.zip(1..).map(|(suite, tag)| {
             let octets = entropy.bytes::<30>();
@@ -32,7 +38,14 @@ impl Security {
             SdesKey { tag, suite: *suite, key_and_salt }
         });
         let offered = offered.collect();
-        Self { protocol: spec.protocol, offered, sdes: None, pairs: [None, None] }
+        Self {
+            protocol: spec.protocol,
+            offered,
+            sdes: None,
+            pairs: [None, None],
+            rollover,
+            tries: Default::default(),
+        }
     }
 
     pub fn protocol(&self) -> Protocol {
@@ -63,7 +76,7 @@ impl Security {
                     pair.send = context;
                 }
                 if let Some(context) = receive {
-                    pair.receive = context;
+                    pair.receive = context.after(&pair.receive, self.rollover);
                 }
             }
             empty => {
@@ -122,8 +135,19 @@ impl Security {
         self.pair(component)?.send.protect_rtcp(packet).map_err(rtcp_cause)
     }
 
-    pub fn unprotect_rtp(&mut self, packet: &mut PacketBuf) -> Result<RtpInfo, DropCause> {
-        self.pair(Component::Rtp)?.receive.unprotect_rtp(packet).map_err(cause)
+    /// `signalled`: it comes from where the peer said that it would be.
+    pub fn unprotect_rtp(
+        &mut self,
+        now: Instant,
+        signalled: bool,
+        packet: &mut PacketBuf,
+    ) -> Result<RtpInfo, DropCause> {
+        let finds = self.rollover == Rollover::Found;
+        let [theirs, others] = &mut self.tries;
+        let tries = if signalled { theirs } else { others };
+        let pair = self.pairs[0].as_deref_mut().ok_or(DropCause::NoKeys)?;
+        let unprotected = pair.receive.unprotect_rtp_within(packet, || finds && tries.take(now));
+        unprotected.map_err(cause)
     }
 
     pub fn unprotect_rtcp(

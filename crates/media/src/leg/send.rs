@@ -35,6 +35,9 @@ impl Leg {
         }
         let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
         let octets = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?.len();
+        if let Some(renewal) = &mut self.renewal {
+            renewal.rtp(&mut self.entropy, &info, packet.as_mut_slice());
+        }
         self.security.protect_rtp(packet)?;
         self.transmission.rtp(&info, octets, remote.kind(info.payload_type));
         Ok((Component::Rtp, to))
@@ -49,6 +52,9 @@ impl Leg {
         let muxed = self.remote.as_ref().is_some_and(|remote| remote.rtcp_mux);
         let component = if muxed { Component::Rtp } else { Component::Rtcp };
         let to = self.target(component).ok_or(DropCause::NoAddress)?;
+        if let Some(renewal) = &mut self.renewal {
+            renewal.rtcp(&mut self.entropy, packet.as_mut_slice());
+        }
         self.security.protect_rtcp(component, packet)?;
         self.transmission.rtcp();
         Ok((component, to))

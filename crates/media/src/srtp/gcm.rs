@@ -4,6 +4,7 @@ use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::SrtpError;
 use super::keys::SessionKeys;
+use crate::packet::MAX_PACKET;
 
 pub const TAG: usize = 16;
 
@@ -44,6 +45,22 @@ impl Gcm {
         let mut tag = [0; TAG];
         tag.copy_from_slice(sealed.map_err(|_| SrtpError::TooLong)?.as_ref());
         Ok(tag)
+    }
+
+    /// Whether `payload` opens, without opening it in place: what fails to open
+    /// is lost to a further try.
+    pub fn authenticates(
+        &self,
+        ssrc: u32,
+        index: u64,
+        clear: &[u8],
+        payload: &[u8],
+        tag: &[u8],
+    ) -> bool {
+        let mut opened = [0; MAX_PACKET];
+        let Some(opened) = opened.get_mut(..payload.len()) else { return false };
+        let nonce = self.nonce(ssrc, index);
+        self.key.open_separate_gather(nonce, Aad::from(clear), payload, tag, opened).is_ok()
     }
 
     /// Opens `payload`, whose last 16 octets are the tag.

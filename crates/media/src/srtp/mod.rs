@@ -9,6 +9,7 @@ mod counter_mode;
 mod gcm;
 mod keys;
 mod replay;
+mod search;
 
 use landline_control::SrtpSuite;
 use smallvec::SmallVec;
@@ -17,6 +18,8 @@ use self::counter_mode::CounterMode;
 use self::gcm::Gcm;
 use self::keys::MasterKey;
 use self::replay::ReplayWindow;
+use self::search::Search;
+pub use self::search::Tries;
 use crate::packet::PacketBuf;
 use crate::rtcp;
 use crate::rtp::RtpInfo;
@@ -55,6 +58,21 @@ pub struct Context {
     transform: Transform,
     rtp: Streams<ReplayWindow>,
     rtcp: Streams<RtcpStream>,
+    /// Of the context that this one took the place of.
+    former: SmallVec<[(u32, ReplayWindow); 2]>,
+    search: Search,
+}
+
+/// What a receiver takes a stream's rollover counter to be under new keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rollover {
+    /// Whatever authenticates: 0, as it was under the former key, or another.
+    #[default]
+    Found,
+    /// As it was, and nothing else (RFC 3711 §3.3.1; libsrtp's `srtp_update`).
+    Kept,
+    /// 0, and nothing else (RFC 4568 §7.1.4; baresip).
+    Zero,
 }
 
 impl Context {
@@ -70,7 +88,32 @@ impl Context {
                 Transform::Gcm { rtp: Gcm::new(&master.rtp())?, rtcp: Gcm::new(&master.rtcp())? }
             }
         };
-        Ok(Self { suite, transform, rtp: Streams::default(), rtcp: Streams::default() })
+        Ok(Self {
+            suite,
+            transform,
+            rtp: Streams::default(),
+            rtcp: Streams::default(),
+            former: SmallVec::new(),
+            search: Search::default(),
+        })
+    }
+
+    /// Takes the place of a context with another key.
+    pub fn after(mut self, former: &Self, rollover: Rollover) -> Self {
+        match rollover {
+            Rollover::Zero => {}
+            Rollover::Kept => {
+                self.rtp = former.rtp.clone();
+                self.rtcp = former.rtcp.clone();
+            }
+            Rollover::Found => {
+                let unheard = |it: &&(u32, ReplayWindow)| !former.rtp.has(it.0);
+                let before = former.former.iter().filter(unheard);
+                let of = former.rtp.0.iter().chain(before).take(MAX_STREAMS);
+                self.former = of.cloned().collect();
+            }
+        }
+        self
     }
 
     pub fn suite(&self) -> SrtpSuite {
@@ -102,8 +145,19 @@ impl Context {
         if appended { Ok(()) } else { Err(SrtpError::TooLong) }
     }
 
-    /// Checks and decrypts. On an error the packet's contents are undefined.
+    /// As [`Self::unprotect_rtp_within`], with no tries.
     pub fn unprotect_rtp(&mut self, packet: &mut PacketBuf) -> Result<RtpInfo, SrtpError> {
+        self.unprotect_rtp_within(packet, || false)
+    }
+
+    /// Checks and decrypts. On an error the packet's contents are undefined. A
+    /// stream that is new may have begun anywhere; `may_try` is asked before
+    /// each rollover counter that is tried for it.
+    pub fn unprotect_rtp_within(
+        &mut self,
+        packet: &mut PacketBuf,
+        may_try: impl FnMut() -> bool,
+    ) -> Result<RtpInfo, SrtpError> {
         let info = RtpInfo::parse(packet.as_slice()).map_err(|_| SrtpError::Malformed)?;
         let end = packet.len().checked_sub(self.transform.tag_len());
         let end = end.filter(|end| *end >= info.header_len).ok_or(SrtpError::Malformed)?;
@@ -116,7 +170,7 @@ impl Context {
                 }
                 index
             }
-            None => u64::from(info.sequence),
+            None => self.begin(packet.as_slice(), &info, end, may_try)?,
         };
         match &self.transform {
             Transform::CounterMode { rtp, .. } => {
@@ -132,6 +186,29 @@ impl Context {
         packet.truncate(end);
         self.rtp.ensure(info.ssrc)?.record(index);
         Ok(info)
+    }
+
+    /// The index of the first packet of a stream: what it authenticates with.
+    fn begin(
+        &mut self,
+        packet: &[u8],
+        info: &RtpInfo,
+        end: usize,
+        may_try: impl FnMut() -> bool,
+    ) -> Result<u64, SrtpError> {
+        let transform = &self.transform;
+        let index = |counter: u32| u64::from(counter) << 16 | u64::from(info.sequence);
+        let right = |index: u64| transform.authenticates(packet, info, end, index);
+        if right(index(0)) {
+            return Ok(index(0));
+        }
+        let former = self.former.iter().find(|(ssrc, _)| *ssrc == info.ssrc);
+        let kept = former.and_then(|(_, window)| window.guess(info.sequence));
+        if let Some(kept) = kept.filter(|kept| right(*kept)) {
+            return Ok(kept);
+        }
+        let found = self.search.find(may_try, |counter| right(index(counter)));
+        found.map(index).ok_or(SrtpError::Authentication)
     }
 
     /// Encrypts and authenticates a compound RTCP packet.
@@ -208,6 +285,19 @@ impl Transform {
         }
     }
 
+    /// Whether an RTP packet is authentic under this index; its tag begins at
+    /// `end`.
+    fn authenticates(&self, packet: &[u8], info: &RtpInfo, end: usize, index: u64) -> bool {
+        let (covered, tag) = packet.split_at(end);
+        match self {
+            Self::CounterMode { rtp, .. } => rtp.check(covered, &rollover(index), tag).is_ok(),
+            Self::Gcm { rtp, .. } => {
+                let (header, payload) = covered.split_at(info.header_len);
+                rtp.authenticates(info.ssrc, index, header, payload, tag)
+            }
+        }
+    }
+
     /// Where the SRTCP index stands: before the tag, or with GCM behind it.
     /// The caller has checked that the packet is long enough for both.
     const fn trailer_offset(&self, packet_len: usize) -> usize {
@@ -231,7 +321,7 @@ fn rtcp_clear(header: &[u8], trailer: [u8; 4]) -> [u8; rtcp::HEADER + SRTCP_TRAI
     clear
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct RtcpStream {
     /// Of what arrives.
     window: ReplayWindow,
@@ -240,6 +330,7 @@ struct RtcpStream {
 }
 
 /// State by SSRC: a short list with the last one used in front.
+#[derive(Clone)]
 struct Streams<S>(SmallVec<[(u32, S); 2]>);
 
 impl<S> Default for Streams<S> {
@@ -249,6 +340,10 @@ impl<S> Default for Streams<S> {
 }
 
 impl<S: Default> Streams<S> {
+    fn has(&self, ssrc: u32) -> bool {
+        self.0.iter().any(|(known, _)| *known == ssrc)
+    }
+
     fn find(&mut self, ssrc: u32) -> Option<&S> {
         let at = self.0.iter().position(|(known, _)| *known == ssrc)?;
         self.0.swap(0, at);

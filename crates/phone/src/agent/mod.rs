@@ -227,6 +227,8 @@ impl Agent {
             bind: self.config.bind,
             codec: self.config.codec,
             tone: self.config.tone,
+            first_sequence: self.config.first_sequence,
+            rollover: self.config.rollover,
             seed,
             // RFC 8445 §6.1.1: whoever offers controls, unless the other is lite.
             ice: (self.config.media == MediaMode::Webrtc).then_some(offering || peer_is_lite),

@@ -161,6 +161,12 @@ impl<N: Network> Shard<N> {
         }
     }
 
+    pub(super) fn renew(&mut self, session: usize, leg: LegId) -> Result<(), Refusal> {
+        let slot = self.session(session)?.slot(leg)?;
+        self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?.machine.renew();
+        Ok(())
+    }
+
     pub(super) fn restart(
         &mut self,
         now: Instant,

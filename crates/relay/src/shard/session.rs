@@ -140,6 +140,7 @@ impl<N: Network> Shard<N> {
                 Op::Continue(segments) => self.start_recording(now, session, segments)?,
                 Op::Restart(leg) => locals.push((leg, self.restart(now, session, leg)?)),
                 Op::Remove(leg) => self.remove(now, session, leg)?,
+                Op::Renew(leg) => self.renew(session, leg)?,
             }
         }
         Ok(locals)

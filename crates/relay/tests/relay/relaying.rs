@@ -11,8 +11,8 @@ use landline_control::{
     DtlsRole, Event, IceCredentials, IpFamily, LegId, LegLocal, MediaFault, Op, Outcome, Protocol,
     SdesKey, SdesPair, SessionId, SrtpSuite,
 };
-use landline_media::Component;
 use landline_media::stun::{BINDING, Class, Message, Writer, attribute};
+use landline_media::{Component, RtpInfo};
 use landline_relay::MediaAddress;
 use tokio::net::UdpSocket;
 use webrtc_srtp::protection_profile::ProtectionProfile;
@@ -465,5 +465,60 @@ async fn many_calls_at_once_do_not_mix() {
         for n in 1..50 {
             assert_eq!(b.hear().await.packet, rtp(call as u32, n));
         }
+    }
+}
+
+/// The far end keeps its rollover counter over new keys, as libsrtp does, and
+/// has counted two wraps by the time it gets to this relay.
+#[tokio::test]
+async fn who_comes_from_another_relay_after_a_wrap_hears_and_is_heard() {
+    let relay = relay().await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let suite = SrtpSuite::AesCm128HmacSha1_80;
+    let mut sdes = spec(Protocol::Sdes);
+    sdes.suites = vec![suite];
+    let locals = proxy.opened(1, &[(A, sdes), (B, spec(Protocol::Rtp))]).await;
+    let (at_a, at_b) = (local(&locals, A), local(&locals, B));
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut b = Phone::new(Protocol::Rtp).await;
+    b.learn(&at_b, DtlsRole::Server).await;
+    let send = at_a.sdes[0].clone();
+    let receive = SdesKey { tag: 1, suite, key_and_salt: (0..30).collect() };
+    let oracle = |key: &SdesKey| {
+        let (key, salt) = key.key_and_salt.split_at(16);
+        let profile = ProtectionProfile::Aes128CmHmacSha1_80;
+        webrtc_srtp::context::Context::new(key, salt, profile, None, None).unwrap()
+    };
+    let (mut theirs, mut ours) = (oracle(&receive), oracle(&send));
+    for index in (0..1u32 << 17).step_by(30_000).chain([1 << 17]) {
+        theirs.encrypt_rtp(&rtp(0xa, index as u16)).unwrap();
+        // What it would hear had the stream stayed what it was: nothing.
+        let _ = ours.encrypt_rtp(&rtp(0xb, index as u16)).unwrap();
+    }
+    let mut described = remote(socket.local_addr().unwrap(), socket.local_addr().unwrap());
+    described.sdes = Some(SdesPair { send, receive });
+    let from_b = b.describe(&at_b, DtlsRole::Server);
+    let ops = vec![
+        describe(A, described),
+        describe(B, from_b),
+        Op::Renew(A),
+        Op::Renew(B),
+        Op::Join(A, B),
+    ];
+    proxy.changed(1, ops).await;
+    let mut first = None;
+    for n in 10..20 {
+        let protected = theirs.encrypt_rtp(&rtp(0xa, n)).unwrap();
+        socket.send_to(&protected, at_a.rtp).await.unwrap();
+        assert_eq!(b.hear().await.packet, rtp(0xa, n), "a plain stream keeps its name");
+        b.say(Component::Rtp, &rtp(0xb, n)).await;
+        let mut buffer = [0; 2048];
+        let (length, _) = socket.recv_from(&mut buffer).await.unwrap();
+        let heard = ours.decrypt_rtp(&buffer[..length]).unwrap();
+        assert_eq!(heard[12..], rtp(0xb, n)[12..]);
+        let info = RtpInfo::parse(&heard).unwrap();
+        let (ssrc, sequence) = *first.get_or_insert((info.ssrc, info.sequence));
+        assert_ne!(info.ssrc, 0xb);
+        assert_eq!((info.ssrc, info.sequence), (ssrc, sequence + n - 10));
     }
 }
