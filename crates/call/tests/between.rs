@@ -538,6 +538,19 @@ fn the_next_proxy_of_a_region_takes_over_from_a_dead_one() {
 }
 
 #[test]
+fn a_bye_whose_connection_to_the_other_region_broke_goes_by_a_new_one() {
+    let (mut world, alice, erin) = alice_and_erin(26);
+    let (mut a, _) = world.call(alice, erin, "sip:erin@globex.test");
+    let far = world.proxies[US1].inter_region;
+    world.broken.push(far);
+    world.hang_up(&mut a);
+    assert!(world.broken.is_empty(), "it went another way");
+    assert!(world.phones[erin].take(Method::Bye).is_some());
+    assert_eq!(world.proxies[US1].ledger.last().cause, "caller_hung_up");
+    world.assert_at_rest();
+}
+
+#[test]
 fn a_busy_callee_is_not_tried_by_the_regions_other_proxies() {
     let (mut world, alice, erin) = alice_and_erin(20);
     let mut directory = world.directory();

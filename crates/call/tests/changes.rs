@@ -2,7 +2,7 @@
 
 mod world;
 
-use landline_control::{Direction, LegId};
+use landline_control::{Direction, LegId, RelayId};
 use landline_sip::{HeaderName, Method};
 use world::phone::{ip, sdp, text, version};
 use world::up;
@@ -198,6 +198,20 @@ fn a_side_that_lost_the_dialog_ends_the_call() {
     assert!(world.phones[a.phone].take(Method::Bye).is_some());
     assert_eq!(world.proxies[0].ledger.last().cause, "signalling_lost");
     world.assert_at_rest();
+}
+
+#[test]
+fn a_bye_that_crosses_its_own_481_is_who_hung_up() {
+    let (mut world, mut a, mut b) = up(13);
+    let offer = sdp(ip(&a), 4000, "a=sendonly\r\n");
+    world.within(&mut a, Method::Invite, Some(&offer));
+    // The record waits for the relay's figures meanwhile.
+    world.proxies[0].dead_relays.push(RelayId("relay-1".into()));
+    world.answer_within(&b, Method::Invite, 481, None);
+    world.within(&mut b, Method::Bye, None);
+    assert_eq!(world.phones[b.phone].take_final().unwrap().status.code(), 200);
+    world.wait(10);
+    assert_eq!(world.proxies[0].ledger.last().cause, "callee_hung_up");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use landline_call::record::{CallEvent, LegRole, Step};
 use landline_call::tenancy::{EdgePolicy, Tenancy};
 use landline_region::CallSid;
-use landline_sip::{HeaderName, Method, NameAddr, Transport};
+use landline_sip::{HeaderName, Method, NameAddr, StatusCode, Transport};
 use world::ledger::Ledger;
 use world::phone::sdp;
 use world::{World, tenants};
@@ -303,4 +303,24 @@ fn what_nobody_declared_is_left_off_at_the_edge_and_the_call_goes_on() {
     assert!(refused.headers.contains(&HeaderName::Accept));
     assert!(!world.crossed.iter().any(|text| text.contains("nine") || text.contains("4711")));
     world.hang_up(&mut a);
+}
+
+#[test]
+fn a_response_whose_vias_were_damaged_goes_back_the_way_the_request_came() {
+    let (mut world, alice, bob) = both_ways(22);
+    let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");
+    let mut info = a.dialog.request(Method::Info);
+    info.set_body("application/dtmf-relay", "Signal=5\r\nDuration=160\r\n");
+    world.send_request(alice, info);
+    world.settle();
+    let (key, asked) = world.phones[bob].take(Method::Info).unwrap();
+    let mut response = b.dialog.respond(&asked, StatusCode::OK);
+    let own = response.headers.remove_first_value(&HeaderName::Via).unwrap();
+    assert_eq!(response.headers.remove_all(&HeaderName::Via), 1);
+    response.headers.push_front(HeaderName::Via, own);
+    response.headers.push(HeaderName::parse("VEa"), "SIP/2.0/TLS h;branch=z9hG4bKx");
+    world.respond(bob, key, response);
+    assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 200);
+    world.hang_up(&mut a);
+    assert_eq!(world.proxies[HOME].ledger.last().cause, "caller_hung_up");
 }

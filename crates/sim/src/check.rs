@@ -241,9 +241,11 @@ impl World {
             (_, None) => return,
             _ => vec![Cause::CallerHungUp, Cause::CalleeHungUp],
         };
-        // Who was put on hold is silent, and may be so for too long.
         if line.modified || callee.is_some_and(|callee| callee.modified) {
+            // Who was put on hold is silent, and may be so for too long.
             admissible.push(Cause::MediaLost);
+            // A BYE that comes long after the 481 to a change which it crossed.
+            admissible.push(Cause::SignallingLost);
         }
         if !admissible.contains(&closed.cause) || closed.sip_status != 200 {
             let ends = (line.end, theirs);

@@ -159,10 +159,12 @@ impl RelayHost {
             }
             What::Closed | What::Lost => {
                 let proxy = life.links.remove(&stream).and_then(|link| link.proxy);
-                if let Some(proxy) = proxy
-                    && life.core.disconnect(&proxy)
-                {
-                    life.ended.insert(stream, proxy);
+                let Some(proxy) = proxy else { return };
+                let is_away = life.core.disconnect(&proxy);
+                // Also where it was replaced already: its former incarnation's
+                // grace time runs on.
+                life.ended.insert(stream, proxy);
+                if is_away {
                     let task = Event::Relay(self.number, self.lives, Task::Expire(stream));
                     cx.after(GRACE, task);
                 }

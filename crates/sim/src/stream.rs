@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::cx::{Cx, Event, Node};
 
+/// How soon a machine says that it has no such connection.
+const RESET: Duration = Duration::from_millis(5);
 /// Unacknowledged octets end a connection after this (TCP_USER_TIMEOUT).
 const GIVE_UP: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(250);
@@ -99,17 +101,18 @@ impl Cx {
         self.streams.0[stream].queues[side].clear();
     }
 
-    fn put(&mut self, stream: usize, to: usize, what: What) {
+    fn put(&mut self, number: usize, to: usize, what: What) {
         let delay = self.chance.millis(1, 12);
         let at = self.at() + delay;
-        let it = &mut self.streams.0[stream];
+        let it = &mut self.streams.0[number];
         if !it.open[to] {
-            return;
+            // The other side's machine knows nothing of the connection any more.
+            return self.lose(number, 1 - to, RESET);
         }
         let at = it.queues[to].back().map_or(at, |(last, _)| at.max(*last));
         it.queues[to].push_back((at, what));
         let pause = at - self.at();
-        self.after(pause, Event::Stream(stream, to));
+        self.after(pause, Event::Stream(number, to));
     }
 
     /// What this side gets now, if anything.
@@ -155,7 +158,7 @@ impl Cx {
     /// being off too, says nothing.
     pub fn unheard(&mut self, stream: usize, side: usize, machine_is_on: bool) {
         self.abandon(stream, side);
-        let pause = if machine_is_on { Duration::from_millis(5) } else { GIVE_UP };
+        let pause = if machine_is_on { RESET } else { GIVE_UP };
         self.lose(stream, 1 - side, pause);
     }
 }

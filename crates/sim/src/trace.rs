@@ -48,9 +48,15 @@ impl Trace {
         self.recent.push_back(format!("{:>8} {:>11.6} {what}", self.steps, at.as_secs_f64()));
     }
 
-    /// Octets that went somewhere.
+    /// Octets that went somewhere; a SIP message is printed whole, since what
+    /// failed is often told by one header field.
     pub fn octets(&mut self, octets: &[u8]) {
         self.hasher.write(octets);
+        let is_text = || octets.first().is_some_and(u8::is_ascii_uppercase);
+        if self.aloud && is_text() {
+            let text = String::from_utf8_lossy(octets);
+            text.lines().for_each(|line| println!("                     | {line}"));
+        }
     }
 
     pub fn digest(&self) -> u64 {

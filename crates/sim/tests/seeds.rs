@@ -77,3 +77,28 @@ fn seed_48_reads_no_half_checkpoint() {
 fn seed_44_leaves_no_session_behind_a_broken_link() {
     well(Plan::of(44));
 }
+
+/// A BYE to another region went into a connection that nobody held any more.
+#[test]
+fn seed_211_hangs_up_over_a_new_connection() {
+    well(Plan::of(211));
+}
+
+/// A 200, damaged on its way, came again and seemed to be a second
+/// phone's; the BYE for that one ended the call.
+#[test]
+fn seeds_201417_and_300271_survive_an_answer_that_comes_again_damaged() {
+    [201_417, 300_271].into_iter().for_each(|seed| drop(well(Plan::of(seed))));
+}
+
+/// A BYE and the 481 to a change that it crossed.
+#[test]
+fn seed_100458_says_who_hung_up() {
+    well(Plan::of(100_458));
+}
+
+/// A response whose second Via was damaged crossed without any.
+#[test]
+fn seed_100548_answers_the_way_the_request_came() {
+    well(Plan::of(100_548));
+}

@@ -41,6 +41,12 @@ impl Call {
         let key = self.key;
         let Some(it) = self.legs.get_mut(leg) else { return };
         let Some(mut dialog) = dialog(it, response) else { return };
+        // Of the very dialog that was taken, and not known again, since it was
+        // damaged on its way: a BYE would end the call.
+        let is_taken = self.winner == Some(leg);
+        if is_taken && it.dialog.as_ref().is_some_and(|known| known.id() == dialog.id()) {
+            return;
+        }
         cx.counters.late_answers += 1;
         let Some((cseq, destination)) =
             it.branch().map(|branch| (branch.cseq, branch.target.destination.clone()))

@@ -200,8 +200,7 @@ impl Call {
 
     /// What the other side was told last may be out of date by now.
     fn settle(&mut self, cx: &mut Context, toward: usize) {
-        if let Some(other) = self.other(toward) {
-            let _ = other;
+        if self.other(toward).is_some() {
             self.align(cx, toward);
         }
     }

@@ -48,6 +48,10 @@ impl Ending {
         Self { hung_up: Some(leg), ..ending }
     }
 
+    fn is_dialog_lost(&self, leg: usize) -> bool {
+        self.cause == Cause::SignallingLost && self.hung_up == Some(leg)
+    }
+
     /// No relay has the media of the answered call any more.
     pub(super) fn relay_lost() -> Self {
         Self::because(Cause::Lost, 200, 500, "Media relay lost")
@@ -206,7 +210,11 @@ impl Call {
             _ if self.winner == Some(leg) => Ending::new(Cause::CalleeHungUp, 487),
             _ => return cx.respond(key, response),
         };
-        if self.ending.is_some() {
+        if let Some(began) = &mut self.ending {
+            // Its BYE and its 481 to a request of ours crossed: it hung up.
+            if self.phase == Phase::Ending && began.is_dialog_lost(leg) {
+                began.cause = ending.cause;
+            }
             return cx.respond(key, response);
         }
         self.farewell = Some((key, response));
@@ -257,11 +265,15 @@ impl Call {
         true
     }
 
-    /// Another way to a phone whose connection is gone: one it registered by
-    /// since, or what its Contact says.
+    /// Another way to a peer whose connection is gone: to a phone one that it
+    /// registered by since, or what its Contact says; to another region one that
+    /// is opened anew.
     pub(super) fn reroute(&mut self, cx: &Context, leg: usize) -> bool {
         let Some(it) = self.legs.get_mut(leg).filter(|it| !it.rerouted) else { return false };
         it.rerouted = true;
+        if matches!(it.reach, Reach::Region(..)) {
+            return true;
+        }
         let (Reach::Flow(gone), Some(dialog)) = (&it.reach, &it.dialog) else { return false };
         let target = dialog.remote_target();
         let known = match &it.side {

@@ -201,11 +201,18 @@ impl Core {
             return;
         }
         let server = forward.server;
+        let vias: Vec<_> = forward.request.headers.all(&HeaderName::Via).cloned().collect();
         if response.status.is_provisional() {
             forward.has_provisional = true;
         } else {
             self.cx.counters.forwards_answered += 1;
             self.drop_forward(key);
+        }
+        // Back the way that the request came, whatever became of its Vias on the
+        // way (RFC 3261 §8.2.6.2).
+        response.headers.remove_all(&HeaderName::Via);
+        for via in vias.into_iter().rev() {
+            response.headers.push_front(HeaderName::Via, via);
         }
         self.cx.counters.headers_withheld += crossing::withhold(&mut response.headers);
         if !crossing::has_declared_body(&response.headers, &response.body) {

@@ -50,6 +50,8 @@ pub struct World {
     pub crossed: Vec<String>,
     /// Addresses nothing reaches.
     pub dead: Vec<SocketAddr>,
+    /// The next that is sent there finds its connection broken.
+    pub broken: Vec<SocketAddr>,
     shared: Directory,
     flows: BTreeMap<(SocketAddr, SocketAddr), u64>,
 }
@@ -117,6 +119,7 @@ impl World {
             loss: 0,
             crossed: Vec::new(),
             dead: Vec::new(),
+            broken: Vec::new(),
             shared: Directory::default(),
             flows: BTreeMap::new(),
         }
@@ -470,7 +473,7 @@ impl World {
                     }
                     sip::Output::Send { to, bytes, key } => {
                         let own = self.proxies[proxy].inter_region;
-                        if self.is_refused(&to) {
+                        if self.is_refused(&to) || self.breaks(&to) {
                             let failed = sip::Input::SendFailed { key, to };
                             self.proxies[proxy].endpoint.handle_input(now.instant, failed);
                         } else {
@@ -490,12 +493,13 @@ impl World {
 
     /// Connections to where nobody is are refused; datagrams vanish.
     fn is_refused(&self, to: &SendTo) -> bool {
-        let target = match to {
-            SendTo::Flow(flow) => flow.remote,
-            SendTo::Address { addr, .. } => *addr,
-            SendTo::Region { host, port, .. } => SocketAddr::new(host.parse().unwrap(), *port),
-        };
-        to.transport() != Transport::Udp && self.dead.contains(&target)
+        to.transport() != Transport::Udp && self.dead.contains(&target(to))
+    }
+
+    fn breaks(&mut self, to: &SendTo) -> bool {
+        let before = self.broken.len();
+        self.broken.retain(|it| *it != target(to));
+        self.broken.len() < before
     }
 
     fn core_output(&mut self, proxy: usize, output: Output) {
@@ -600,5 +604,13 @@ impl World {
                 assert_eq!(counters.calls_opened as usize, proxy.ledger.calls().len());
             }
         }
+    }
+}
+
+fn target(to: &SendTo) -> SocketAddr {
+    match to {
+        SendTo::Flow(flow) => flow.remote,
+        SendTo::Address { addr, .. } => *addr,
+        SendTo::Region { host, port, .. } => SocketAddr::new(host.parse().unwrap(), *port),
     }
 }

@@ -260,12 +260,15 @@ impl Phone {
         Some(request)
     }
 
-    /// The line of a dialog.
+    /// The line of a dialog: by its Call-ID and our tag (RFC 3261 §12.2.2).
     fn line_of(&self, request: &Request) -> Option<u64> {
         let call_id = request.call_id().ok()?;
         let call_id = call_id.to_str_lossy();
-        let found = self.lines.values().find(|line| line.call_id == call_id);
-        found.filter(|line| line.is_live()).map(|line| line.id)
+        let to = request.to().ok()?;
+        let found = self.lines.values().find(|line| line.call_id == call_id)?;
+        let dialog = found.dialog.as_ref().map(landline_sip::Dialog::id);
+        let is_ours = dialog.is_none_or(|id| to.tag() == id.local_tag.as_str());
+        (is_ours && found.is_live()).then_some(found.id)
     }
 
     /// Takes lines that are over out of the way.

@@ -53,6 +53,8 @@ impl ProxyHost {
         octets: &Bytes,
         key: Option<ClientKey>,
     ) {
+        let node = self.node();
+        cx.note(format_args!("{node:?} crosses by {to:?}"));
         let found = match &to {
             SendTo::Flow(flow) => self.border_flow(flow.id),
             SendTo::Region { host, port, .. } => self.open_border(cx, host, *port),
@@ -152,6 +154,8 @@ impl ProxyHost {
         let Some(id) = borders.by_stream.remove(&stream) else { return };
         let Some(border) = borders.by_flow.remove(&id) else { return };
         borders.opened.retain(|_, flow| *flow != id);
+        let (number, count) = (self.number, border.recent.len());
+        cx.note(format_args!("proxy {number} loses stream {stream}, and {count} requests with it"));
         for (key, to) in border.recent {
             self.send_failed(cx, Some(key), to);
         }
