@@ -21,6 +21,7 @@ use crate::call::Applied;
 use crate::chain;
 use crate::delivery::{self, Happened};
 use crate::error::{Result, StoreError};
+use crate::recording;
 use crate::seal::{self, Sealer};
 use crate::sql::{Row, Tx, Value, values};
 use crate::store::{Store, now};
@@ -435,6 +436,9 @@ impl Batch {
         delivery::enqueue(tx, store.database(), &self.happened).await?;
         if !self.closed.is_empty() {
             close_legs(store, tx, &self.closed).await?;
+            let closed = self.closed.iter().map(CallSid::to_string).collect();
+            let stored = recording::whole(tx, store.database(), "call", closed).await?;
+            delivery::enqueue(tx, store.database(), &stored).await?;
         }
         Ok(self.closed)
     }

@@ -10,7 +10,7 @@ use crate::chain::hash_column;
 use crate::chunk::{self, Chunk};
 use crate::error::{Result, StoreError};
 use crate::part::Part;
-use crate::recording::unknown;
+use crate::recording::{began_at, unknown};
 use crate::seal::Sealer;
 use crate::sql::{Row, values};
 use crate::store::Store;
@@ -27,8 +27,8 @@ pub enum RecordedEntry {
     Packet { leg: LegId, at_ms: u32, packet: Vec<u8> },
     /// Packets that arrived and could not be kept.
     Dropped { at_ms: u32, packets: u32 },
-    /// The call was on its way from one relay to another: nothing was recorded
-    /// from `at_ms` to `until_ms`.
+    /// Nothing was recorded from `at_ms` to `until_ms`: the call was on its way
+    /// from one relay to another, or a relay died with what it had.
     Gap { at_ms: u32, until_ms: u32 },
 }
 
@@ -51,13 +51,15 @@ impl Store {
         if let Some(at) = first.time_or_null("deleted_at")? {
             return Err(StoreError::Deleted { what: format!("recording {recording}"), at });
         }
-        let started_at = first.time("started_at")?;
+        let started_at = began_at(first)?;
         let mut parts = VecDeque::with_capacity(rows.len());
         for row in &rows {
             let since = row.time("started_at")?.0.saturating_sub(started_at.0);
             parts.push_back(self.part_reader(row, u32::try_from(since).unwrap_or(0)).await?);
         }
-        Ok(RecordingReader { store: self.clone(), parts, last_ms: 0, is_first: true })
+        // What was lost before the first part that there is, is a gap too.
+        let is_first = parts.front().is_none_or(|first| first.offset_ms == 0);
+        Ok(RecordingReader { store: self.clone(), parts, last_ms: 0, is_first })
     }
 
     async fn part_reader(&self, row: &Row, offset_ms: u32) -> Result<PartReader> {

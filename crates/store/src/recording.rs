@@ -7,9 +7,11 @@ use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
 use sqlx::AssertSqlSafe;
 
 use crate::call::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::delivery::Happened;
 use crate::error::{Result, StoreError};
-use crate::sql::{Row, values};
+use crate::sql::{Database, Row, Tx, values};
 use crate::store::Store;
+use crate::webhook::HookEvent;
 
 #[derive(Debug, Clone, Default)]
 pub struct RecordingFilter {
@@ -26,6 +28,7 @@ pub struct RecordingRecord {
     pub call: CallSid,
     pub account: AccountSid,
     pub consent: Consent,
+    /// When the call was answered, where the part that began then is lost.
     pub started_at: UnixMillis,
     /// `None` while it runs, and where its last relay died.
     pub finished_at: Option<UnixMillis>,
@@ -58,8 +61,8 @@ pub struct RecordingPart {
     pub key_id: String,
 }
 
-/// Between two parts nothing was recorded: the call was on its way from one
-/// relay to another, or the first died with what it had not stored.
+/// Nothing was recorded: the call was on its way from one relay to another, or
+/// the first died with what it had not stored, which may be all it had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordingGap {
     /// After the recording's start.
@@ -69,8 +72,10 @@ pub struct RecordingGap {
 
 impl RecordingRecord {
     pub fn gaps(&self) -> Vec<RecordingGap> {
+        let begin = self.parts.first().map_or(0, |first| self.offset_of(first));
+        let lost = (begin > 0).then_some(RecordingGap { at_ms: 0, duration_ms: begin });
         let pairs = self.parts.iter().zip(self.parts.iter().skip(1));
-        pairs.map(|(before, after)| self.gap(before, after)).collect()
+        lost.into_iter().chain(pairs.map(|(before, after)| self.gap(before, after))).collect()
     }
 
     fn gap(&self, before: &RecordingPart, after: &RecordingPart) -> RecordingGap {
@@ -101,12 +106,46 @@ pub(crate) const SELECT: &str = "SELECT r.*, k.wrapped, \
     AS packets_now, \
     (SELECT CAST(COALESCE(SUM(c.dropped), 0) AS BIGINT) FROM recording_chunk c WHERE c.recording = r.sid) \
     AS dropped_now, \
-    (SELECT COALESCE(MAX(c.last_ms), 0) FROM recording_chunk c WHERE c.recording = r.sid) AS last_now \
+    (SELECT COALESCE(MAX(c.last_ms), 0) FROM recording_chunk c WHERE c.recording = r.sid) AS last_now, \
+    (SELECT a.answered_at FROM call a WHERE a.sid = r.call) AS answered_at \
     FROM recording r LEFT JOIN call_key k ON k.key_id = r.key_id";
 
 /// Of the parts of a recording the first that there is stands for all.
 pub(crate) const FIRST_PARTS: &str = "NOT EXISTS (SELECT 1 FROM recording b WHERE \
     (b.sid = r.whole OR b.whole = r.whole) AND b.segment < r.segment)";
+
+/// The recordings that are whole by now and about which an account is told so:
+/// once each, by whatever came last, the end of the call or of what the last
+/// relay recorded of it. Of rows whose `column` is among these.
+pub(crate) async fn whole(
+    tx: &mut Tx,
+    database: &Database,
+    column: &str,
+    sids: Vec<String>,
+) -> Result<Vec<Happened>> {
+    // Whoever closes the call at this moment goes before or behind us.
+    let lock = if database.is_postgres() { "ORDER BY c.sid FOR UPDATE OF c" } else { "" };
+    let select = format!(
+        "SELECT COALESCE(r.whole, r.sid) AS sid, r.call, r.account, r.finished_at, c.closed_at \
+         FROM recording r JOIN call c ON c.sid = r.call WHERE {} AND NOT EXISTS (SELECT 1 \
+         FROM recording b WHERE b.whole = COALESCE(r.whole, r.sid) AND b.segment > r.segment) \
+         {lock}",
+        database.among(&format!("r.{column}"), 1)
+    );
+    let mut happened = Vec::new();
+    for row in &tx.rows(AssertSqlSafe(select), values![sids]).await? {
+        let ends = [row.int_or_null("finished_at")?, row.int_or_null("closed_at")?];
+        if ends.iter().all(Option::is_some) {
+            happened.push(Happened {
+                account: row.parse("account")?,
+                event: HookEvent::RecordingStored,
+                call: row.parse("call")?,
+                recording: Some(row.parse("sid")?),
+            });
+        }
+    }
+    Ok(happened)
+}
 
 impl Store {
     /// Newest first.
@@ -198,8 +237,19 @@ fn records_of(rows: &[Row]) -> Result<Vec<RecordingRecord>> {
     Ok(records)
 }
 
+/// When the recording began whose first part is this row. A relay that dies
+/// within its first second leaves no part at all; the call was answered then.
+pub(crate) fn began_at(first: &Row) -> Result<UnixMillis> {
+    let started_at = first.time("started_at")?;
+    let answered_at = first.time_or_null("answered_at")?;
+    let is_lost = first.int("segment")? > 0;
+    Ok(answered_at.filter(|at| is_lost && *at < started_at).unwrap_or(started_at))
+}
+
 fn record_of(row: &Row) -> Result<RecordingRecord> {
     let part = part_of(row)?;
+    let started_at = began_at(row)?;
+    let lead = u64::try_from(part.started_at.0.saturating_sub(started_at.0)).unwrap_or(0);
     Ok(RecordingRecord {
         sid: whole_of(row)?,
         call: row.parse("call")?,
@@ -208,12 +258,12 @@ fn record_of(row: &Row) -> Result<RecordingRecord> {
             by_policy: row.int("consent_by_policy")? == 1,
             granted_at: row.time("consent_granted_at")?,
         },
-        started_at: part.started_at,
+        started_at,
         finished_at: part.finished_at,
         expected_packets: part.expected_packets,
         stored_packets: part.stored_packets,
         chunks: part.chunks,
-        duration_ms: part.duration_ms,
+        duration_ms: lead.saturating_add(part.duration_ms),
         key_id: part.key_id.clone(),
         deleted_at: row.time_or_null("deleted_at")?,
         parts: vec![part],

@@ -3,9 +3,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{at, contains, eventually};
+use landline_call::record::Step;
 use landline_call::tenancy::Account;
 use landline_control::{Consent, LegId, PayloadType};
-use landline_region::{AccountSid, CallSid, RecordingSid};
+use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
 use landline_store::{
     Part, RecordedEntry, Recorder, RecorderConfig, RecordingFilter, RecordingSink, RecordingStart,
     Store, StoreError,
@@ -149,6 +150,30 @@ on_both_engines! {
         let error = region.store.recording_frames(sid(1)).await.unwrap_err().to_string();
         assert!(error.contains("no part of the recording"), "{error}");
         next.shutdown().await;
+    }
+
+    /// The first relay died before it had stored anything: it left no row.
+    async fn a_beginning_that_is_lost_is_a_gap(region: Region) {
+        let account = region.account().await;
+        let steps = common::receipts::events(&account, 1, true);
+        let answered = steps.iter().find(|it| matches!(it.step, Step::Answered { .. })).unwrap().at;
+        region.store.apply_events(&steps[..5]).await.unwrap();
+        let recorder = Recorder::start(region.store.clone(), RecorderConfig::new(region.path("spool"))).unwrap();
+        let part = Part::of(sid(1), 1);
+        let started_at = UnixMillis(answered.0 + 900);
+        let call = CallSid::from_u128(1);
+        recorder.sink().start(RecordingStart { part, call, started_at, ..start(account.sid, 1) }).unwrap();
+        speak(&recorder.sink(), part.sid(), 1);
+        recorder.sink().finish(part.sid()).await.unwrap();
+        let record = region.store.recording_show(sid(1)).await.unwrap();
+        assert_eq!((record.started_at, record.duration_ms), (answered, 900 + 980));
+        let gaps: Vec<_> = record.gaps().iter().map(|gap| (gap.at_ms, gap.duration_ms)).collect();
+        assert_eq!(gaps, [(0, 900)]);
+        assert_eq!(region.store.recording_list(&RecordingFilter::default()).await.unwrap(), [record]);
+        let entries = region.store.recording_frames(sid(1)).await.unwrap();
+        assert_eq!(entries[0], RecordedEntry::Gap { at_ms: 0, until_ms: 900 });
+        assert_eq!(packets(&entries)[0].1, 900);
+        recorder.shutdown().await;
     }
 
     async fn recordings_are_listed_by_account_and_unknown_ones_named(region: Region) {

@@ -3,10 +3,11 @@
 mod common;
 
 use common::Region;
-use common::receipts::{events, recorded};
+use common::receipts::{events, recorded, recorder, recording, sid};
 use landline_call::tenancy::Account;
+use landline_control::{Consent, LegId};
 use landline_region::{Personal, UnixMillis};
-use landline_store::{HookEvent, ListQuery, NewWebhook, Webhook};
+use landline_store::{HookEvent, ListQuery, NewWebhook, Part, RecordingStart, Webhook};
 
 async fn hook(region: &Region, account: &Account, events: &[HookEvent]) -> Webhook {
     let new = NewWebhook {
@@ -45,6 +46,53 @@ on_both_engines! {
         assert_eq!(waiting(&region, &ends).await, ["call.ended"]);
         recorded(&region, &account, 2).await;
         assert_eq!(waiting(&region, &all).await.iter().filter(|it| *it == "recording.stored").count(), 1);
+    }
+
+    /// A call that goes to another relay is recorded in two parts; a relay that
+    /// dies never ends its own.
+    async fn a_recording_is_told_of_once_when_the_call_and_its_last_part_have_ended(region: Region) {
+        let account = region.account().await;
+        let all = hook(&region, &account, &[HookEvent::RecordingStored]).await;
+        for (call, call_ends_first, first_dies) in [(1, true, false), (2, false, false), (3, false, true)] {
+            let before = waiting(&region, &all).await.len();
+            let steps = events(&account, call, true);
+            let end = steps.len() - 1;
+            region.store.apply_events(&steps[..end]).await.unwrap();
+            let first = recorder(&region, &account, call).await;
+            if !first_dies {
+                first.sink().finish(recording(call)).await.unwrap();
+            }
+            let part = Part::of(recording(call), 1);
+            let next = RecordingStart {
+                part,
+                call: sid(call),
+                account: account.sid,
+                consent: Consent { by_policy: true, granted_at: UnixMillis(0) },
+                started_at: UnixMillis(4000),
+                payload_types: Vec::new(),
+            };
+            first.sink().start(next).unwrap();
+            first.sink().frame(part.sid(), LegId(0), 20, &[0x80; 172]).unwrap();
+            if call_ends_first {
+                // What the second relay has begun is in the database by then.
+                for _ in 0..500 {
+                    let known = region.store.recording_show(recording(call)).await;
+                    if known.is_ok_and(|it| it.parts.len() == 2) {
+                        break;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                region.store.apply_events(&steps[end..]).await.unwrap();
+                assert_eq!(waiting(&region, &all).await.len(), before, "its last part runs");
+            }
+            first.sink().finish(part.sid()).await.unwrap();
+            if !call_ends_first {
+                assert_eq!(waiting(&region, &all).await.len(), before, "the call goes on");
+                region.store.apply_events(&steps[end..]).await.unwrap();
+            }
+            assert_eq!(waiting(&region, &all).await.len(), before + 1, "call {call}");
+            first.shutdown().await;
+        }
     }
 
     async fn what_is_due_is_taken_by_one_until_its_lease_is_over(region: Region) {

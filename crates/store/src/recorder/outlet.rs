@@ -9,7 +9,6 @@ use landline_control::{Consent, Recorded};
 use landline_region::catalogue::sealed::SEALED_CALL_KEY;
 use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
 use serde::{Deserialize, Serialize};
-use sqlx::AssertSqlSafe;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroize;
 
@@ -17,11 +16,11 @@ use super::Counts;
 use super::spool::Spool;
 use crate::apply::KEY_COLUMNS;
 use crate::chunk::Chunk;
-use crate::delivery::{self, Happened};
+use crate::delivery;
 use crate::error::{Result, StoreError};
-use crate::sql::{Database, Row, Tx, Value, values};
+use crate::recording::whole;
+use crate::sql::{Tx, Value, values};
 use crate::store::{Store, now};
-use crate::webhook::HookEvent;
 
 /// Deliveries in one transaction.
 const BATCH: usize = 64;
@@ -196,7 +195,7 @@ impl Outlet {
                 Delivery::Finish(finish) => Some(finish.recorded.sid.to_string()),
                 _ => None,
             });
-            let happened = stored(&mut tx, self.store.database(), finished.collect()).await?;
+            let happened = whole(&mut tx, self.store.database(), "sid", finished.collect()).await?;
             delivery::enqueue(&mut tx, self.store.database(), &happened).await?;
         }
         tx.commit().await
@@ -243,24 +242,6 @@ impl Delivery {
             Self::Finish(finish) => finish.recorded.sid,
         }
     }
-}
-
-/// Recordings whose last part so far is whole, for webhooks to be told.
-async fn stored(tx: &mut Tx, database: &Database, sids: Vec<String>) -> Result<Vec<Happened>> {
-    let select = format!(
-        "SELECT COALESCE(whole, sid) AS sid, call, account FROM recording WHERE {}",
-        database.among("sid", 1)
-    );
-    let rows = tx.rows(AssertSqlSafe(select), values![sids]).await?;
-    let happened = |row: &Row| {
-        Ok(Happened {
-            account: row.parse("account")?,
-            event: HookEvent::RecordingStored,
-            call: row.parse("call")?,
-            recording: Some(row.parse("sid")?),
-        })
-    };
-    rows.iter().map(happened).collect()
 }
 
 fn acknowledge(batch: &mut Vec<Outgoing>) {
