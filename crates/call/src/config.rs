@@ -30,6 +30,8 @@ pub struct CoreConfig {
     /// Asked before a call leaves for another region; `None` lets all leave that
     /// the directory leads there.
     pub egress: Option<Arc<Gate>>,
+    /// Other proxies of the region go on with our calls, and we with theirs.
+    pub has_peers: bool,
     /// User-Agent and Server header of what the core sends.
     pub product: Option<String>,
     pub limits: CoreLimits,
@@ -48,6 +50,7 @@ impl CoreConfig {
             pseudonyms,
             number_key: None,
             egress: None,
+            has_peers: false,
             product: None,
             limits: CoreLimits::default(),
             timers: CoreTimers::default(),
@@ -91,6 +94,8 @@ pub struct CoreLimits {
     pub failures: u32,
     /// Nonces whose counts are remembered.
     pub nonces: usize,
+    /// Calls of other proxies that are held for them.
+    pub replicas: usize,
     /// Octets of SDP that are read.
     pub description: usize,
     /// Calls that are moved to another relay at one time.
@@ -113,6 +118,7 @@ impl Default for CoreLimits {
             throttled: 100_000,
             failures: 8,
             nonces: 200_000,
+            replicas: 100_000,
             description: 16 * 1024,
             moves: 64,
         }
@@ -131,6 +137,12 @@ pub struct CoreTimers {
     pub journal: Duration,
     /// How long a restored call waits for its relay.
     pub adopt: Duration,
+    /// How long another proxy of the region may be away before its calls are
+    /// taken over; shorter than relays keep a proxy's sessions.
+    pub lease: Duration,
+    /// How long a call that another proxy took is held for the case that nobody
+    /// else can be reached by its phones.
+    pub let_go: Duration,
     /// How long the store may take to keep a registration.
     pub bindings: Duration,
     pub default_expiry: Duration,
@@ -153,6 +165,8 @@ impl Default for CoreTimers {
             relay: Duration::from_secs(4),
             journal: Duration::from_secs(4),
             adopt: Duration::from_secs(10),
+            lease: Duration::from_secs(3),
+            let_go: Duration::from_secs(3600),
             bindings: Duration::from_secs(4),
             default_expiry: Duration::from_secs(3600),
             min_expiry: Duration::from_secs(60),

@@ -16,6 +16,7 @@ use crate::io::{Input, JournalToken, LiveCall, Output, StartCall};
 use crate::record::Cause;
 use crate::relays::RelayStep;
 use crate::restore::Adoptions;
+use crate::standby::Standby;
 use crate::timers::{CallTimer, Timer};
 
 /// Mutate with [`Core::handle_input`] or [`Core::handle_timeout`], then drain
@@ -26,6 +27,7 @@ pub struct Core {
     pub(crate) auth: Authenticator,
     pub(crate) edge: Edge,
     pub(crate) adoptions: Adoptions,
+    pub(crate) standby: Standby,
 }
 
 impl Core {
@@ -34,7 +36,8 @@ impl Core {
         let auth = Authenticator::new(&config, &mut entropy);
         let edge = Edge::new(&config.signing_key);
         let cx = Context::new(config, entropy, now);
-        Self { cx, calls: Calls::default(), auth, edge, adoptions: Adoptions::default() }
+        let (adoptions, standby) = (Adoptions::default(), Standby::default());
+        Self { cx, calls: Calls::default(), auth, edge, adoptions, standby }
     }
 
     pub fn handle_input(&mut self, now: Now, input: Input) {
@@ -55,6 +58,11 @@ impl Core {
             Input::JournalFailed(token) => self.journal_failed(token),
             Input::BindingsStored { token, ok } => self.cx.bindings_stored(token, ok),
             Input::Restore { calls, proven_until } => self.restore(calls, proven_until),
+            Input::PeerUp(peer) => self.peer_up(peer),
+            Input::PeerLost(peer) => self.peer_lost(peer),
+            Input::PeerStarts(peer) => self.peer_starts(peer),
+            Input::Replica { peer, replica } => self.replica(peer, *replica),
+            Input::ReplicaGone { peer, call } => self.replica_gone(peer, call),
             Input::HangUp(sid) => {
                 if let Some(key) = self.calls.by_sid(sid) {
                     self.end_by_admin(key);
@@ -87,6 +95,8 @@ impl Core {
                         }
                     }
                 }
+                Timer::Lease(peer, losses) => self.lease_over(&peer, losses),
+                Timer::LetGo(call) => self.let_go_for_good(call),
                 Timer::Call(key, timer) => self.call_timer(key, timer),
                 Timer::Forward(key) => self.forward_expired(key),
             }

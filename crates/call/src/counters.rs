@@ -26,6 +26,10 @@ counters! {
     calls_unrestorable,
     /// Calls that another proxy took over.
     calls_taken,
+    /// Calls of another proxy that we took over; they count as restored, too.
+    calls_taken_over,
+    /// Other proxies' calls that could not be held for them.
+    replicas_dropped,
     /// Times an answered call was kept for who takes it up.
     calls_kept,
     /// Legs opened, the callers' included.

@@ -11,6 +11,7 @@ use crate::binding::{Binding, BindingChange};
 use crate::directory::Directory;
 use crate::record::{CallDirection, CallEvent, Cause};
 use crate::snapshot::Snapshot;
+use crate::standby::{PeerId, Replica};
 use crate::tenants::Tenants;
 
 /// Names a journal entry whose confirmation the core waits for.
@@ -63,6 +64,21 @@ pub enum Input {
         calls: Vec<Snapshot>,
         /// That run lived until then, as far as is known.
         proven_until: UnixMillis,
+    },
+    /// Another proxy of the region is there, and tells of its calls from now on.
+    PeerUp(PeerId),
+    PeerLost(PeerId),
+    /// It is back and asks for [`crate::Core::carried`]; its own calls follow.
+    PeerStarts(PeerId),
+    /// A call of the peer's, new or changed.
+    Replica {
+        peer: PeerId,
+        replica: Box<Replica>,
+    },
+    /// It ended there, or went on elsewhere.
+    ReplicaGone {
+        peer: PeerId,
+        call: CallSid,
     },
     /// An administrator ends a call.
     HangUp(CallSid),
@@ -163,6 +179,19 @@ pub enum Log {
     CallsRestored {
         calls: usize,
     },
+    PeerUp {
+        peer: PeerId,
+    },
+    /// It has so many calls, as far as we know.
+    PeerLost {
+        peer: PeerId,
+        calls: usize,
+    },
+    /// Not told from whom: back from whoever has taken it from us.
+    CallTakenOver {
+        call: CallSid,
+        from: Option<PeerId>,
+    },
     /// Another proxy of the region has it now.
     CallTaken {
         call: CallSid,
@@ -246,6 +275,12 @@ impl fmt::Display for Log {
                 write!(f, "{call} cannot go on: {problem}")
             }
             Self::CallsRestored { calls } => write!(f, "{calls} calls go on"),
+            Self::PeerUp { peer } => write!(f, "proxy {peer} is up"),
+            Self::PeerLost { peer, calls } => write!(f, "proxy {peer} lost with {calls} calls"),
+            Self::CallTakenOver { call, from: Some(from) } => {
+                write!(f, "{call} taken over from {from}")
+            }
+            Self::CallTakenOver { call, from: None } => write!(f, "{call} taken back"),
             Self::CallTaken { call } => write!(f, "{call} is another proxy's now"),
             Self::CallClosed { call, cause, sip_status } => {
                 write!(f, "{call} closed: {cause}, status {sip_status}")

@@ -12,7 +12,7 @@ use landline_region::{
 use crate::tenancy::{UnknownName, named};
 
 /// One step in a call's record. `(call, sequence)` is its idempotent key;
-/// sequences count from 0 without gaps.
+/// sequences count from 0, with a gap only before [`Step::TakenOver`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct CallEvent {
     pub call: CallSid,
@@ -49,6 +49,12 @@ pub enum Step {
     Moved {
         from: RelayId,
         to: RelayId,
+    },
+    /// From here on this proxy of the region has the call. Its number is the
+    /// milliseconds that the call has lasted, if that is more than the next: what
+    /// a former owner may still write comes before.
+    TakenOver {
+        proxy: String,
     },
 }
 

@@ -33,7 +33,13 @@ impl Core {
                 }
             }
             FromRelay::Taken(session) => match self.cx.relays.call_of(session) {
-                Some(call) => self.with(call, |call, cx| call.taken(cx)),
+                Some(key) => {
+                    let mut left = None;
+                    self.with(key, |call, cx| left = Some((call.sid, call.taken(cx))));
+                    if let Some((call, snapshot)) = left {
+                        self.let_go(call, snapshot);
+                    }
+                }
                 None => self.cx.counters.relay_strays += 1,
             },
             FromRelay::Draining => self.relay_drains(relay),

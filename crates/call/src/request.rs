@@ -320,7 +320,11 @@ impl Core {
 
     /// A request within a dialog: from where its leg is, or proven anew.
     fn in_dialog(&mut self, key: ServerKey, flow: &Flow, mut request: Request) {
-        let Some((call, leg)) = self.dialog_of(&request) else {
+        let mut found = self.dialog_of(&request);
+        if found.is_none() && self.take_over_for(&request) {
+            found = self.dialog_of(&request);
+        }
+        let Some((call, leg)) = found else {
             self.cx.counters.stray_dialog_requests += 1;
             return self.cx.reply(key, &request, StatusCode::CALL_DOES_NOT_EXIST);
         };

@@ -12,6 +12,7 @@ use crate::core::Core;
 use crate::io::{Log, Output};
 use crate::record::{CallEvent, Closed, Step};
 use crate::snapshot::Snapshot;
+use crate::standby::Replica;
 
 /// Sessions asked for at one time of one relay.
 const WINDOW: usize = 256;
@@ -28,12 +29,24 @@ struct Queue {
     asked: usize,
 }
 
+/// Whose a call was that is taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Former {
+    /// A former run's of this proxy.
+    Run { proven_until: UnixMillis },
+    /// Another proxy's, which lived until then.
+    Peer { proven_until: UnixMillis },
+    /// Ours, until another took it: if the relay has it no more, that one knows
+    /// what became of it.
+    LetGo,
+}
+
 impl Core {
     pub(crate) fn restore(&mut self, calls: Vec<Snapshot>, proven_until: UnixMillis) {
         let mut restored = 0;
         let mut relays = Vec::new();
         for snapshot in calls {
-            match self.restore_one(&snapshot, proven_until) {
+            match self.restore_one(&snapshot, Vec::new(), Former::Run { proven_until }) {
                 Ok(relay) => {
                     restored += 1;
                     relays.extend(relay.filter(|relay| !relays.contains(relay)));
@@ -49,19 +62,47 @@ impl Core {
         }
     }
 
+    /// False where it cannot be read: it is the other's to end.
+    pub(crate) fn restore_from_peer(&mut self, replica: Replica, former: Former) -> bool {
+        let Replica { snapshot, record } = replica;
+        match self.restore_one(&snapshot, record, former) {
+            Ok(relay) => {
+                relay.into_iter().for_each(|relay| self.adopt_from(&relay));
+                true
+            }
+            Err(problem) => {
+                self.cx.counters.calls_unrestorable += 1;
+                self.cx.log(Log::CallUnrestorable { call: snapshot.call, problem });
+                false
+            }
+        }
+    }
+
+    /// The record so far goes into our ledger first: the other's may be lost with
+    /// its disk, and an event that is in the database is known by its number.
     fn restore_one(
         &mut self,
         snapshot: &Snapshot,
-        proven_until: UnixMillis,
+        record: Vec<CallEvent>,
+        former: Former,
     ) -> Result<Option<RelayId>, &'static str> {
         if self.calls.by_sid(snapshot.call).is_some() {
             return Err("it is here already");
         }
         let key = self.calls.next_key();
-        let call = Call::from_snapshot(key, &mut self.cx, snapshot, proven_until)?;
+        let call = Call::from_snapshot(key, &mut self.cx, snapshot, former)?;
+        if !record.is_empty() {
+            self.cx.out.push_back(Output::Journal { token: None, events: record, state: None });
+        }
         let relay = call.session.as_ref().map(|session| session.relay.clone());
+        self.carry(call.sid);
         self.calls.insert(call);
-        self.with(key, |call, cx| call.resume(cx));
+        self.with(key, |call, cx| {
+            if !matches!(former, Former::Run { .. }) {
+                call.relocate(cx);
+            }
+            call.resume(cx);
+        });
         if let Some(relay) = &relay {
             self.adoptions.relays.entry(relay.clone()).or_default().calls.push_back(key);
         }

@@ -6,11 +6,12 @@ use std::collections::BinaryHeap;
 use std::time::Instant;
 
 use landline_control::{RequestId, SessionId};
-use landline_region::UserSid;
+use landline_region::{CallSid, UserSid};
 
 use crate::calls::CallKey;
 use crate::edge::ForwardKey;
 use crate::io::{BindingsToken, JournalToken};
+use crate::standby::PeerId;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -19,6 +20,10 @@ pub(crate) enum Timer {
     BindingsStored(BindingsToken),
     Journal(JournalToken),
     Relay(RequestId),
+    /// A peer that was lost did not come back; its loss by number.
+    Lease(PeerId, u64),
+    /// A call that another took, and nobody told of since.
+    LetGo(CallSid),
     Call(CallKey, CallTimer),
     Forward(ForwardKey),
 }

@@ -116,6 +116,37 @@ fn a_syntax_error_is_named_with_its_line_and_every_other_problem_at_once() {
 }
 
 #[test]
+fn proxies_that_stand_in_for_each_other_are_named_by_both() {
+    let peer = |name: &str| {
+        format!("[[proxy.peers]]\nname = \"{name}\"\naddress = \"p.ie1.example:5067\"\n\n")
+    };
+    let minimal = std::fs::read_to_string(root().join("sipconf/minimal.toml")).unwrap();
+    let changed = |peering: &str, peers: &str| {
+        let proxy = format!("[proxy]\n{peering}");
+        minimal
+            .replace("[proxy]\n", &proxy)
+            .replace("[proxy.inter_region]", &format!("{peers}[proxy.inter_region]"))
+    };
+    let here = "peering = \"127.0.0.1:5067\"\n";
+    let twice = peer("ie1-proxy-2") + &peer("IE1-proxy-2");
+    for (text, wanted) in [
+        (changed("", &peer("ie1-proxy-2")), Some("proxy.peering")),
+        (changed(here, ""), Some("proxy.peers")),
+        (changed(here, &peer("ie1-proxy-1")), Some("is this proxy")),
+        (changed(here, &peer("proxy.2")), Some("cannot stand in a certificate")),
+        (changed(here, &twice), Some("another peer has this name")),
+        (changed(&here.replace("5067", "5065"), &peer("ie1-proxy-2")), Some("is taken by")),
+        (changed(here, &peer("ie1-proxy-2")), None),
+    ] {
+        let shown = load_text(&text).map_err(|error| error.to_string());
+        match wanted {
+            Some(wanted) => assert!(shown.unwrap_err().contains(wanted), "{wanted}"),
+            None => shown.unwrap(),
+        }
+    }
+}
+
+#[test]
 fn a_password_in_a_url_is_in_no_error() {
     for url in ["postgress://landline:hunter2@db/x", "postgres:/landline:hunter2@db/x"] {
         let (error, _) =
@@ -128,12 +159,17 @@ fn a_password_in_a_url_is_in_no_error() {
 fn load_changed(right: &str, wrong: &str) -> (ConfigError, usize) {
     let text = std::fs::read_to_string(root().join("sipconf/minimal.toml")).unwrap();
     let at = text.find(right).unwrap_or_else(|| panic!("{right} is not in minimal.toml"));
+    let error = load_text(&text.replacen(right, wrong, 1)).expect_err(wrong);
+    (error, text[..at].matches('\n').count() + 1)
+}
+
+/// As a file beside the list of regions.
+fn load_text(text: &str) -> Result<(), ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(root().join("sipconf/regions.toml"), dir.path().join("regions.toml")).unwrap();
     let file = dir.path().join("changed.toml");
-    std::fs::write(&file, text.replacen(right, wrong, 1)).unwrap();
-    let error = Config::load(&file).map(drop).expect_err(wrong);
-    (error, text[..at].matches('\n').count() + 1)
+    std::fs::write(&file, text).unwrap();
+    Config::load(&file).map(drop)
 }
 
 /// Every key, as `proxy.listen.address`, with its value. Tables stand for

@@ -86,6 +86,7 @@ pub(crate) fn core_config(
         addresses: bound.iter().map(address).collect(),
         inter_region: inter_region.map(|own| (own.host.clone(), own.port)),
         signing_key,
+        has_peers: !config.peers.is_empty(),
         product: Some(product.to_owned()),
         limits,
         timers,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use landline_call::PeerId;
 use landline_control::RelayId;
 use landline_region::RegionCode;
 use landline_sip::Transport;
@@ -27,6 +28,10 @@ pub struct ProxyConfig {
     /// Where proxies of other regions reach this one; `None`: they cannot.
     pub inter_region: Option<InterRegionListener>,
     pub relays: Vec<RelayAddress>,
+    /// Where the region's other proxies tell this one of their calls.
+    pub peering: Option<SocketAddr>,
+    /// The region's other proxies, which are told of this one's calls.
+    pub peers: Vec<PeerAddress>,
     pub store: Store,
     /// The folder of the call ledger.
     pub ledger: PathBuf,
@@ -85,6 +90,13 @@ pub struct RelayAddress {
     pub id: RelayId,
     /// Its control listener.
     pub control: HostPort,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Its configured name, which its certificate is for.
+    pub id: PeerId,
+    pub address: HostPort,
 }
 
 /// Where names are looked up.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use landline_call::{Core, Log};
+use landline_call::{Core, JournalToken, Log, PeerId};
 use landline_control::{RelayId, Request, RequestId};
 use landline_region::Now;
 use landline_sip::{ClientKey, Endpoint, Uri};
@@ -21,6 +21,7 @@ use crate::journal::unix_now;
 use crate::metrics::Drop as Cause;
 use crate::mirror::Mirror;
 use crate::pace::{Alarm, Pace};
+use crate::replica::Replication;
 use crate::resolve::Dns;
 use crate::shared::Shared;
 use crate::wire::{Failed, Wire};
@@ -48,6 +49,9 @@ pub(crate) struct Driver {
     pub(crate) dns: Arc<Dns>,
     pub(crate) resolutions: Arc<Semaphore>,
     pub(crate) mirror: Mirror,
+    pub(crate) replication: Replication,
+    /// The present link of each peer.
+    pub(crate) links: FxHashMap<PeerId, u64>,
     pub(crate) stop: Option<Stop>,
 }
 
@@ -128,7 +132,8 @@ impl Driver {
     }
 
     fn next_timeout(&self, report_at: Instant) -> Instant {
-        let machines = [self.endpoint.poll_timeout(), self.core.poll_timeout()];
+        let replication = self.replication.poll_timeout();
+        let machines = [self.endpoint.poll_timeout(), self.core.poll_timeout(), replication];
         let stop = self.stop.as_ref().map(Stop::at);
         let retry = Instant::now() + JOURNAL_RETRY;
         let retry = (!self.unjournaled.is_empty()).then_some(retry);
@@ -213,13 +218,13 @@ impl Driver {
             Incoming::Relay { relay, message } => {
                 self.core.handle_input(now, Call::Relay { relay, message });
             }
-            Incoming::Journaled(tokens) => {
-                for token in tokens {
-                    self.core.handle_input(now, Call::Journaled(token));
-                }
+            Incoming::Journaled(mut tokens) => {
+                tokens.retain(|token| self.replication.on_disk(*token));
+                self.journaled(now, tokens);
             }
             Incoming::JournalFailed(tokens) => {
                 for token in tokens {
+                    self.replication.failed(token);
                     self.core.handle_input(now, Call::JournalFailed(token));
                 }
             }
@@ -232,6 +237,14 @@ impl Driver {
             Incoming::Directory(directory) => {
                 self.core.handle_input(now, Call::Directory(directory));
             }
+            Incoming::HolderUp { .. }
+            | Incoming::HolderLost { .. }
+            | Incoming::Held { .. }
+            | Incoming::PeerUp { .. }
+            | Incoming::PeerLost { .. }
+            | Incoming::Replica { .. }
+            | Incoming::ReplicaGone { .. }
+            | Incoming::PeerAsks { .. } => self.peer(now, incoming),
             Incoming::HangUp(call) => self.core.handle_input(now, Call::HangUp(call)),
             Incoming::StartCall(start) => {
                 self.core.handle_input(now, Call::StartCall(*start));
@@ -245,8 +258,59 @@ impl Driver {
         }
     }
 
+    /// What concerns the region's other proxies.
+    fn peer(&mut self, now: Now, incoming: Incoming) {
+        use landline_call::Input as Call;
+        match incoming {
+            Incoming::HolderUp { peer, queue } => self.replication.peer_up(peer, queue),
+            Incoming::HolderLost { peer } => {
+                let tokens = self.replication.peer_lost(&peer);
+                self.journaled(now, tokens);
+            }
+            Incoming::Held { peer, number } => {
+                let tokens = self.replication.acknowledged(&peer, number);
+                self.journaled(now, tokens);
+            }
+            Incoming::PeerUp { peer, link } => {
+                self.links.insert(peer.clone(), link);
+                self.core.handle_input(now, Call::PeerUp(peer));
+            }
+            // What an earlier link still brings is no longer so.
+            Incoming::PeerLost { ref peer, link }
+            | Incoming::Replica { ref peer, link, .. }
+            | Incoming::ReplicaGone { ref peer, link, .. }
+                if self.links.get(peer) != Some(&link) => {}
+            Incoming::PeerLost { peer, .. } => {
+                self.links.remove(&peer);
+                self.core.handle_input(now, Call::PeerLost(peer));
+            }
+            Incoming::Replica { peer, replica, .. } => {
+                self.core.handle_input(now, Call::Replica { peer, replica });
+            }
+            Incoming::ReplicaGone { peer, call, .. } => {
+                self.core.handle_input(now, Call::ReplicaGone { peer, call });
+            }
+            Incoming::PeerAsks { peer, reply } => {
+                self.core.handle_input(now, Call::PeerStarts(peer));
+                let _gone = reply.send(self.core.carried().collect());
+            }
+            _ => {}
+        }
+    }
+
+    fn journaled(&mut self, now: Now, tokens: Vec<JournalToken>) {
+        for token in tokens {
+            self.core.handle_input(now, landline_call::Input::Journaled(token));
+        }
+    }
+
     fn handle_timeouts(&mut self) {
         let now = now();
+        let overdue = self.replication.overdue(now.instant);
+        if !overdue.is_empty() {
+            self.journaled(now, overdue);
+            self.pump(now);
+        }
         let due = |timeout: Option<Instant>| timeout.is_some_and(|at| at <= now.instant);
         if due(self.endpoint.poll_timeout()) {
             self.endpoint.handle_timeout(now.instant);
@@ -296,10 +360,12 @@ impl Driver {
                 self.ask_relay(relay, id, request)
             }
             landline_call::Output::Journal { token, events, state } => {
+                self.replication.journaled(now.instant, token, &events, state.as_ref());
                 let calls = state.map(KeptCall::State).into_iter().collect();
                 self.journal(journal::Entry { token, events, calls });
             }
             landline_call::Output::Forget(call) => {
+                self.replication.forget(call);
                 let calls = vec![KeptCall::Gone(call)];
                 self.journal(journal::Entry { token: None, events: Vec::new(), calls });
             }
@@ -405,6 +471,7 @@ impl Driver {
         let waiting = self.inbox.len() + self.answers.len();
         metrics.inbox_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         metrics.refused_part.set(self.endpoint.refused_part(Instant::now()));
+        metrics.replicated(&self.replication, self.core.replicas());
         self.mirror.report(metrics, &self.endpoint, &self.core);
     }
 }
@@ -422,6 +489,8 @@ fn write_log(log: &Log) {
         | Log::CallClosed { .. }
         | Log::CallsRestored { .. }
         | Log::CallTaken { .. }
+        | Log::CallTakenOver { .. }
+        | Log::PeerUp { .. }
         | Log::RelayConnected { .. }
         | Log::RelayDraining { .. }
         | Log::RelayResumed { .. }

@@ -11,6 +11,8 @@ pub enum StartError {
     Listener { transport: Transport, address: SocketAddr, source: io::Error },
     #[error("the inter-region listener cannot be bound to {address}: {source}")]
     InterRegionListener { address: SocketAddr, source: io::Error },
+    #[error("the listener for the region's other proxies cannot be bound to {address}: {source}")]
+    PeerListener { address: SocketAddr, source: io::Error },
     #[error(
         "the {} listener on {address} needs an advertised address: the machine has none to tell",
         transport.as_str().to_ascii_lowercase()

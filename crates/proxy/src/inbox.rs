@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use landline_call::directory::Directory;
-use landline_call::{BindingsToken, JournalToken, StartCall, Tenants};
+use landline_call::{BindingsToken, JournalToken, PeerId, Replica, StartCall, Tenants};
 use landline_control::{FromRelay, Hello, RelayId, Request, RequestId};
 use landline_region::CallSid;
 use landline_sip::{ClientKey, Flow, FlowId, Target};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::Limits;
 use crate::keeper::Frame;
+use crate::replica::Queue;
 
 /// What the driver hears from the tasks around it.
 pub(crate) enum Incoming {
@@ -70,6 +71,43 @@ pub(crate) enum Incoming {
     },
     Tenancy(Arc<Tenants>),
     Directory(Arc<Directory>),
+    /// A peer is there to hold our calls.
+    HolderUp {
+        peer: PeerId,
+        queue: Queue,
+    },
+    HolderLost {
+        peer: PeerId,
+    },
+    /// It holds what was told up to this number.
+    Held {
+        peer: PeerId,
+        number: u64,
+    },
+    /// A peer's link to us, by number: it has calls for us to hold.
+    PeerUp {
+        peer: PeerId,
+        link: u64,
+    },
+    PeerLost {
+        peer: PeerId,
+        link: u64,
+    },
+    Replica {
+        peer: PeerId,
+        link: u64,
+        replica: Box<Replica>,
+    },
+    ReplicaGone {
+        peer: PeerId,
+        link: u64,
+        call: CallSid,
+    },
+    /// It starts, and asks which calls are or were ours.
+    PeerAsks {
+        peer: PeerId,
+        reply: oneshot::Sender<Vec<CallSid>>,
+    },
     /// By an administrator.
     HangUp(CallSid),
     /// By an administrator.

@@ -21,6 +21,8 @@ mod mirror;
 mod pace;
 mod proxy;
 mod relay_link;
+mod replica;
+mod replica_link;
 mod resolve;
 mod shared;
 mod sockets;
@@ -33,8 +35,8 @@ mod websocket;
 mod wire;
 
 pub use config::{
-    DnsConfig, HostPort, InterRegionListener, InvalidHostPort, Limits, ListenerConfig, ProxyConfig,
-    RegionIdentity, RelayAddress, TlsFiles,
+    DnsConfig, HostPort, InterRegionListener, InvalidHostPort, Limits, ListenerConfig, PeerAddress,
+    ProxyConfig, RegionIdentity, RelayAddress, TlsFiles,
 };
 pub use error::StartError;
 pub use keeper::{Keeper, KeeperConfig, KeeperHandle};

@@ -69,15 +69,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn bind(address: SocketAddr, kind: Kind) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(1024)?;
-        let socket = TcpListener::from_std(socket.into())?;
+        let socket = bind(address)?;
         let local = socket.local_addr()?;
         Ok(Self { socket, kind, local })
     }
@@ -120,6 +112,18 @@ impl Listener {
             }
         }
     }
+}
+
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Out of descriptors, accept fails at once and again; give others time to close.

@@ -7,6 +7,8 @@ use prometheus::{
     Registry,
 };
 
+use crate::replica::Replication;
+
 /// Methods that have a counter of their own; others count as `OTHER`.
 const METHODS: [&str; 15] = [
     "INVITE",
@@ -71,6 +73,7 @@ causes! {
         BindingQueueFull = "binding_queue_full",
         OutgoingLimit = "outgoing_limit",
         KeptInRegion = "kept_in_region",
+        PeerRefused = "peer_refused",
     }
 }
 
@@ -111,6 +114,11 @@ pub(crate) struct Metrics {
     pub(crate) calls_unbalanced: IntGauge,
     pub(crate) calls_abandoned: IntCounter,
     pub(crate) bindings: IntGauge,
+    peers_connected: IntGauge,
+    calls_alone: IntGauge,
+    replicas: IntGauge,
+    /// What of replication came to nothing, by why.
+    replication_faults: IntCounterVec,
     pub(crate) driver_busy_seconds: Gauge,
     /// Counters of the pure machines, by their own names.
     pub(crate) sip: IntCounterVec,
@@ -175,6 +183,19 @@ impl Metrics {
                 "Calls of dead proxies that this one closed as lost",
             )?,
             bindings: make.gauge("bindings", "Registered contacts")?,
+            peers_connected: make
+                .gauge("peers_connected", "Other proxies of the region that hold our calls")?,
+            calls_alone: make.gauge(
+                "calls_not_replicated",
+                "Answered calls that no other proxy of the region holds as they are now",
+            )?,
+            replicas: make.gauge("replicas", "Calls of other proxies that are held for them")?,
+            replication_faults: make.counters(
+                "replication_faults_total",
+                "Calls that no peer was told of in time (late), whose state is too long for a \
+                 message (oversize), and links that too much waited for (overrun)",
+                "kind",
+            )?,
             driver_busy_seconds: make
                 .float_gauge("driver_busy_seconds", "Time the driver worked since its start")?,
             sip: make.counters("sip_events_total", "What the SIP machine counted", "event")?,
@@ -221,6 +242,23 @@ impl Metrics {
         let cause = usize::try_from(cause).ok().and_then(|cause| self.drops.get(cause));
         if let Some(counter) = cause {
             counter.inc_by(count);
+        }
+    }
+
+    /// What was told to peers, and is held for them.
+    pub(crate) fn replicated(&self, replication: &Replication, held: usize) {
+        let level = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.peers_connected.set(level(replication.peers()));
+        self.calls_alone.set(level(replication.alone()));
+        self.replicas.set(level(held));
+        let faults = [
+            ("late", replication.late),
+            ("oversize", replication.oversize),
+            ("overrun", replication.overrun),
+        ];
+        for (kind, count) in faults {
+            let counter = self.replication_faults.with_label_values(&[kind]);
+            counter.inc_by(count.saturating_sub(counter.get()));
         }
     }
 

@@ -10,6 +10,7 @@ use landline_control::{Hello, VERSION};
 use landline_region::{CallSid, DataClass, Entropy, PseudonymKey, Seed, UnixMillis};
 use landline_sip::{Endpoint, EndpointConfig, Transport};
 use landline_store::{Ledger, LedgerConfig, LedgerCounters, StoreError, directory};
+use rustls::ServerConfig;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -26,14 +27,16 @@ use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::relay_link::RelayLink;
+use crate::replica::Replication;
+use crate::replica_link::{PeerLink, PeerServer, Peering};
 use crate::resolve::Dns;
 use crate::shared::Shared;
 use crate::sockets::{Certificates, Sockets};
 use crate::sweeper::Sweeper;
-use crate::tls;
+use crate::tls::{self, Reloading};
 use crate::upkeep;
 use crate::wire::Wire;
-use crate::{ProxyConfig, StartError, bindings, journal};
+use crate::{PeerAddress, ProxyConfig, StartError, bindings, journal};
 
 /// What the proxy calls itself in User-Agent and Server headers.
 const PRODUCT: &str = concat!("Landline/", env!("CARGO_PKG_VERSION"));
@@ -66,13 +69,19 @@ impl Proxy {
             None => (None, None),
         };
         let sockets = Sockets::bind(&config, &certificates, &runtime, listeners)?;
-        let ledger = open_ledger(&config).await?;
         let (inbox, from_network) = mpsc::channel(config.limits.inbox);
         let (answers, from_within) = mpsc::channel(config.limits.inbox);
         let shared = Shared::new(config.limits.clone(), metrics, inbox, answers, unix_now().0);
         let transports: Vec<_> = sockets.bound.iter().map(|bound| bound.transport).collect();
         let dns = Arc::new(Dns::new(&config.dns, &transports, entropy.seed())?);
 
+        let peering = Peering {
+            region: config.region,
+            name: config.name.clone(),
+            client: Arc::clone(&certificates.region_client),
+            dns: Arc::clone(&dns),
+        };
+        let ledger = open_ledger(&config, &peering).await?;
         let now = landline_region::Now { instant: Instant::now(), unix: unix_now() };
         let endpoint = endpoint(&config, &sockets.bound, entropy.seed(), now.instant);
         let pseudonyms = config.store.pseudonym_key();
@@ -93,6 +102,11 @@ impl Proxy {
         let proven_until = ledger.last_alive().unwrap_or(UnixMillis(0));
         core.handle_input(now, landline_call::Input::Restore { calls, proven_until });
 
+        let peers = config.peering.map(|address| {
+            let failed = |source| StartError::PeerListener { address, source };
+            crate::listen::bind(address).map_err(failed)
+        });
+        let peers = peers.transpose()?;
         let parts = Parts {
             config,
             certificates,
@@ -104,6 +118,8 @@ impl Proxy {
             dns,
             incoming: (from_network, from_within),
             incarnation: entropy.u64(),
+            peering,
+            peers,
             revision,
             version,
         };
@@ -116,6 +132,7 @@ impl Proxy {
 pub struct ProxyHandle {
     addresses: Vec<(Transport, SocketAddr)>,
     inter_region: Option<SocketAddr>,
+    peering: Option<SocketAddr>,
     shared: Arc<Shared>,
     relays: usize,
     ledger: Ledger,
@@ -158,6 +175,11 @@ impl ProxyHandle {
     /// Where other regions' proxies reach this one.
     pub fn inter_region_address(&self) -> Option<SocketAddr> {
         self.inter_region
+    }
+
+    /// Where the region's other proxies reach this one.
+    pub fn peering_address(&self) -> Option<SocketAddr> {
+        self.peering
     }
 
     pub fn status(&self) -> ProxyStatus {
@@ -269,13 +291,14 @@ fn unreadable(config: &ProxyConfig, error: &StoreError) -> StartError {
     StartError::Directory { path: config.directory.clone(), problem: error.to_string() }
 }
 
-async fn open_ledger(config: &ProxyConfig) -> Result<Ledger, StartError> {
+async fn open_ledger(config: &ProxyConfig, peering: &Peering) -> Result<Ledger, StartError> {
     let failed = |error: landline_store::StoreError| StartError::Ledger {
         path: config.ledger.clone(),
         problem: error.to_string(),
     };
     let opening = LedgerConfig::new(&config.ledger);
     let ledger = Ledger::open(opening, config.store.clone()).await.map_err(failed)?;
+    ledger.spare(peering.carried_by(&config.peers).await);
     let lost = ledger.sweep_lost(&config.name).await.map_err(failed)?;
     if !lost.is_empty() {
         tracing::warn!(events = lost.len(), "closed the records of calls that a former run lost");
@@ -310,6 +333,9 @@ struct Parts {
     dns: Arc<Dns>,
     incoming: (mpsc::Receiver<Incoming>, mpsc::Receiver<Incoming>),
     incarnation: u64,
+    peering: Peering,
+    /// Where the peers connect.
+    peers: Option<tokio::net::TcpListener>,
     /// Of the accounts and the directory that the core was given.
     revision: i64,
     version: u64,
@@ -336,6 +362,8 @@ impl Parts {
             resolutions: Arc::new(Semaphore::new(self.config.limits.resolutions)),
             dns: Arc::clone(&self.dns),
             mirror: Mirror::default(),
+            replication: Replication::new(!self.config.peers.is_empty()),
+            links: Default::default(),
             stop: None,
         };
         let name = format!("proxy-{}", self.config.region);
@@ -372,11 +400,16 @@ impl Parts {
             };
             tasks.spawn(link.run());
         }
+        let listening = self.peers.as_ref().and_then(|listener| listener.local_addr().ok());
+        let acceptor = Arc::clone(&certificates.region_server);
+        meet_peers(&mut tasks, &config.peers, self.peering, (self.peers, acceptor), &shared);
         let journal = tokio::spawn(journal::run(ledger.clone(), entries, Arc::clone(&shared)));
         let relays = config.relays.len();
+        let peering = listening;
         Ok(ProxyHandle {
             addresses,
             inter_region,
+            peering,
             shared,
             relays,
             ledger,
@@ -408,6 +441,29 @@ impl Parts {
             inter_region,
         )
     }
+}
+
+/// A link to each of the region's other proxies, and the end of theirs.
+fn meet_peers(
+    tasks: &mut JoinSet<()>,
+    peers: &[PeerAddress],
+    peering: Peering,
+    (listener, acceptor): (Option<tokio::net::TcpListener>, Arc<Reloading<ServerConfig>>),
+    shared: &Arc<Shared>,
+) {
+    for peer in peers {
+        let (peering, shared) = (peering.clone(), Arc::clone(shared));
+        tasks.spawn(PeerLink { peering, peer: peer.clone(), shared }.run());
+    }
+    let Some(listener) = listener else { return };
+    let server = PeerServer {
+        peering,
+        acceptor,
+        peers: peers.to_vec(),
+        shared: Arc::clone(shared),
+        last_link: Default::default(),
+    };
+    tasks.spawn(Arc::new(server).run(listener));
 }
 
 fn listen(

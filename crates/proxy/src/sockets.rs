@@ -19,7 +19,7 @@ use crate::{HostPort, InterRegionListener, ListenerConfig, ProxyConfig, StartErr
 /// Every configuration of TLS, read before anything is bound.
 pub(crate) struct Certificates {
     clients: Option<Arc<Reloading<ServerConfig>>>,
-    region_server: Arc<Reloading<ServerConfig>>,
+    pub(crate) region_server: Arc<Reloading<ServerConfig>>,
     pub(crate) region_client: Arc<Reloading<ClientConfig>>,
     pub(crate) carriers: Arc<ClientConfig>,
 }

@@ -204,6 +204,16 @@ pub(crate) fn proxy_region(certificate: &CertificateDer<'_>) -> Option<RegionCod
     regions.all(|other: RegionCode| other == region).then_some(region)
 }
 
+/// Whether it is for the region's proxy of this name.
+pub(crate) fn is_proxy_named(
+    certificate: &CertificateDer<'_>,
+    region: RegionCode,
+    name: &str,
+) -> bool {
+    let own = format!("{}.{region}.landline.internal", name.to_ascii_lowercase());
+    proxy_region(certificate) == Some(region) && names_in(certificate).contains(&own)
+}
+
 fn names_in(certificate: &CertificateDer<'_>) -> Vec<String> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return Vec::new();

@@ -152,7 +152,11 @@ impl Row {
         self.last_at = self.last_at.max(event.at);
         self.taken.push(event.sequence);
         match &event.step {
-            Step::Opened(_) | Step::Ringing | Step::LegByEdge { .. } | Step::Moved { .. } => {}
+            Step::Opened(_)
+            | Step::Ringing
+            | Step::LegByEdge { .. }
+            | Step::Moved { .. }
+            | Step::TakenOver { .. } => {}
             Step::LegOpened(leg) => self.legs.push(leg.clone()),
             Step::Answered { leg } => self.answered = Some((event.at, *leg)),
             Step::Joined(join) => self.join = Some(*join),

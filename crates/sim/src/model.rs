@@ -168,6 +168,7 @@ pub fn shown(step: &Step) -> String {
         Step::LegClosed(leg) => format!("leg closed with {}", leg.sip_status),
         Step::Closed(closed) => format!("closed: {} {}", closed.cause, closed.sip_status),
         Step::Joined(_) => "joined".into(),
+        Step::TakenOver { proxy } => format!("taken over by {proxy}"),
         Step::Moved { from, to } => format!("moved from {from} to {to}"),
         Step::LegByEdge { .. } => "by another region's proxy".into(),
     }

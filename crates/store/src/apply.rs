@@ -154,6 +154,8 @@ struct Batch {
     edges: Vec<(CallSid, LegSid, RegionCode)>,
     /// Moves to other relays, as the column has them.
     moves: Vec<(CallSid, String)>,
+    /// Calls that other proxies have by now.
+    taken_over: Vec<(CallSid, String)>,
     /// What webhooks may want to be told.
     happened: Vec<Happened>,
     applied: Applied,
@@ -335,6 +337,7 @@ impl Batch {
             Step::Moved { from, to } => {
                 self.moves.push((event.call, format!("{} {from} {to}", event.at.0)));
             }
+            Step::TakenOver { proxy } => self.taken_over.push((event.call, proxy.clone())),
             Step::Ringing => {
                 if call.ringing_at.is_none() {
                     call.ringing_at = Some(event.at);
@@ -432,6 +435,9 @@ impl Batch {
         for (call, moved) in self.moves {
             let update = "UPDATE call SET moves = COALESCE(moves || ';', '') || $2 WHERE sid = $1";
             tx.execute(update, values![call, moved]).await?;
+        }
+        for (call, proxy) in self.taken_over {
+            tx.execute("UPDATE call SET proxy = $2 WHERE sid = $1", values![call, proxy]).await?;
         }
         delivery::enqueue(tx, store.database(), &self.happened).await?;
         if !self.closed.is_empty() {

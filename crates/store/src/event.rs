@@ -65,6 +65,9 @@ enum WrittenStep {
         from: RelayId,
         to: RelayId,
     },
+    TakenOver {
+        proxy: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -139,6 +142,7 @@ fn written_step(step: &Step) -> WrittenStep {
         Step::Joined(join) => WrittenStep::Joined(*join),
         Step::LegByEdge { leg, edge } => WrittenStep::LegByEdge { leg: *leg, edge: *edge },
         Step::Moved { from, to } => WrittenStep::Moved { from: from.clone(), to: to.clone() },
+        Step::TakenOver { proxy } => WrittenStep::TakenOver { proxy: proxy.clone() },
     }
 }
 
@@ -194,5 +198,6 @@ fn read_step(step: WrittenStep) -> Result<Step, String> {
         WrittenStep::Joined(join) => Step::Joined(join),
         WrittenStep::LegByEdge { leg, edge } => Step::LegByEdge { leg, edge },
         WrittenStep::Moved { from, to } => Step::Moved { from, to },
+        WrittenStep::TakenOver { proxy } => Step::TakenOver { proxy },
     })
 }

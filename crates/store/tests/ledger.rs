@@ -177,6 +177,57 @@ on_both_engines! {
         dead.close().await;
         other.close().await;
     }
+
+    async fn a_call_that_another_proxy_took_over_is_left_to_it(region: Region) {
+        let account = region.account().await;
+        let first = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        let calls = [1, 2];
+        for call in calls {
+            let state = vec![kept(&account, call, 1)];
+            first.append_with(vec![opened(&account, call)], state).await.unwrap().unwrap();
+        }
+        first.flush().await.unwrap();
+        first.close().await;
+        region.store.proxy_alive("proxy-1", at(1_000)).await.unwrap();
+        let second = LedgerConfig { dir: region.path("second"), ..config(&region) };
+        let second = Ledger::open(second, region.store.clone()).await.unwrap();
+        region.store.proxy_alive("proxy-2", at(60_000)).await.unwrap();
+        let taken = |call, sequence, proxy: &str| {
+            event(&account, call, sequence, Step::TakenOver { proxy: proxy.to_owned() })
+        };
+        // With the record so far, of which the database has a part.
+        for call in calls {
+            let ringing = event(&account, call, 1, Step::Ringing);
+            let record = vec![opened(&account, call), ringing, taken(call, 40, "proxy-2")];
+            second.append(record).await.unwrap().unwrap();
+        }
+        second.flush().await.unwrap();
+        let abandoned = second.sweep_abandoned("proxy-3", at(50_000)).await.unwrap();
+        assert!(abandoned.is_empty(), "its new owner lives: {abandoned:?}");
+
+        // Back again it has heard of one, and of the other the relay is the judge;
+        // the end that it writes for want of an answer is not the call's.
+        let first = Ledger::open(config(&region), region.store.clone()).await.unwrap();
+        first.spare([CallSid::from_u128(1)].into());
+        assert!(first.sweep_lost("proxy-1").await.unwrap().is_empty());
+        assert_eq!(left(&first), [(2, 1, "alice.murphy in 2 at 1".to_owned())]);
+        let lost = CallEvent { step: Step::Closed(Closed::lost(true)), ..closed(&account, 2, 1) };
+        first.append(vec![lost]).await.unwrap().unwrap();
+        first.flush().await.unwrap();
+        assert_eq!(region.store.open_calls(Some("proxy-2")).await.unwrap().len(), 2);
+        for call in calls {
+            second.append(vec![closed(&account, call, 41)]).await.unwrap().unwrap();
+        }
+        second.flush().await.unwrap();
+        for call in calls {
+            let record = region.store.call_show(CallSid::from_u128(call)).await.unwrap();
+            assert_eq!((record.cause, record.proxy.as_str()), (Some(Cause::CallerHungUp), "proxy-2"));
+        }
+        assert_eq!(first.counters().set_aside + second.counters().set_aside, 0);
+        assert_eq!(region.store.call_chain_verify().await.unwrap().calls, 2);
+        first.close().await;
+        second.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,7 @@ use moves::Move;
 pub(crate) use open::Attempt;
 use pass::Pass;
 use restored::Restored;
+pub(crate) use snapshot::DialogName;
 use start::Started;
 pub(crate) use teardown::Ending;
 

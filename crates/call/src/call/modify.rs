@@ -60,6 +60,10 @@ impl Call {
         if request.method == Method::Update && request.body.is_empty() {
             return self.refresh(cx, leg, key, &request);
         }
+        if self.hold_back(leg, key, &request) {
+            return;
+        }
+        self.has_heard_answer(cx, leg);
         if let Some(response) = self.collision(cx, leg, &request) {
             return cx.respond(key, response);
         }

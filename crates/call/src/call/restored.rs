@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use landline_control::{Adopt, LegId, MediaFault, Outcome, Request as RelayRequest};
 use landline_region::UnixMillis;
-use landline_sip::{Flow, FlowId, Request, Response, ServerKey, Transport};
+use landline_sip::{Destination, Flow, FlowId, Method, Request, Response, ServerKey, Transport};
 
 use super::leg::{Incoming, Invite};
 use super::{A, Call, Ending, Leg, Phase};
-use crate::context::{Context, ServerUse};
+use crate::config::LocalAddress;
+use crate::context::{ClientUse, Context, ServerUse};
 use crate::io::{Log, Output};
+use crate::negotiate::LegMedia;
+use crate::record::Step;
 use crate::relays::RelayStep;
+use crate::restore::Former;
 use crate::route::Reach;
+use crate::snapshot::Snapshot;
 use crate::timers::{CallTimer, Timer};
 
 /// As long as a caller may wait for the 200 to come again: 64·T1 (RFC 3261
@@ -23,9 +28,21 @@ pub(crate) struct Restored {
     adoption: Adoption,
     /// The 200 that the caller may not have got.
     pub(super) reply: Option<Response>,
-    proven_until: UnixMillis,
+    former: Former,
+    /// The call was up then.
+    kept_at: UnixMillis,
     was_up: bool,
+    /// Changes that were asked for before the session was ours.
+    held: Vec<(usize, ServerKey, Request)>,
 }
+
+/// As many as two hasty peers ask for.
+const MOST_HELD: usize = 4;
+/// A record's numbers jump no further than this: after 24 days of one call they
+/// go on one by one.
+const LAST_JUMP: u32 = u32::MAX / 2;
+/// A connection that is another process's has no number here.
+const ELSEWHERE: FlowId = FlowId(u64::MAX);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Adoption {
@@ -34,8 +51,14 @@ enum Adoption {
 }
 
 impl Restored {
-    pub(super) fn new(proven_until: UnixMillis, was_up: bool) -> Self {
-        Self { adoption: Adoption::Wanted, reply: None, proven_until, was_up }
+    pub(super) fn new(former: Former, kept_at: UnixMillis, was_up: bool) -> Self {
+        let adoption = Adoption::Wanted;
+        Self { adoption, reply: None, former, kept_at, was_up, held: Vec::new() }
+    }
+
+    /// Its peers know another proxy's address.
+    fn has_moved(&self) -> bool {
+        !matches!(self.former, Former::Run { .. })
     }
 }
 
@@ -57,6 +80,60 @@ impl Call {
         let deadline = cx.now.instant + cx.config.timers.adopt;
         cx.timers.set(deadline, Timer::Call(self.key, CallTimer::Adopt));
         self.offer_answer_again(cx);
+    }
+
+    /// The call was another proxy's: from here on its peers are to reach us, and
+    /// are reached by our sockets.
+    pub(crate) fn relocate(&mut self, cx: &mut Context) {
+        for leg in &mut self.legs {
+            match &mut leg.reach {
+                Reach::Flow(flow) | Reach::Region(_, Destination::Flow(flow)) => {
+                    relocate_flow(cx, flow);
+                }
+                Reach::Region(..) | Reach::Address(_) | Reach::Uri => {}
+            }
+            let Some(dialog) = &mut leg.dialog else { continue };
+            let mut local = dialog.local_contact().clone();
+            let (host, port) = match &leg.reach {
+                Reach::Flow(flow) => cx.address_for(flow),
+                Reach::Region(..) => cx.config.inter_region.clone().unwrap_or_default(),
+                Reach::Address(addr) => cx.address_by(Transport::Udp, addr.is_ipv6()),
+                Reach::Uri => cx.address_by(local.uri.transport().unwrap_or(Transport::Udp), false),
+            };
+            local.uri.host = crate::context::host(&host);
+            local.uri.port = Some(port);
+            dialog.set_local_contact(local);
+        }
+    }
+
+    /// Tells those who understand it where they reach the call now: an UPDATE
+    /// without an offer carries our Contact and changes nothing else (RFC 3311
+    /// §5.1). Others learn it by the next re-INVITE.
+    fn tell_contact(&mut self, cx: &mut Context) {
+        let key = self.key;
+        for leg in [Some(A), self.winner].into_iter().flatten() {
+            let Some(it) = self.legs.get_mut(leg).filter(|it| it.takes_update) else { continue };
+            let Some(dialog) = it.dialog.as_mut() else { continue };
+            let mut update = dialog.request(Method::Update);
+            it.prove(cx, &mut update);
+            if let Some(destination) = it.destination(cx) {
+                cx.send(ClientUse::Pass { call: key, leg }, update, destination);
+            }
+        }
+        self.keep(cx);
+    }
+
+    /// A change that has to wait until the session is ours. False: it need not,
+    /// or may not.
+    pub(super) fn hold_back(&mut self, leg: usize, key: ServerKey, request: &Request) -> bool {
+        let awaits = self.awaits_adoption();
+        match &mut self.restored {
+            Some(restored) if awaits && restored.held.len() < MOST_HELD => {
+                restored.held.push((leg, key, request.clone()));
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The caller's INVITE is taken as if it came once more, so that its 200 is
@@ -135,6 +212,20 @@ impl Call {
         was_owed
     }
 
+    /// A change by the caller: the 200 reached it, and its ACK a former process
+    /// (RFC 3261 §14.1).
+    pub(super) fn has_heard_answer(&mut self, cx: &mut Context, leg: usize) {
+        let media = self.legs.get(leg).and_then(|it| it.media.as_ref());
+        let owes_answer = media.is_some_and(LegMedia::awaits_answer);
+        if leg == A
+            && !owes_answer
+            && self.heard_answer(cx)
+            && let Some(caller) = self.legs.get_mut(A)
+        {
+            caller.unacked = None;
+        }
+    }
+
     /// Until then the relay does nothing for us.
     pub(super) fn awaits_adoption(&self) -> bool {
         self.restored.as_ref().is_some_and(|it| it.adoption == Adoption::Wanted)
@@ -169,14 +260,18 @@ impl Call {
     /// The media never stopped. What a change under way had made of it is taken
     /// back, and what went wrong meanwhile is heard now.
     fn adopted(&mut self, cx: &mut Context, legs: Vec<(LegId, Vec<MediaFault>)>) {
-        let was_up = self.restored.as_mut().is_none_or(|restored| {
-            restored.adoption = Adoption::Done;
-            restored.was_up
-        });
+        let Some(restored) = self.restored.as_mut() else { return };
+        restored.adoption = Adoption::Done;
+        let (was_up, has_moved) = (restored.was_up, restored.has_moved());
+        let held = std::mem::take(&mut restored.held);
         if let Some(session) = &mut self.session {
             session.incarnation = cx.relays.incarnation(&session.relay);
         }
+        if cx.config.has_peers {
+            self.record_taken_over(cx);
+        }
         if self.ending.is_some() {
+            self.drop_held(cx, held);
             return self.close_session(cx);
         }
         for (id, faults) in legs {
@@ -191,36 +286,70 @@ impl Call {
                 }
             }
         }
-        if !was_up && self.started.is_some() && self.ending.is_none() {
+        if self.ending.is_some() {
+            return self.drop_held(cx, held);
+        }
+        if has_moved {
+            self.tell_contact(cx);
+        }
+        if !was_up && self.started.is_some() {
             self.align(cx, A);
+        }
+        for (leg, key, request) in held {
+            self.modify(cx, leg, key, request);
         }
     }
 
-    /// No relay has its media any more.
+    fn drop_held(&self, cx: &mut Context, held: Vec<(usize, ServerKey, Request)>) {
+        for (_, key, request) in held {
+            self.gone(cx, key, &request);
+        }
+    }
+
+    /// Its relay has the session no more, or is silent.
     pub(crate) fn not_adopted(&mut self, cx: &mut Context) {
         let Some(restored) = self.restored.as_mut() else { return };
         if restored.adoption == Adoption::Done {
             return;
         }
         restored.adoption = Adoption::Done;
+        let (held, former) = (std::mem::take(&mut restored.held), restored.former);
+        self.drop_held(cx, held);
+        let (Former::Run { proven_until } | Former::Peer { proven_until }) = former else {
+            return drop(self.taken(cx));
+        };
         if self.ending.is_some() {
             return self.close(cx);
         }
-        self.lost_at = Some(restored.proven_until);
+        let Some(restored) = &self.restored else { return };
+        self.lost_at = Some(proven_until.max(restored.kept_at));
         self.end(cx, Ending::relay_lost());
     }
 
+    /// The record says that the call is ours now, under a number that no former
+    /// owner has used or is going to use.
+    fn record_taken_over(&mut self, cx: &mut Context) {
+        let lasted = self.now(cx).0.saturating_sub(self.opened_at.0).max(0);
+        let lasted = u32::try_from(lasted).unwrap_or(LAST_JUMP).min(LAST_JUMP);
+        self.sequence = self.sequence.max(lasted);
+        let proxy = cx.config.proxy.clone();
+        self.journal(cx, Step::TakenOver { proxy });
+        self.keep(cx);
+    }
+
     /// Another proxy has adopted the session: the call is that one's, with its
-    /// record, and nobody is told anything.
-    pub(crate) fn taken(&mut self, cx: &mut Context) {
+    /// record, and nobody is told anything. Gives what it takes to have it back.
+    pub(crate) fn taken(&mut self, cx: &mut Context) -> Option<Snapshot> {
         if self.is_closed() {
-            return;
+            return None;
         }
         cx.counters.calls_taken += 1;
         self.drop_modification(cx);
         self.drop_move(cx);
         self.drop_passes(cx);
-        self.farewell = None;
+        let snapshot = self.snapshot(cx).filter(|_| self.ending.is_none());
+        // Who hung up here is not kept waiting.
+        self.say_farewell(cx);
         self.phase = Phase::Closed;
         if let Some(session) = self.session.take() {
             cx.relays.end(&session.relay, session.id);
@@ -229,6 +358,7 @@ impl Call {
         self.forget();
         cx.out.push_back(Output::Forget(self.sid));
         cx.log(Log::CallTaken { call: self.sid });
+        snapshot
     }
 
     /// A 2xx to an INVITE of a former process: that one's ACK may have been
@@ -244,6 +374,22 @@ impl Call {
                 cx.send_ack(ack, destination);
             }
         }
+    }
+}
+
+/// Another proxy's flow as one of ours: a datagram leaves by any socket, a
+/// connection that another process has is none.
+fn relocate_flow(cx: &Context, flow: &mut Flow) {
+    if flow.transport.is_reliable() {
+        flow.id = ELSEWHERE;
+        return;
+    }
+    let same = |it: &&LocalAddress| {
+        it.transport == flow.transport && it.local.is_ipv4() == flow.remote.is_ipv4()
+    };
+    let own = cx.config.addresses.iter().filter(same);
+    if let Some(own) = own.max_by_key(|it| it.local == flow.local) {
+        flow.local = own.local;
     }
 }
 

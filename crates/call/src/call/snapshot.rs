@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use landline_control::LegId;
-use landline_region::{Now, Personal, UnixMillis};
-use landline_sip::{Limits, Message, Request};
+use landline_region::{Now, Personal};
+use landline_sip::{ByteStr, Limits, Message, Request};
 
 use super::leg::{Incoming, Invite, LegState};
 use super::open::read_description;
@@ -16,7 +16,27 @@ use crate::calls::CallKey;
 use crate::context::Context;
 use crate::io::Output;
 use crate::record::{CallDirection, LegRole};
+use crate::restore::Former;
 use crate::snapshot::Snapshot;
+
+/// What a request within a dialog names it by (RFC 3261 §12.2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DialogName {
+    /// Ours.
+    pub tag: u64,
+    pub call_id: Personal<ByteStr>,
+    pub remote_tag: Option<String>,
+}
+
+impl DialogName {
+    /// The same in Call-ID and From; who asks has found it by our tag.
+    pub(crate) fn is_of(&self, request: &Request) -> bool {
+        request.call_id().is_ok_and(|it| it == *self.call_id.expose())
+            && request.from().is_ok_and(|from| {
+                from.tag().unwrap_or_default() == self.remote_tag.as_deref().unwrap_or_default()
+            })
+    }
+}
 
 /// Legs that the relay may have made since the call was last kept.
 const SKIPPED: u16 = 64;
@@ -41,7 +61,7 @@ impl Call {
         cx.out.push_back(Output::Journal { token: None, events: Vec::new(), state });
     }
 
-    fn snapshot(&self, cx: &Context) -> Option<Snapshot> {
+    pub(super) fn snapshot(&self, cx: &Context) -> Option<Snapshot> {
         let session = self.session.as_ref()?;
         let invite = match self.phase {
             // Until the 200 has left it may have to be made once more.
@@ -82,13 +102,32 @@ impl Call {
         })
     }
 
+    /// The dialogs that requests inside it name.
+    pub(crate) fn dialogs_in(snapshot: &Snapshot) -> Vec<DialogName> {
+        let written = match snapshot.state.expose().split_first() {
+            Some((&VERSION, rest)) => postcard::from_bytes::<WrittenCall>(rest).ok(),
+            _ => None,
+        };
+        let legs = written.map_or_else(Vec::new, |written| written.legs);
+        let mut dialogs = Vec::with_capacity(2);
+        for leg in legs {
+            let Some(dialog) = leg.dialog.and_then(WrittenDialog::read) else { continue };
+            for tag in [Some(leg.tag), leg.former_tag].into_iter().flatten() {
+                let remote_tag = dialog.remote().tag().map(str::to_owned);
+                let call_id = Personal::new(dialog.call_id().clone());
+                dialogs.push(DialogName { tag, call_id, remote_tag });
+            }
+        }
+        dialogs
+    }
+
     /// A call that a former process, or another one, has had. `Err` says why it
     /// cannot go on.
     pub(crate) fn from_snapshot(
         key: CallKey,
         cx: &mut Context,
         snapshot: &Snapshot,
-        proven_until: UnixMillis,
+        former: Former,
     ) -> Result<Self, &'static str> {
         let written = match snapshot.state.expose().split_first() {
             Some((&VERSION, rest)) => postcard::from_bytes::<WrittenCall>(rest),
@@ -141,7 +180,7 @@ impl Call {
             rang: true,
             is_joined: written.is_joined,
             recording: written.recording,
-            restored: Some(Box::new(Restored::new(snapshot.at.max(proven_until), written.is_up))),
+            restored: Some(Box::new(Restored::new(former, snapshot.at, written.is_up))),
             ..Self::new(key, cx, account, caller, direction)
         })
     }

@@ -18,8 +18,10 @@ use landline_call::binding::BindingChange;
 use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
 use landline_call::record::Step;
 use landline_call::tenancy::{EdgePolicy, Tenancy};
-use landline_call::{Core, CoreConfig, Input, LocalAddress, Log, Output, Snapshot, Tenants};
-use landline_control::{FromRelay, Hello, RelayId};
+use landline_call::{
+    Core, CoreConfig, Input, LocalAddress, Log, Output, PeerId, Replica, Snapshot, Tenants,
+};
+use landline_control::{FromRelay, Hello, Outcome, Refusal, RelayId, Request, SessionId};
 use landline_region::catalogue::fields::SIP_UNDECLARED;
 use landline_region::egress::Carried;
 use landline_region::{CallSid, Entropy, Now, NumberKey, PseudonymKey, RegionCode, UnixMillis};
@@ -52,6 +54,12 @@ pub struct World {
     pub dead: Vec<SocketAddr>,
     /// The next that is sent there finds its connection broken.
     pub broken: Vec<SocketAddr>,
+    /// The proxies are one region's: they share the first one's relay.
+    pub together: bool,
+    /// They hear each other's words.
+    pub linked: bool,
+    /// Whose the sessions of that relay are.
+    owners: BTreeMap<SessionId, usize>,
     shared: Directory,
     flows: BTreeMap<(SocketAddr, SocketAddr), u64>,
 }
@@ -120,6 +128,9 @@ impl World {
             crossed: Vec::new(),
             dead: Vec::new(),
             broken: Vec::new(),
+            together: false,
+            linked: false,
+            owners: BTreeMap::new(),
             shared: Directory::default(),
             flows: BTreeMap::new(),
         }
@@ -239,6 +250,116 @@ impl World {
         self.input(proxy, Input::Tenancy(tenants));
         self.input(proxy, Input::Restore { calls, proven_until: died_at });
         self.connect_relay(proxy);
+    }
+
+    /// SIGKILL, and nothing in its place. Its disk stays.
+    pub fn proxy_halts(&mut self, proxy: usize) {
+        let (core, endpoint) = self.proxies[proxy].configs.clone();
+        let (seeds, now) = ([self.entropy.seed(), self.entropy.seed()], self.now());
+        let at = &mut self.proxies[proxy];
+        at.pending.clear();
+        at.endpoint = Endpoint::new(endpoint, seeds[0], now.instant);
+        at.core = Core::new(core, seeds[1], now);
+        let listeners = at.listeners.iter().map(|it| it.1);
+        self.dead.extend(listeners.collect::<Vec<_>>());
+        if self.linked {
+            let name = self.peer(proxy);
+            for other in self.others(proxy) {
+                self.input(other, Input::PeerLost(name.clone()));
+            }
+        }
+    }
+
+    /// A new process takes up what is on its disk, but for what the others say
+    /// that they have.
+    pub fn proxy_returns(&mut self, proxy: usize, died_at: UnixMillis) {
+        let mut carried = Vec::new();
+        let name = self.peer(proxy);
+        if self.linked {
+            for other in self.others(proxy) {
+                self.input(other, Input::PeerStarts(name.clone()));
+                carried.extend(self.proxies[other].core.carried());
+            }
+        }
+        let tenants = Arc::new(Tenants::new(&self.proxies[proxy].tenancy));
+        let at = &mut self.proxies[proxy];
+        at.kept.retain(|call, _| !carried.contains(call));
+        let calls = at.kept.values().cloned().collect();
+        let listeners: Vec<_> = at.listeners.iter().map(|it| it.1).collect();
+        self.dead.retain(|it| !listeners.contains(it));
+        self.input(proxy, Input::Directory(Arc::new(self.shared.clone())));
+        self.input(proxy, Input::Tenancy(tenants));
+        self.input(proxy, Input::Restore { calls, proven_until: died_at });
+        self.connect_relay(proxy);
+        if self.linked {
+            self.link(proxy);
+        }
+    }
+
+    /// The others hear of its calls, and it of theirs, from the beginning.
+    pub fn link(&mut self, proxy: usize) {
+        self.linked = true;
+        for other in self.others(proxy) {
+            for (from, to) in [(proxy, other), (other, proxy)] {
+                self.input(to, Input::PeerUp(self.peer(from)));
+                let kept: Vec<_> = self.proxies[from].kept.values().cloned().collect();
+                kept.into_iter().for_each(|snapshot| self.replicate(from, to, snapshot));
+            }
+        }
+    }
+
+    /// None of them hears of another any more.
+    pub fn unlink(&mut self) {
+        self.linked = false;
+        for proxy in 0..self.proxies.len() {
+            for other in self.others(proxy) {
+                self.input(proxy, Input::PeerLost(self.peer(other)));
+            }
+        }
+    }
+
+    pub fn peer(&self, proxy: usize) -> PeerId {
+        PeerId(self.proxies[proxy].configs.0.proxy.clone())
+    }
+
+    fn others(&self, proxy: usize) -> Vec<usize> {
+        (0..self.proxies.len()).filter(|it| *it != proxy).collect()
+    }
+
+    fn replicate(&mut self, from: usize, to: usize, snapshot: Snapshot) {
+        let record = self.proxies[from].ledger.of(snapshot.call).cloned().collect();
+        let replica = Box::new(Replica { snapshot, record });
+        self.answer_core(to, Input::Replica { peer: self.peer(from), replica });
+    }
+
+    fn tell_gone(&mut self, from: usize, call: CallSid) {
+        let others = if self.linked { self.others(from) } else { Vec::new() };
+        for other in others {
+            self.answer_core(other, Input::ReplicaGone { peer: self.peer(from), call });
+        }
+    }
+
+    /// The one relay's answer, and its word to who had the session before.
+    fn ask_shared(&mut self, proxy: usize, relay: &RelayId, request: Request) -> Option<Outcome> {
+        let (id, adopts) = match &request {
+            Request::Open(open) => (open.session, true),
+            Request::Adopt(adopt) => (adopt.session, true),
+            Request::Change(id, _) => (*id, false),
+            Request::Close(close) => (close.session, false),
+        };
+        let owner = self.owners.get(&id).copied();
+        if !adopts && owner != Some(proxy) {
+            return Some(Outcome::Refused(Refusal::UnknownSession));
+        }
+        let outcome = self.proxies[0].relay.handle(request);
+        if adopts && !matches!(outcome, Some(Outcome::Refused(_))) {
+            self.owners.insert(id, proxy);
+            if let Some(former) = owner.filter(|owner| *owner != proxy) {
+                let (relay, message) = (relay.clone(), FromRelay::Taken(id));
+                self.answer_core(former, Input::Relay { relay, message });
+            }
+        }
+        outcome
     }
 
     /// Every proxy learns where every account of `tenants` is at home.
@@ -506,6 +627,12 @@ impl World {
         let now = self.now();
         match output {
             Output::Sip(input) => self.proxies[proxy].endpoint.handle_input(now.instant, input),
+            Output::Relay { relay, id, request } if self.together => {
+                if let Some(outcome) = self.ask_shared(proxy, &relay, request) {
+                    let message = FromRelay::Outcome(id, outcome);
+                    self.answer_core(proxy, Input::Relay { relay, message });
+                }
+            }
             Output::Relay { relay, id, request } => {
                 let to = &mut self.proxies[proxy];
                 if to.dead_relays.contains(&relay) {
@@ -524,15 +651,29 @@ impl World {
                         kept.remove(&event.call);
                     }
                 }
+                let told = state.clone().filter(|_| self.linked);
                 kept.extend(state.map(|state| (state.call, state)));
                 for event in events {
+                    let is_end = matches!(event.step, Step::Closed(_));
+                    let call = event.call;
                     self.proxies[proxy].ledger.append(event);
+                    if is_end {
+                        self.tell_gone(proxy, call);
+                    }
+                }
+                if let Some(snapshot) = told {
+                    for other in self.others(proxy) {
+                        self.replicate(proxy, other, snapshot.clone());
+                    }
                 }
                 if let Some(token) = token.filter(|_| !self.proxies[proxy].journal_stuck) {
                     self.answer_core(proxy, Input::Journaled(token));
                 }
             }
-            Output::Forget(call) => drop(self.proxies[proxy].kept.remove(&call)),
+            Output::Forget(call) => {
+                self.proxies[proxy].kept.remove(&call);
+                self.tell_gone(proxy, call);
+            }
             Output::StoreBindings { token, changes } => {
                 self.proxies[proxy].stored.extend(changes);
                 let ok = !self.proxies[proxy].store_fails;

@@ -118,7 +118,7 @@ impl Findings {
 }
 
 fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
-    check_proxy_name(&proxy.name, findings);
+    check_proxy_name("proxy.name", &proxy.name, findings);
     if proxy.listen.is_empty() {
         findings.add("proxy.listen", "wanted at least one [[proxy.listen]]");
     }
@@ -164,10 +164,35 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
     at_least_one("proxy.limits.max_calls", proxy.limits.max_calls, findings);
     at_least_one("proxy.limits.max_connections", proxy.limits.max_connections, findings);
     at_least_one("proxy.limits.ring_timeout_seconds", proxy.limits.ring_timeout_seconds, findings);
+    check_peers(proxy, findings);
     let abandoned_after = proxy.limits.abandoned_after_minutes;
     at_least_one("proxy.limits.abandoned_after_minutes", abandoned_after, findings);
     let longest_wait = proxy.limits.longest_wait_milliseconds;
     at_least_one("proxy.limits.longest_wait_milliseconds", longest_wait, findings);
+}
+
+fn check_peers(proxy: &Proxy, findings: &mut Findings) {
+    match (&proxy.peering, proxy.peers.is_empty()) {
+        (None, false) => findings.add(
+            "proxy.peering",
+            "wanted IP:PORT, where the proxies of [[proxy.peers]] connect: a call is held by both or by none",
+        ),
+        (Some(_), true) => findings.add(
+            "proxy.peers",
+            "wanted the region's other proxies as [[proxy.peers]]: nobody else is let in at `proxy.peering`",
+        ),
+        _ => {}
+    }
+    for (index, peer) in proxy.peers.iter().enumerate() {
+        let key = format!("proxy.peers[{index}].name");
+        check_proxy_name(&key, &peer.name, findings);
+        let is_same = |name: &str| name.eq_ignore_ascii_case(&peer.name);
+        if is_same(&proxy.name) {
+            findings.add(key, "is this proxy: wanted the others of the region");
+        } else if proxy.peers[..index].iter().any(|earlier| is_same(&earlier.name)) {
+            findings.add(key, "another peer has this name already");
+        }
+    }
 }
 
 fn check_relay(relay: &Relay, findings: &mut Findings) {
@@ -202,13 +227,13 @@ fn check_name(key: &str, name: &str, findings: &mut Findings) {
 }
 
 /// Stands in the proxy's certificate too, as `NAME.REGION.landline.internal`.
-fn check_proxy_name(name: &str, findings: &mut Findings) {
-    check_name("proxy.name", name, findings);
+fn check_proxy_name(key: &str, name: &str, findings: &mut Findings) {
+    check_name(key, name, findings);
     if name.contains('.') || ["proxy", "relay"].iter().any(|role| name.eq_ignore_ascii_case(role)) {
         let text = format!(
             "`{name}` cannot stand in a certificate as a host: wanted a name without a dot that is no role's, as `ie1-proxy-1`"
         );
-        findings.add("proxy.name", text);
+        findings.add(key, text);
     }
 }
 
@@ -249,6 +274,9 @@ fn check_sockets(config: &Config, findings: &mut Findings) {
             take(format!("proxy.listen[{index}].address"), udp, listen.address.0);
         }
         take("proxy.inter_region.address".to_owned(), false, proxy.inter_region.address.0);
+        if let Some(peering) = &proxy.peering {
+            take("proxy.peering".to_owned(), false, peering.0);
+        }
     }
     if let Some(relay) = &config.relay {
         take("relay.control".to_owned(), false, relay.control.0);

@@ -133,6 +133,11 @@ pub struct Proxy {
     pub identity: KeyPair,
     pub inter_region: InterRegion,
     pub relays: Vec<RelayLink>,
+    /// Where the region's other proxies connect.
+    pub peering: Option<BindAddress>,
+    /// The region's other proxies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerLink>,
     /// Authorities of carriers' TLS certificates, besides the operating system's.
     pub trunk_ca: Option<PathBuf>,
     /// DNS servers, instead of those in `/etc/resolv.conf`.
@@ -172,6 +177,13 @@ pub struct InterRegion {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayLink {
+    pub name: String,
+    pub address: HostPort,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerLink {
     pub name: String,
     pub address: HostPort,
 }

@@ -94,6 +94,8 @@ impl Draft {
             identity: self.pair(pki::PROXY_IDENTITY),
             inter_region: InterRegion { address: BindAddress(self.inter_region), advertise: None },
             relays: vec![RelayLink { name: self.relay_name(), address: self.control.into() }],
+            peering: None,
+            peers: Vec::new(),
             trunk_ca: None,
             dns_servers: Vec::new(),
             registrar: Registrar::default(),

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use landline_call::PeerId;
 use landline_console::{CallControl, ConsoleConfig};
 use landline_control::RelayId;
 use landline_proxy::{
-    DnsConfig, InterRegionListener, ListenerConfig, ProxyConfig, RegionIdentity, RelayAddress,
+    DnsConfig, InterRegionListener, ListenerConfig, PeerAddress, ProxyConfig, RegionIdentity,
+    RelayAddress,
 };
 use landline_relay::{MediaAddress, RecordingSink, RelayConfig};
 use landline_store::Store;
@@ -57,6 +59,11 @@ pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) 
             control: host_port(&link.address),
         })
         .collect();
+    let peers = proxy.peers.iter().map(|link| PeerAddress {
+        id: PeerId(link.name.clone()),
+        address: host_port(&link.address),
+    });
+    let peers = peers.collect();
     ProxyConfig {
         name: proxy.name.clone(),
         region: config.region.code,
@@ -72,6 +79,8 @@ pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) 
             advertised: proxy.inter_region.advertise.as_ref().map(host_port),
         }),
         relays,
+        peering: proxy.peering.map(|address| address.0),
+        peers,
         store,
         ledger: config.data_dir.join("ledger"),
         directory: config.directory.snapshot.clone(),

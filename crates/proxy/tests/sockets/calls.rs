@@ -72,7 +72,7 @@ impl Phone {
         Self { client, transport, user: user.to_owned() }
     }
 
-    fn sdp(&self) -> String {
+    pub fn sdp(&self) -> String {
         let local = self.client.local;
         format!(
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
@@ -119,7 +119,7 @@ impl Phone {
         self.client.send(second).await;
     }
 
-    async fn ack(&mut self, response: &str, uri: &str, cseq: u32) {
+    pub async fn ack(&mut self, response: &str, uri: &str, cseq: u32) {
         let local = self.client.local;
         let text = format!(
             "ACK {uri} SIP/2.0\r\n\
@@ -134,7 +134,7 @@ impl Phone {
         self.client.send(text).await;
     }
 
-    async fn next_final(&mut self) -> String {
+    pub async fn next_final(&mut self) -> String {
         loop {
             let message = self.client.receive().await.expect("closed");
             if !message.starts_with("SIP/2.0 1") {
@@ -143,7 +143,7 @@ impl Phone {
         }
     }
 
-    async fn answer(&mut self, request: &str, status: &str, body: &str) {
+    pub async fn answer(&mut self, request: &str, status: &str, body: &str) {
         let vias: String = request
             .lines()
             .filter(|line| line.starts_with("Via: "))
@@ -181,7 +181,7 @@ fn line<'a>(message: &'a str, name: &str) -> &'a str {
 }
 
 /// The Contact's URI: where requests inside the dialog go.
-fn target(response: &str) -> String {
+pub fn target(response: &str) -> String {
     let contact = line(response, "Contact");
     contact.split(['<', '>']).nth(1).unwrap().to_owned()
 }

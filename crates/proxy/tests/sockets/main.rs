@@ -7,6 +7,7 @@ mod support;
 mod calls;
 mod changes;
 mod noise;
+mod peers;
 mod regions;
 mod register;
 mod relays;

@@ -176,6 +176,8 @@ impl Region {
                 advertised: None,
             }),
             relays: Vec::new(),
+            peering: None,
+            peers: Vec::new(),
             store: self.store.clone(),
             ledger: self.home.join("ledger"),
             directory: self.directory.clone(),

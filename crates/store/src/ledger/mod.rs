@@ -13,7 +13,7 @@ mod shipper;
 mod unshipped;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::SyncSender;
@@ -31,6 +31,7 @@ use crate::store::Store;
 use writer::{Append, Message, Record};
 
 pub use crate::disk::{Disk, DiskFile};
+pub use crate::event::{decode as decode_event, encode as encode_event};
 pub use inspect::{Inspection, inspect};
 pub use journal::Journal;
 pub use kept::KeptCall;
@@ -163,6 +164,8 @@ struct Shared {
     last_alive: Option<UnixMillis>,
     /// The answered calls of former runs that nobody has taken up yet.
     calls: Mutex<HashMap<CallSid, Snapshot>>,
+    /// Calls of former runs that other proxies have by now.
+    spared: Mutex<BTreeSet<CallSid>>,
     /// Until the lost calls are closed, the former run's last sign of life
     /// must not be overwritten.
     swept: std::sync::atomic::AtomicBool,
@@ -215,6 +218,7 @@ impl Ledger {
             hurry,
             last_alive,
             calls: Mutex::new(calls),
+            spared: Mutex::default(),
             swept: false.into(),
             threads: Mutex::new(Some(threads)),
         };
@@ -277,9 +281,10 @@ impl Ledger {
     pub async fn sweep_lost(&self, proxy: &str) -> Result<Vec<CallEvent>> {
         self.flush().await?;
         let open = self.shared.store.open_calls(None).await?;
-        let gone = self.retain_kept(&open);
+        let gone = self.retain_kept(proxy, &open);
         let alive = self.shared.last_alive;
-        let is_kept = |call: CallSid| self.calls().contains_key(&call);
+        let spared = std::mem::take(&mut *self.spared());
+        let is_kept = |call| self.calls().contains_key(&call) || spared.contains(&call);
         let lost = open.iter().filter(|call| call.proxy == proxy && !is_kept(call.sid));
         let lost: Vec<CallEvent> = lost.map(|call| call.lost(alive)).collect();
         let _written = self.append_with(Vec::new(), gone).await;
@@ -307,16 +312,32 @@ impl Ledger {
         Ok(events)
     }
 
-    /// Drops what is kept of calls whose records are closed by now.
-    fn retain_kept(&self, open: &[OpenCall]) -> Vec<KeptCall> {
+    /// These calls are other proxies' by now: they are neither lost nor kept.
+    /// Call it before [`Ledger::sweep_lost`].
+    pub fn spare(&self, calls: BTreeSet<CallSid>) {
+        *self.spared() = calls;
+    }
+
+    fn spared(&self) -> std::sync::MutexGuard<'_, BTreeSet<CallSid>> {
+        self.shared.spared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops what is kept of calls whose records are closed by now, or that are
+    /// spared.
+    fn retain_kept(&self, proxy: &str, open: &[OpenCall]) -> Vec<KeptCall> {
         let open: HashMap<CallSid, &OpenCall> = open.iter().map(|call| (call.sid, call)).collect();
+        let spared = self.spared();
         let mut gone = Vec::new();
         self.calls().retain(|call, snapshot| match open.get(call) {
-            Some(known) => {
-                snapshot.sequence = snapshot.sequence.max(known.next_sequence);
+            Some(known) if !spared.contains(call) => {
+                // Another's numbers are not ours to go on with, unless the relay
+                // gives us the call.
+                if known.proxy == proxy {
+                    snapshot.sequence = snapshot.sequence.max(known.next_sequence);
+                }
                 true
             }
-            None => {
+            _ => {
                 gone.push(KeptCall::Gone(*call));
                 false
             }
