@@ -7,7 +7,9 @@ use landline_call::record::{CallDirection, Party};
 use landline_call::tenancy::{NumberTarget, User, is_e164};
 use landline_control::{Protocol, StreamStats};
 use landline_region::{AccountSid, CallSid, Entropy, Personal};
-use landline_store::{ApiRole, CallQuery, CallRecord, CallStanding, LegRecord, Readable};
+use landline_store::{
+    ApiRole, CallQuery, CallRecord, CallStanding, LegRecord, Readable, RelayMove,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -73,6 +75,10 @@ pub struct CallView {
     /// Only where one call is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub legs: Option<Vec<LegView>>,
+    /// From which media relay to which it went while it lasted; where one call
+    /// is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moves: Option<Vec<MoveView>>,
     pub uri: String,
     pub subresource_uris: CallUris,
 }
@@ -82,6 +88,14 @@ pub struct CallUris {
     pub recordings: String,
     /// There once the call is closed and its recording finished.
     pub receipt: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct MoveView {
+    pub at: String,
+    /// The relays' names within the region.
+    pub from: String,
+    pub to: String,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -176,6 +190,7 @@ impl CallView {
             recording_sid: call.answered_at.and(call.recording).map(|sid| sid.to_string()),
             record_hash: call.hash.map(hex::encode),
             legs: None,
+            moves: None,
             subresource_uris: CallUris {
                 recordings: format!("{uri}/Recordings.json"),
                 receipt: format!("{uri}/Receipt.json"),
@@ -186,7 +201,15 @@ impl CallView {
 
     fn with_legs(call: &CallRecord, parties: bool) -> Self {
         let legs = call.legs.iter().map(LegView::new).collect();
-        Self { legs: Some(legs), ..Self::new(call, parties) }
+        let moves = call.moves.iter().map(MoveView::new).collect();
+        Self { legs: Some(legs), moves: Some(moves), ..Self::new(call, parties) }
+    }
+}
+
+impl MoveView {
+    fn new(moved: &RelayMove) -> Self {
+        let (from, to) = (moved.from.to_string(), moved.to.to_string());
+        Self { at: moved.at.to_string(), from, to }
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use axum::http::header;
 use landline_region::receipt::DeletionReason;
 use landline_region::{AccountSid, CallSid, RecordingSid};
-use landline_store::{DeletedBy, RecordingQuery, RecordingRecord, StoreError};
+use landline_store::{DeletedBy, RecordingGap, RecordingQuery, RecordingRecord, StoreError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -43,11 +43,21 @@ pub struct RecordingView {
     /// Packets that arrived while it ran, and those of them that were kept.
     pub expected_packets: u64,
     pub stored_packets: u64,
+    /// Where nothing was recorded: the call went from one relay to another, or
+    /// its relay died with what it had. Silence when it is played.
+    pub gaps: Vec<GapView>,
     pub consent: ConsentView,
     /// The region that alone holds it.
     pub storage_region: String,
     pub media_url: String,
     pub uri: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct GapView {
+    /// After the recording's start.
+    pub at_ms: u64,
+    pub duration_ms: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -78,6 +88,7 @@ impl RecordingView {
             deleted_at: rfc3339(recording.deleted_at),
             expected_packets: recording.expected_packets,
             stored_packets: recording.stored_packets,
+            gaps: recording.gaps().into_iter().map(GapView::new).collect(),
             consent: ConsentView {
                 by_policy: recording.consent.by_policy,
                 granted_at: recording.consent.granted_at.to_string(),
@@ -86,6 +97,12 @@ impl RecordingView {
             media_url: format!("{uri}.wav"),
             uri: format!("{uri}.json"),
         }
+    }
+}
+
+impl GapView {
+    const fn new(gap: RecordingGap) -> Self {
+        Self { at_ms: gap.at_ms, duration_ms: gap.duration_ms }
     }
 }
 
@@ -110,7 +127,14 @@ async fn page(app: Arc<App>, input: Input, call: Option<CallSid>) -> Result<Repl
         limit: page_size + 1,
     };
     let mut recordings = app.store.recording_page(input.account()?, &wanted).await?;
-    let token = |last: &RecordingRecord| cursor::write(last.started_at, last.sid);
+    // By the part that stands for it in the database's order.
+    let token = |last: &RecordingRecord| {
+        let first = last.parts.first();
+        cursor::write(
+            first.map_or(last.started_at, |it| it.started_at),
+            first.map_or(last.sid, |it| it.sid),
+        )
+    };
     let page = page_of(&input, page_size, &mut recordings, token);
     let recordings = recordings.iter().map(|it| RecordingView::new(&app, it)).collect();
     Reply::json(&RecordingPage { recordings, page })

@@ -1,24 +1,37 @@
+use landline_call::record::{CallEvent, Step};
 use landline_call::tenancy::Account;
-use landline_control::{Consent, LegId, PayloadType};
+use landline_control::{Consent, LegId, PayloadType, RelayId};
 use landline_media::audio::{ToneGenerator, strongest_tone, ulaw_encode};
 use landline_region::{CallSid, RecordingSid, UnixMillis};
 use landline_store::{ApiRole, Part, Recorder, RecorderConfig, RecordingStart};
+use serde_json::json;
 
 use crate::on_both_engines;
-use crate::support::{World, uri};
+use crate::support::{World, events, uri};
 
 const START: i64 = 1_700_000_000_000;
 
 /// Two seconds of G.711: the caller sends 440 Hz, the callee 620 Hz.
 pub async fn recorded(world: &World, account: &Account, number: u128) -> RecordingSid {
-    let sid = RecordingSid::from_u128(number);
+    recorded_part(world, account, number, 0).await
+}
+
+async fn recorded_part(
+    world: &World,
+    account: &Account,
+    number: u128,
+    segment: u16,
+) -> RecordingSid {
+    let whole = RecordingSid::from_u128(number);
+    let part = Part::of(whole, segment);
+    let sid = part.sid();
     let spool = RecorderConfig::new(world.dir.path().join(format!("spool-{number}")));
     let recorder = Recorder::start(world.ie1.store.clone(), spool).unwrap();
     let sink = recorder.sink();
     let types =
         vec![PayloadType { number: 0, encoding: "PCMU".to_owned(), clock_rate: 8000, channels: 1 }];
     let start = RecordingStart {
-        part: Part::of(sid, 0),
+        part,
         call: CallSid::from_u128(number),
         account: account.sid,
         consent: Consent { by_policy: true, granted_at: UnixMillis(START) },
@@ -41,7 +54,7 @@ pub async fn recorded(world: &World, account: &Account, number: u128) -> Recordi
     }
     sink.finish(sid).await.unwrap();
     recorder.shutdown().await;
-    sid
+    whole
 }
 
 on_both_engines! {
@@ -65,6 +78,33 @@ on_both_engines! {
             let (hz, _) = strongest_tone(&one[4000..12_000], 8000).unwrap();
             assert!((hz - wanted).abs() < 5.0, "channel {channel}: {hz}");
         }
+    }
+
+    async fn a_call_shows_where_it_went_and_a_recording_what_is_missing(world: World) {
+        // What the first relay recorded was lost with it.
+        let opened = START + 700;
+        let mut steps = events(&world.acme, 1, opened, true);
+        let end = steps.pop().unwrap();
+        let relay = |name: &str| RelayId(name.to_owned());
+        let step = Step::Moved { from: relay("relay-1"), to: relay("relay-2") };
+        let (sequence, at) = (end.sequence, UnixMillis(opened + 300));
+        steps.push(CallEvent { sequence, at, step, ..end.clone() });
+        steps.push(CallEvent { sequence: sequence + 1, ..end });
+        world.ie1.store.apply_events(&steps).await.unwrap();
+        let sid = recorded_part(&world, &world.acme, 1, 1).await;
+        let key = world.key(ApiRole::Operator).await;
+        let path = uri(world.acme.sid, &format!("/Calls/{}.json", CallSid::from_u128(1)));
+        let call = world.ie1.get(&path, Some(&key)).await.expect(200);
+        let at = UnixMillis(opened + 300).to_string();
+        assert_eq!(call["moves"], json!([{ "at": at, "from": "relay-1", "to": "relay-2" }]));
+        let path = uri(world.acme.sid, &format!("/Recordings/{sid}.json"));
+        let recording = world.ie1.get(&path, Some(&key)).await.expect(200);
+        // Answered at 900 ms, and its part begins at 1,000.
+        assert_eq!(recording["gaps"], json!([{ "at_ms": 0, "duration_ms": 100 }]));
+        assert_eq!(recording["duration_ms"], 100 + 1980);
+        let path = uri(world.acme.sid, "/Recordings.json");
+        let page = world.ie1.get(&path, Some(&key)).await.expect(200);
+        assert_eq!(page["recordings"], json!([recording]));
     }
 
     async fn a_deleted_recording_is_gone_and_still_known(world: World) {
