@@ -1,6 +1,7 @@
 #!/bin/bash
 # Landline beside Kamailio and rtpengine, in turn, run for run; prints the
-# ratios. beside.sh [stage ...]; stages: register call media memory.
+# ratios. beside.sh [stage ...]; stages: register call media memory
+# overload.
 # Environment: REPS (3), SECS (6), PATIENCE (how many seconds to wait for a
 # quiet machine, 240), TRIES (4). About 20 minutes on a quiet machine.
 set -u
@@ -17,7 +18,7 @@ both() { # both PEER SUBCOMMAND ARGUMENTS...
 		done
 	done
 }
-for stage in ${*:-register call media memory}; do
+for stage in ${*:-register call media memory overload}; do
 	case $stage in
 	register)
 		export BENCH_USERS=10000
@@ -39,7 +40,16 @@ for stage in ${*:-register call media memory}; do
 			./bench.py memory --server servers/$server --profile call-media-auth --users 20000 \
 				--calls 1000 --rate 80 --patience "${PATIENCE:-240}" --out beside
 		done ;;
-	*) echo "stage $stage? register, call, media or memory" >&2; exit 2 ;;
+	overload) # ten times what each carries, found first
+		export BENCH_USERS=10000
+		for server in landline kamailio; do
+			most=$(./bench.py sip --server servers/$server --profile call-media-auth --search --search-secs 4 \
+				--rate 600 --reps 0 --patience "${PATIENCE:-240}" --out beside | tee /dev/stderr |
+				sed -n 's/^highest clean rate: \([0-9]*\).*/\1/p')
+			./bench.py overload --server servers/$server --rate "$most" --secs 4 \
+				--patience "${PATIENCE:-240}" --out beside
+		done ;;
+	*) echo "stage $stage? register, call, media, memory or overload" >&2; exit 2 ;;
 	esac
 done
 ./bench.py beside

@@ -1,6 +1,7 @@
 //! SIPp, holding many calls at once that nobody speaks in.
 //! `LANDLINE_HOLD_SECONDS` says how long each (5).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ fn keys(user: &str) -> [(&str, &str); 3] {
 #[derive(Debug)]
 pub struct Held {
     pub call_id: String,
+    pub rang: bool,
     pub answered: bool,
 }
 
@@ -78,10 +80,12 @@ impl Holding {
         self.answering.kill();
         let log = std::fs::read_to_string(&self.log).unwrap();
         let of = |word: &'static str| log.lines().filter_map(move |line| line.strip_prefix(word));
-        let answered: Vec<&str> = of("answered ").map(str::trim).collect();
+        let rang: BTreeSet<&str> = of("rang ").map(str::trim).collect();
+        let answered: BTreeSet<&str> = of("answered ").map(str::trim).collect();
         let held = |call_id: &str| Held {
             call_id: call_id.to_owned(),
-            answered: answered.contains(&call_id),
+            rang: rang.contains(call_id),
+            answered: answered.contains(call_id),
         };
         of("placed ").map(str::trim).map(held).collect()
     }

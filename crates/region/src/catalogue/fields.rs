@@ -430,6 +430,7 @@ pub static SIP_CALL_ID: Field = Field {
         "LegOpened.sip_call_id",
         "LegRecord.sip_call_id",
         "Branch.call_id",
+        "DialogName.call_id",
         "WrittenStep.sip_call_id",
     ],
     carried: SIGNALLING,
