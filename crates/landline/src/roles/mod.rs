@@ -76,10 +76,12 @@ async fn run(file: &Path, keeper: Option<&Path>, choose: impl FnOnce(&mut Roles)
     start_logging(&config.telemetry);
     let region = Region::start(&config, roles, keeper).await?;
     let code = config.region.code;
+    // A relay in the same process would end with it, and its calls too.
+    let hands_over = roles.proxy && !roles.relay;
     tracing::info!(region = %code, proxy = roles.proxy, relay = roles.relay, console = roles.console, "running");
     tokio::select! {
         stopped = until_asked_to_stop() => stopped?,
-        asked = signals::until_asked_to_hand_over(), if keeper.is_some() => {
+        asked = signals::until_asked_to_hand_over(), if hands_over => {
             asked?;
             tracing::info!(region = %code, "handing over");
             region.hand_over().await;

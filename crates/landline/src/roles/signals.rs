@@ -19,7 +19,8 @@ pub async fn until_asked_to_stop() -> Result<()> {
     Ok(())
 }
 
-/// Resolves at the first SIGUSR1, by which a keeper replaces its proxy.
+/// Resolves at the first SIGUSR1, by which a keeper replaces its proxy, and an
+/// operator one that has no keeper.
 pub async fn until_asked_to_hand_over() -> Result<()> {
     signal(SignalKind::user_defined1()).context("SIGUSR1 cannot be heard")?.recv().await;
     Ok(())
