@@ -2,7 +2,6 @@
 //! a certificate of its own name, and without making any call wait.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landline_call::PeerId;
@@ -12,15 +11,10 @@ use landline_proxy::{
     HostPort, PeerAddress, Proxy, ProxyHandle, RelayAddress, TlsFiles, Transport,
 };
 use landline_region::{CallSid, RegionCode};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::calls::{DOMAIN, Phone, target};
 use crate::fake_relay::FakeRelay;
@@ -90,32 +84,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 }
 
-async fn connect(
-    world: &World,
-    address: SocketAddr,
-    files: Option<&TlsFiles>,
-) -> Option<Link<TlsStream<TcpStream>>> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&world.authorities).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let config = match files {
-        None => builder.with_no_client_auth(),
-        Some(files) => {
-            let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
-            let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
-            builder.with_client_auth_cert(chain, key).unwrap()
-        }
-    };
-    let name = ServerName::try_from("proxy.ie1.landline.internal").unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    stream.ok().map(Link::new)
-}
-
 /// Whether the proxy greets who comes with this certificate and these words.
 async fn is_greeted(
     world: &World,
@@ -123,7 +91,8 @@ async fn is_greeted(
     files: Option<&TlsFiles>,
     hello: Greeting,
 ) -> bool {
-    let Some(mut link) = connect(world, address, files).await else { return false };
+    let Some(stream) = world.connect(address, files).await else { return false };
+    let mut link = Link::new(stream);
     link.say(ToPeer::Hello(hello)).await;
     matches!(link.hear().await, Some(FromPeer::Hello(theirs)) if theirs.name == "proxy-1")
 }
@@ -216,7 +185,7 @@ async fn nonsense_ends_a_link_and_nothing_else() {
         call(vec![1; 20]),
     ];
     for octets in &nonsense {
-        let mut link = connect(&world, address, Some(&files)).await.unwrap();
+        let mut link = Link::new(world.connect(address, Some(&files)).await.unwrap());
         link.say(ToPeer::Hello(greeting("proxy-2"))).await;
         assert!(matches!(link.hear().await, Some(FromPeer::Hello(_))));
         link.stream.write_all(octets).await.unwrap();
@@ -226,7 +195,7 @@ async fn nonsense_ends_a_link_and_nothing_else() {
     }
     let refused = || metric(&metrics, "sip_drops_total", &[("cause", "peer_refused")]);
     until("each is counted", || refused() == nonsense.len() as f64).await;
-    let mut link = connect(&world, address, Some(&files)).await.unwrap();
+    let mut link = Link::new(world.connect(address, Some(&files)).await.unwrap());
     link.say(ToPeer::Hello(greeting("proxy-2"))).await;
     assert!(matches!(link.hear().await, Some(FromPeer::Hello(_))));
     link.say(ToPeer::Ping).await;

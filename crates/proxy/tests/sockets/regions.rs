@@ -2,16 +2,11 @@
 //! proxies speak for a region.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use landline_proxy::{Proxy, ProxyHandle, TlsFiles, Transport};
 use landline_region::egress::{Counted, Flow, Verdict};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use crate::support::{Client, Region, World, metric, until};
 
@@ -169,25 +164,7 @@ async fn what_goes_to_a_region_that_is_not_declared_stays_and_is_counted() {
 
 /// Whether a keep-alive is answered to a holder of this certificate.
 async fn is_heard(world: &World, address: SocketAddr, files: Option<&TlsFiles>) -> bool {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&world.authorities).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let config = match files {
-        None => builder.with_no_client_auth(),
-        Some(files) => {
-            let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
-            let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
-            builder.with_client_auth_cert(chain, key).unwrap()
-        }
-    };
-    let name = ServerName::try_from("proxy.ie1.landline.internal").unwrap();
-    let stream = TcpStream::connect(address).await.unwrap();
-    let connector = TlsConnector::from(Arc::new(config));
-    let Ok(mut stream) = connector.connect(name, stream).await else {
+    let Some(mut stream) = world.connect(address, files).await else {
         return false;
     };
     let _closed = stream.write_all(b"\r\n\r\n").await;

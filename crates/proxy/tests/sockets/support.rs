@@ -22,12 +22,13 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -115,7 +116,20 @@ impl World {
     }
 
     pub fn client_tls(&self) -> Arc<rustls::ClientConfig> {
-        client_config(&self.authorities)
+        client_config(&self.authorities, None)
+    }
+
+    /// A connection to where proxies and relays connect, for the holder of this
+    /// certificate; `None` when it is refused.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        files: Option<&TlsFiles>,
+    ) -> Option<TlsStream<TcpStream>> {
+        let name = ServerName::try_from("proxy.ie1.landline.internal").unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connector = TlsConnector::from(client_config(&self.authorities, files));
+        connector.connect(name, stream).await.ok()
     }
 
     /// Tells the directory where a region's proxy is.
@@ -137,14 +151,22 @@ impl World {
     }
 }
 
-fn client_config(authorities: &Path) -> Arc<rustls::ClientConfig> {
+fn client_config(authorities: &Path, shown: Option<&TlsFiles>) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authorities).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap();
-    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+        .unwrap()
+        .with_root_certificates(roots);
+    Arc::new(match shown {
+        None => builder.with_no_client_auth(),
+        Some(files) => {
+            let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    })
 }
 
 pub struct Region {
