@@ -30,6 +30,8 @@ use crate::{bindings, journal};
 /// Messages taken from one source before the others have their turn.
 const BATCH: usize = 64;
 const REPORT: Duration = Duration::from_secs(1);
+/// Who hands over has answers on their way through disk and database for so long.
+const LAST_ANSWERS: Duration = Duration::from_millis(150);
 /// How often a full journal queue is tried again.
 const JOURNAL_RETRY: Duration = Duration::from_millis(5);
 
@@ -57,6 +59,8 @@ pub(crate) struct Driver {
 
 /// Once the proxy stops.
 pub(crate) struct Stop {
+    /// Until then it serves on.
+    not_before: Instant,
     /// When it ends whatever is still open.
     by: Instant,
     /// When a call was last open: its BYE may have to be sent again.
@@ -65,6 +69,10 @@ pub(crate) struct Stop {
 
 impl Stop {
     const LINGER: Duration = Duration::from_millis(600);
+
+    fn at_the_moment(at: Instant) -> Self {
+        Self { not_before: at, by: at, calls_seen: None }
+    }
 
     fn at(&self) -> Instant {
         self.calls_seen.map_or(self.by, |seen| self.by.min(seen + Self::LINGER))
@@ -184,8 +192,9 @@ impl Driver {
                 self.wire.accepted(flow.id, outbox);
                 self.core.handle_input(now, Call::FlowKept(flow));
             }
-            Incoming::KeeperLost | Incoming::HandOver => {
-                self.stop = Some(Stop { by: now.instant, calls_seen: None });
+            Incoming::KeeperLost => self.stop = Some(Stop::at_the_moment(now.instant)),
+            Incoming::HandOver => {
+                self.stop = Some(Stop::at_the_moment(now.instant + LAST_ANSWERS));
             }
             Incoming::Received { flow, bytes, at } => {
                 self.shared.metrics.received(&bytes);
@@ -251,7 +260,7 @@ impl Driver {
             }
             Incoming::Shutdown => {
                 let by = now.instant + self.shared.limits.shutdown;
-                self.stop = Some(Stop { by, calls_seen: None });
+                self.stop = Some(Stop { not_before: now.instant, by, calls_seen: None });
                 self.note_calls();
                 self.core.handle_input(now, Call::Shutdown);
             }
@@ -437,7 +446,7 @@ impl Driver {
                 Err(Closed(_)) => {
                     tracing::error!("the journal's task is gone");
                     self.unjournaled.clear();
-                    self.stop = Some(Stop { by: Instant::now(), calls_seen: None });
+                    self.stop = Some(Stop::at_the_moment(Instant::now()));
                 }
             }
         }
@@ -463,7 +472,8 @@ impl Driver {
             None => true,
             Some(seen) => seen + Stop::LINGER <= now,
         };
-        settled && self.unjournaled.is_empty() || stop.by <= now
+        let is_settled = stop.not_before <= now && settled && self.unjournaled.is_empty();
+        is_settled || stop.by <= now
     }
 
     fn report(&mut self) {

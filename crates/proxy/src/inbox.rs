@@ -30,7 +30,8 @@ pub(crate) enum Incoming {
     },
     /// The keeper is gone, and with it every client's way in.
     KeeperLost,
-    /// Ends the driver and no call: another process goes on with them.
+    /// The last message: ends the driver and no call, another process goes on with
+    /// them.
     HandOver,
     /// One whole message came over a connection.
     Received {

@@ -11,7 +11,7 @@ use landline_region::{CallSid, DataClass, Entropy, PseudonymKey, Seed, UnixMilli
 use landline_sip::{Endpoint, EndpointConfig, Transport};
 use landline_store::{Ledger, LedgerConfig, LedgerCounters, StoreError, directory};
 use rustls::ServerConfig;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -22,7 +22,7 @@ use crate::driver::Driver;
 use crate::driver_thread::{DriverRuntime, DriverThread};
 use crate::inbox::Incoming;
 use crate::journal::unix_now;
-use crate::keeper::Kept;
+use crate::keeper::{KeeperLink, Kept};
 use crate::listen::Listener;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
@@ -43,8 +43,6 @@ const PRODUCT: &str = concat!("Landline/", env!("CARGO_PKG_VERSION"));
 /// How long the ledger may take to ship the last events when the proxy stops;
 /// what is not shipped by then is on disk, and shipped after the next start.
 const LEDGER_FLUSH: Duration = Duration::from_secs(2);
-/// How long the keeper may take to hear the last messages.
-const KEEPER_FLUSH: Duration = Duration::from_secs(2);
 
 /// One region's signalling: see [`Proxy::start`].
 pub struct Proxy;
@@ -142,12 +140,6 @@ pub struct ProxyHandle {
     tasks: JoinSet<()>,
 }
 
-/// The task that carries messages from and to the keeper.
-struct KeeperLink {
-    stopping: oneshot::Sender<()>,
-    task: JoinSet<()>,
-}
-
 /// For health checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyStatus {
@@ -217,15 +209,20 @@ impl ProxyHandle {
     /// Ends no call and closes no connection that a keeper holds: the next proxy
     /// of this name goes on with them.
     pub async fn hand_over(mut self) {
-        // First the link, by which connections would be let go.
-        if let Some(mut keeper) = self.keeper.take() {
-            keeper.task.shutdown().await;
+        let is_told = match &self.keeper {
+            Some(keeper) => keeper.pause().await,
+            None => false,
+        };
+        if !is_told {
+            let _gone = self.shared.inbox.send(Incoming::HandOver).await;
         }
-        self.tasks.shutdown().await;
-        let _gone = self.shared.answers.send(Incoming::HandOver).await;
         if timeout(LEDGER_FLUSH, self.driver.ended()).await.is_err() {
             tracing::error!("the driver did not stop in time");
         }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish().await;
+        }
+        self.tasks.shutdown().await;
         let _late = timeout(LEDGER_FLUSH, &mut self.journal).await;
         self.ledger.clone().close().await;
     }
@@ -238,9 +235,8 @@ impl ProxyHandle {
         if timeout(patience, self.driver.ended()).await.is_err() {
             tracing::error!("the driver did not stop in time");
         }
-        if let Some(mut keeper) = self.keeper.take() {
-            let _gone = keeper.stopping.send(());
-            let _late = timeout(KEEPER_FLUSH, keeper.task.join_next()).await;
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish().await;
         }
         self.tasks.shutdown().await;
         // With the driver gone the journal's task appends the rest and ends.
@@ -249,15 +245,6 @@ impl ProxyHandle {
             tracing::warn!(%problem, "call events stay in the ledger until the next start");
         }
         self.ledger.clone().close().await;
-    }
-}
-
-impl KeeperLink {
-    fn start(kept: Kept, shared: &Arc<Shared>) -> Self {
-        let (stopping, stops) = oneshot::channel();
-        let mut task = JoinSet::new();
-        task.spawn(kept.run(Arc::clone(shared), stops));
-        Self { stopping, task }
     }
 }
 

@@ -30,6 +30,10 @@ pub(crate) enum Frame {
     Write(FlowId, Bytes),
     /// The proxy's: to be closed after what is queued was written.
     LetGo(FlowId),
+    /// The proxy's: it hands over, and takes nothing more.
+    Pause,
+    /// The keeper's: that was all.
+    Paused,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +64,8 @@ impl Frame {
             Self::Dropped(cause, count) => put(b'D', *cause, &count.to_be_bytes()),
             Self::Write(id, bytes) => put(b'W', id.0, bytes),
             Self::LetGo(id) => put(b'L', id.0, &[]),
+            Self::Pause => put(b'P', 0, &[]),
+            Self::Paused => put(b'Q', 0, &[]),
         }
     }
 
@@ -81,6 +87,8 @@ impl Frame {
             }
             b'W' => Self::Write(id, body),
             b'L' => Self::LetGo(id),
+            b'P' => Self::Pause,
+            b'Q' => Self::Paused,
             _ => return Err(Malformed),
         })
     }
@@ -153,6 +161,8 @@ mod tests {
             Frame::Dropped(3, 70_000),
             Frame::Write(id, Bytes::from_static(b"\xff\0")),
             Frame::LetGo(id),
+            Frame::Pause,
+            Frame::Paused,
         ];
         let mut octets = BytesMut::new();
         frames.iter().for_each(|frame| frame.encode(&mut octets));

@@ -147,10 +147,19 @@ struct Hub {
 /// Where a proxy's frames go, and which of them it is; `None` for its end.
 type Asked = (u64, mpsc::Sender<(u64, Option<Frame>)>);
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serves,
+    /// It hands over, and waits for the word that there is no more for it.
+    Pauses,
+    Paused,
+}
+
 /// The proxy that is there; the newest, where one comes before the former is
 /// gone.
 struct Proxy {
     frames: mpsc::Sender<Frame>,
+    stage: Stage,
     tasks: [AbortHandle; 2],
 }
 
@@ -187,6 +196,11 @@ impl Hub {
                 },
                 Some((of, ask)) = asks.recv() => match ask {
                     _ if of != generation => {}
+                    Some(Frame::Pause) => {
+                        if let Some(proxy) = &mut proxy {
+                            proxy.stage = Stage::Pauses;
+                        }
+                    }
                     Some(frame) => self.asked(frame),
                     None => {
                         tracing::warn!(connections = self.flows.len(), "the proxy is gone; its connections are kept");
@@ -200,9 +214,17 @@ impl Hub {
                 }
                 // Nothing is taken in while nobody is there to have it: clients
                 // feel that by TCP's flow control.
-                Some((permit, heard)) = next(proxy.as_ref(), &mut incoming) => {
-                    if let Some(frame) = self.heard(heard) {
-                        permit.send(frame);
+                Some((permit, heard)) = next(proxy.as_ref(), &mut incoming) => match heard {
+                    Some(heard) => {
+                        if let Some(frame) = self.heard(heard) {
+                            permit.send(frame);
+                        }
+                    }
+                    None => {
+                        permit.send(Frame::Paused);
+                        if let Some(proxy) = &mut proxy {
+                            proxy.stage = Stage::Paused;
+                        }
                     }
                 }
             }
@@ -228,7 +250,11 @@ impl Hub {
         let writer = tokio::spawn(write_frames(write, octets, to_write));
         let reader = tokio::spawn(read_frames(read, asked));
         tracing::info!(connections = self.flows.len(), "a proxy is there");
-        Ok(Proxy { frames, tasks: [writer.abort_handle(), reader.abort_handle()] })
+        Ok(Proxy {
+            frames,
+            stage: Stage::Serves,
+            tasks: [writer.abort_handle(), reader.abort_handle()],
+        })
     }
 
     fn asked(&mut self, frame: Frame) {
@@ -275,18 +301,23 @@ impl Hub {
     }
 }
 
-/// What a connection has for the proxy, and room to pass it on.
+/// What a connection has for the proxy, and room to pass it on; nothing more, and
+/// room to say so, when the proxy pauses.
 async fn next(
     proxy: Option<&Proxy>,
     incoming: &mut mpsc::Receiver<Incoming>,
-) -> Option<(mpsc::OwnedPermit<Frame>, Incoming)> {
+) -> Option<(mpsc::OwnedPermit<Frame>, Option<Incoming>)> {
+    let proxy = proxy.filter(|proxy| proxy.stage != Stage::Paused);
     let room = match proxy {
         Some(proxy) => proxy.frames.clone().reserve_owned().await.ok(),
         None => None,
     };
-    match room {
-        Some(permit) => incoming.recv().await.map(|heard| (permit, heard)),
-        None => std::future::pending().await,
+    match (room, proxy.map(|proxy| proxy.stage)) {
+        (Some(permit), Some(Stage::Serves)) => {
+            incoming.recv().await.map(|heard| (permit, Some(heard)))
+        }
+        (Some(permit), Some(_)) => Some((permit, None)),
+        _ => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -15,6 +16,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::descriptors;
 use super::frame::{Frame, Frames};
@@ -27,6 +30,8 @@ use crate::shared::Shared;
 const WRITES: usize = 16 * 1024;
 /// How long a keeper may take to greet.
 const GREETING: Duration = Duration::from_secs(5);
+/// How long it may take to hear the last messages.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// The link, up and greeted.
 pub(crate) struct Kept {
@@ -68,26 +73,72 @@ impl Kept {
     }
 
     /// Carries messages until the link ends, which the driver hears; or until
-    /// `stopping` and everything that the driver left behind is written.
-    pub(crate) async fn run(self, shared: Arc<Shared>, stopping: oneshot::Receiver<()>) {
+    /// the proxy stops and everything that its driver left behind is written.
+    async fn run(self, shared: Arc<Shared>, ends: Ends) {
         let (read, write) = self.stream.into_split();
-        let (writes, to_write) = mpsc::channel(WRITES);
+        let Ends { writes, to_write, stopping, keeps } = ends;
         // One for each connection that the driver lets go of.
         let (let_go, to_let_go) = mpsc::unbounded_channel();
         let reader =
             Reader { shared: Arc::clone(&shared), writes, let_go, counted: FxHashMap::default() };
-        let mut writing = pin!(write_frames(write, to_write, to_let_go));
+        let mut writing = pin!(write_frames(write, to_write, to_let_go, keeps));
         let ended = tokio::select! {
             ended = reader.run(read, self.frames) => ended,
             ended = &mut writing => ended,
             Ok(()) = stopping => {
-                // The last BYE, and which connections to let go of.
+                // The last answers, and which connections to let go of.
                 let _written = writing.await;
                 return;
             }
         };
         tracing::error!(problem = %ended, "the link to the keeper has ended");
         let _gone = shared.answers.send(Incoming::KeeperLost).await;
+    }
+}
+
+/// The task that carries messages from and to the keeper. Dropping it ends the
+/// link at once, as a death does.
+pub(crate) struct KeeperLink {
+    writes: mpsc::Sender<Frame>,
+    stopping: oneshot::Sender<()>,
+    keeps: Arc<AtomicBool>,
+    task: JoinSet<()>,
+}
+
+/// What the task has of it.
+struct Ends {
+    writes: mpsc::Sender<Frame>,
+    to_write: mpsc::Receiver<Frame>,
+    stopping: oneshot::Receiver<()>,
+    /// The connections are the next proxy's, and are let go of no more.
+    keeps: Arc<AtomicBool>,
+}
+
+impl KeeperLink {
+    pub(crate) fn start(kept: Kept, shared: &Arc<Shared>) -> Self {
+        let (writes, to_write) = mpsc::channel(WRITES);
+        let (stopping, stops) = oneshot::channel();
+        let keeps = Arc::new(AtomicBool::new(false));
+        let mut task = JoinSet::new();
+        let ends =
+            Ends { writes: writes.clone(), to_write, stopping: stops, keeps: Arc::clone(&keeps) };
+        task.spawn(kept.run(Arc::clone(shared), ends));
+        Self { writes, stopping, keeps, task }
+    }
+
+    /// Asks the keeper for the last messages: behind them the driver hears that
+    /// it hands over. False when the keeper is gone.
+    pub(crate) async fn pause(&self) -> bool {
+        self.keeps.store(true, Ordering::Relaxed);
+        self.writes.send(Frame::Pause).await.is_ok()
+    }
+
+    /// Writes what the driver, which has ended, left behind.
+    pub(crate) async fn finish(self) {
+        let Self { writes, stopping, mut task, .. } = self;
+        drop(writes);
+        let _gone = stopping.send(());
+        let _late = timeout(FLUSH, task.join_next()).await;
     }
 }
 
@@ -155,7 +206,8 @@ impl Reader {
                 self.shared.metrics.dropped_elsewhere(cause, count);
                 return Ok(());
             }
-            Frame::Hello(_) | Frame::Write(..) | Frame::LetGo(_) => return Ok(()),
+            Frame::Paused => Incoming::HandOver,
+            Frame::Hello(_) | Frame::Write(..) | Frame::LetGo(_) | Frame::Pause => return Ok(()),
         };
         self.shared.inbox.send(incoming).await.map_err(|_| ())
     }
@@ -166,6 +218,7 @@ async fn write_frames(
     mut write: OwnedWriteHalf,
     mut writes: mpsc::Receiver<Frame>,
     mut let_go: mpsc::UnboundedReceiver<FlowId>,
+    keeps: Arc<AtomicBool>,
 ) -> io::Error {
     let (mut batch, mut octets) = (Vec::new(), BytesMut::new());
     let mut is_open = true;
@@ -175,6 +228,7 @@ async fn write_frames(
             biased;
             taken = writes.recv_many(&mut batch, 64), if is_open => is_open = taken > 0,
             id = let_go.recv() => match id {
+                Some(_) if keeps.load(Ordering::Relaxed) => {}
                 Some(id) => batch.push(Frame::LetGo(id)),
                 None => return io::Error::other("the proxy stops"),
             },

@@ -14,4 +14,4 @@ mod link;
 
 pub(crate) use frame::Frame;
 pub use hub::{Keeper, KeeperConfig, KeeperHandle};
-pub(crate) use link::{Kept, KeptListeners};
+pub(crate) use link::{KeeperLink, Kept, KeptListeners};

@@ -1,6 +1,8 @@
 //! A proxy is replaced under its clients' connections, and they do not notice.
 
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
 use landline_call::tenancy::MediaPolicy;
 use landline_control::RelayId;
@@ -110,6 +112,35 @@ async fn a_proxy_is_replaced_and_no_connection_is_lost() {
         anna.call(&format!("sip:{user}@{DOMAIN}")).await;
         let invite = phone.request("INVITE").await;
         assert!(invite.contains("Content-Type: application/sdp"), "{transport}: {invite}");
+    }
+    next.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_of_a_connection_is_answered_while_its_proxy_is_replaced() {
+    let scene = scene(Limits::default()).await;
+    let former = scene.proxy().await;
+    let mut phone = scene.phone(Transport::Tls, "tls").await;
+    let replaced = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        former.hand_over().await;
+        scene.proxy().await
+    };
+    let mut replaced = pin!(replaced);
+    let (mut asked, mut answered) = (0, 0);
+    let next = loop {
+        let question = phone.client.text("OPTIONS", "tls", DOMAIN, "");
+        phone.client.send(question).await;
+        asked += 1;
+        tokio::select! {
+            next = &mut replaced => break next,
+            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+        }
+    };
+    while answered < asked {
+        let answer = phone.client.receive().await.expect("the connection is kept");
+        assert!(answer.starts_with("SIP/2.0 "), "{answer}");
+        answered += 1;
     }
     next.shutdown().await;
 }
