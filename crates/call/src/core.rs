@@ -278,7 +278,7 @@ impl Core {
                 call.end(cx, Ending::because(Cause::HungUpByAdmin, 200, 480, text));
             }
             CallTimer::Retry => call.retry(cx),
-            CallTimer::Adopt => call.not_adopted(cx),
+            CallTimer::Adopt => call.adoption_overdue(cx),
             CallTimer::Forget => call.forget(),
             CallTimer::Adrift(session) => call.adrift_for_long(cx, session),
             CallTimer::MoveAgain => call.want_move(cx),

@@ -34,8 +34,8 @@ struct Queue {
 pub(crate) enum Former {
     /// A former run's of this proxy.
     Run { proven_until: UnixMillis },
-    /// Another proxy's, which lived until then.
-    Peer { proven_until: UnixMillis },
+    /// Another proxy's, which lived until then, or still does as far as is known.
+    Peer { proven_until: UnixMillis, lives: bool },
     /// Ours, until another took it: if the relay has it no more, that one knows
     /// what became of it.
     LetGo,

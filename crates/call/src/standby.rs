@@ -200,6 +200,7 @@ impl Core {
 
     pub(crate) fn replica(&mut self, peer: PeerId, replica: Replica) {
         let call = replica.snapshot.call;
+        self.leave_to_peer(call);
         // If it is ours still, the relay is about to tell us that it is not, or
         // the peer that it is.
         let is_new = !self.standby.calls.contains_key(&call);
@@ -212,9 +213,25 @@ impl Core {
     }
 
     pub(crate) fn replica_gone(&mut self, peer: PeerId, call: CallSid) {
+        self.leave_to_peer(call);
         let keeper = Keeper::Peer(peer);
         if self.standby.calls.get(&call).is_some_and(|held| held.keeper == keeper) {
             self.standby.forget(call);
+        }
+    }
+
+    /// Its proxy has it, or has ended it, and no relay has given it to us.
+    fn leave_to_peer(&mut self, call: CallSid) {
+        let Some(key) = self.calls.by_sid(call) else { return };
+        let mut is_left = false;
+        self.with(key, |call, cx| {
+            is_left = call.may_be_anothers(cx);
+            if is_left {
+                call.taken(cx);
+            }
+        });
+        if is_left {
+            self.standby.carried.remove(call);
         }
     }
 
@@ -246,17 +263,15 @@ impl Core {
         if self.calls.by_sid(call).is_some() {
             return false;
         }
-        let (from, lost_at) = match &keeper {
-            Keeper::Somebody => (None, None),
+        let (from, former) = match &keeper {
+            Keeper::Somebody => (None, Former::LetGo),
             Keeper::Peer(id) => {
                 let known = self.standby.peers.get(id).filter(|peer| !peer.is_up);
+                let lives = known.is_none();
                 let lost_at = known.and_then(|peer| peer.lost_at);
-                (Some(id.clone()), Some(lost_at.unwrap_or(self.cx.now.unix)))
+                let proven_until = lost_at.unwrap_or(self.cx.now.unix);
+                (Some(id.clone()), Former::Peer { proven_until, lives })
             }
-        };
-        let former = match lost_at {
-            Some(proven_until) => Former::Peer { proven_until },
-            None => Former::LetGo,
         };
         if !self.restore_from_peer(replica, former) {
             return false;

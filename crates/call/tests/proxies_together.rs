@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use landline_call::record::{CallEvent, Step};
 use landline_call::{Input, Replica};
+use landline_control::RelayId;
 use landline_region::{CallSid, PseudonymKey, UnixMillis};
 use landline_sip::Method;
 use world::phone::{Leg, ip, sdp};
@@ -366,4 +367,81 @@ fn what_is_held_for_others_is_bounded() {
     world.input(B, Input::Replica { peer: world.peer(A), replica });
     assert_eq!(world.proxies[B].core.replicas(), 1);
     assert_eq!(world.proxies[B].core.counters().replicas_dropped, 1);
+}
+
+/// Both phones agree to where the media are now.
+fn agree(world: &mut World, a: &Leg, b: &Leg) {
+    for leg in [a, b] {
+        let asked = world.answer_within(leg, Method::Invite, 200, Some(&sdp(ip(leg), 4000, "")));
+        assert!(String::from_utf8_lossy(&asked.body).contains("c=IN IP4 10.0.52.9\r\n"));
+        assert!(world.phones[leg.phone].take_ack().is_some());
+    }
+    world.settle();
+}
+
+/// The others lose the relay as well.
+fn relay_dies(world: &mut World) {
+    world.relay_halts("relay-1");
+    for proxy in [A, B] {
+        world.input(proxy, Input::RelayLost { relay: RelayId("relay-1".into()) });
+    }
+}
+
+#[test]
+fn a_machine_that_burns_with_proxy_and_relay_takes_no_call_with_it() {
+    let (mut world, mut a, b) = up(20);
+    world.add_relay("relay-2", 52);
+    world.wait(10);
+    let died_at = dies(&mut world);
+    relay_dies(&mut world);
+    world.wait(7);
+    assert_eq!(live(&world), [0, 1]);
+    agree(&mut world, &a, &b);
+    world.wait(60);
+    world.proxies[A].dead_relays.clear();
+    world.proxy_returns(A, died_at);
+    world.wait(5);
+    assert_eq!(live(&world), [0, 1], "it is the other's");
+    world.hang_up(&mut a);
+    assert_one_end(&mut world, "caller_hung_up");
+}
+
+#[test]
+fn a_call_that_a_living_proxy_moves_is_moved_by_that_one_alone() {
+    let (mut world, mut a, mut b) = up(21);
+    world.add_relay("relay-2", 52);
+    world.wait(10);
+    relay_dies(&mut world);
+    world.run(Duration::from_millis(20));
+    // A phone's word comes to the other proxy, which cannot know whose it is.
+    go_by(&mut world, B);
+    world.within(&mut b, Method::Update, None);
+    agree(&mut world, &a, &b);
+    world.wait(30);
+    assert_eq!(live(&world), [1, 0], "let go without a word");
+    for leg in [&a, &b] {
+        assert!(world.phones[leg.phone].take(Method::Bye).is_none());
+        assert!(world.phones[leg.phone].take(Method::Invite).is_none());
+    }
+    assert_eq!(world.proxies[B].core.replicas(), 1, "held again");
+    go_by(&mut world, A);
+    world.hang_up(&mut a);
+    assert_one_end(&mut world, "caller_hung_up");
+}
+
+#[test]
+fn a_proxy_that_seemed_to_live_is_not_waited_for_long() {
+    let (mut world, mut a, mut b) = up(22);
+    world.add_relay("relay-2", 52);
+    world.wait(10);
+    relay_dies(&mut world);
+    // Nobody has heard of its death as the phone asks.
+    world.linked = false;
+    dies(&mut world);
+    world.within(&mut b, Method::Update, None);
+    assert_eq!(live(&world), [0, 1]);
+    world.wait(11);
+    agree(&mut world, &a, &b);
+    world.hang_up(&mut a);
+    assert_one_end(&mut world, "caller_hung_up");
 }

@@ -5,11 +5,12 @@ mod world;
 
 use std::time::Duration;
 
+use landline_call::record::Step;
 use landline_call::{Input, StartCall};
 use landline_control::{Event, FromRelay, LegId, MediaFault, RelayId};
-use landline_region::{AccountSid, CallSid, Personal, UserSid};
+use landline_region::{AccountSid, CallSid, Personal, UnixMillis, UserSid};
 use landline_sip::{Dialog, Method};
-use world::phone::{Leg, ip, sdp};
+use world::phone::{Leg, ip, sdp, text};
 use world::{World, tenants, up};
 
 /// One side holds, the other hears of it and agrees.
@@ -332,4 +333,147 @@ fn a_snapshot_shows_nothing_of_whom_it_is_of() {
     let shown = format!("{snapshot:?}");
     assert!(shown.starts_with("Snapshot(CA") && !shown.contains("alice"), "{shown}");
     eprintln!("{} octets", snapshot.state.expose().len());
+}
+
+/// The proxy and its relay die together, and the proxy is back after this time.
+fn both_die(world: &mut World, away: u64) -> UnixMillis {
+    let died_at = world.now().unix;
+    world.relay_halts("relay-1");
+    world.proxy_dies_for(0, Duration::from_secs(away));
+    died_at
+}
+
+/// Both phones are asked to go to where the media are now.
+fn agree(world: &mut World, a: &Leg, b: &Leg, relay: &str) {
+    for leg in [a, b] {
+        let asked = world.answer_within(leg, Method::Invite, 200, Some(&sdp(ip(leg), 4000, "")));
+        assert!(text(&asked.body).contains(relay), "{}", text(&asked.body));
+        assert!(world.phones[leg.phone].take_ack().is_some());
+    }
+    world.settle();
+}
+
+fn moves(world: &World) -> Vec<(String, String)> {
+    let moved = world.proxies[0].ledger.events.iter().filter_map(|event| match &event.step {
+        Step::Moved { from, to } => Some((from.0.clone(), to.0.clone())),
+        _ => None,
+    });
+    moved.collect()
+}
+
+#[test]
+fn a_call_whose_relay_died_with_its_proxy_goes_on_by_another() {
+    let mut world = World::new(17);
+    let mut tenancy = tenants::acme();
+    for account in &mut tenancy.accounts {
+        std::sync::Arc::make_mut(account).recording = landline_call::tenancy::RecordingPolicy::All;
+    }
+    world.add_proxy("ie1", 1, tenancy, |_| {});
+    world.share_directory();
+    let [alice, bob] = world.registered(["alice", "bob"]);
+    let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");
+    world.add_relay("relay-2", 52);
+    world.wait(10);
+    both_die(&mut world, 2);
+    world.wait(4);
+    agree(&mut world, &a, &b, "c=IN IP4 10.0.52.9\r\n");
+    assert_eq!(moves(&world), [("relay-1".into(), "relay-2".into())]);
+    let session = world.proxies[0].others[&RelayId("relay-2".into())].session();
+    assert_eq!(session.joined, Some((LegId(0), LegId(1))));
+    assert!(session.is_recording && session.segments > 0, "a further part");
+    // It lives through another death, and ends when it is hung up.
+    world.proxy_dies(0);
+    world.wait(60);
+    assert_eq!(world.proxies[0].core.live().count(), 1);
+    hold(&mut world, &mut a, &b, Method::Invite);
+    let ended_at = world.now().unix;
+    world.hang_up(&mut a);
+    world.assert_at_rest();
+    assert_eq!(end(&world).0, "caller_hung_up");
+    assert_eq!(world.proxies[0].ledger.calls().len(), 1);
+    assert!(world.proxies[0].ledger.events.last().unwrap().at >= ended_at);
+}
+
+#[test]
+fn a_relay_that_restarted_with_the_proxy_takes_its_calls_again() {
+    let (mut world, mut a, b) = up(18);
+    both_die(&mut world, 2);
+    world.wait(1);
+    world.proxies[0].dead_relays.clear();
+    world.relay_links(0, "relay-1", 2);
+    world.settle();
+    agree(&mut world, &a, &b, "c=IN IP4 10.0.1.9\r\n");
+    assert_eq!(moves(&world), [("relay-1".into(), "relay-1".into())]);
+    world.wait(60);
+    world.hang_up(&mut a);
+    world.assert_at_rest();
+    assert_eq!(end(&world).0, "caller_hung_up");
+}
+
+#[test]
+fn without_another_relay_the_call_is_lost_when_its_own_was_last_there() {
+    let (mut world, a, b) = up(19);
+    world.wait(10);
+    let died_at = both_die(&mut world, 5);
+    world.wait(9);
+    assert_eq!(end(&world).0, "open", "its relay may yet come");
+    world.wait(2);
+    assert_eq!(end(&world).0, "lost");
+    assert_eq!(world.proxies[0].ledger.events.last().unwrap().at, died_at);
+    for leg in [&a, &b] {
+        assert!(world.phones[leg.phone].take(Method::Bye).is_some(), "both are told");
+    }
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_relay_that_comes_and_takes_nothing_ends_the_call_when_it_was_last_up() {
+    let (mut world, _a, _b) = up(20);
+    world.add_relay("relay-2", 52);
+    let relay_2 = RelayId("relay-2".into());
+    world.proxies[0].others.get_mut(&relay_2).unwrap().full = true;
+    let died_at = both_die(&mut world, 5);
+    world.wait(15);
+    assert_eq!(end(&world).0, "lost");
+    assert_eq!(world.proxies[0].ledger.events.last().unwrap().at, died_at);
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_phone_that_is_gone_with_proxy_and_relay_ends_the_call() {
+    let (mut world, a, b) = up(21);
+    world.add_relay("relay-2", 52);
+    both_die(&mut world, 1);
+    world.wait(4);
+    world.answer_within(&a, Method::Invite, 200, Some(&sdp(ip(&a), 4000, "")));
+    let b = world.phones[b.phone].address;
+    world.dead.push(b);
+    world.wait(60);
+    assert_eq!(end(&world).0, "signalling_lost");
+    assert!(world.phones[a.phone].take(Method::Bye).is_some());
+    world.assert_at_rest();
+}
+
+#[test]
+fn nobody_is_called_back_who_heard_nothing_for_minutes() {
+    let (mut world, a, _b) = up(22);
+    world.add_relay("relay-2", 52);
+    let died_at = both_die(&mut world, 180);
+    world.wait(15);
+    assert_eq!(end(&world).0, "lost");
+    assert_eq!(world.proxies[0].ledger.events.last().unwrap().at, died_at);
+    assert!(world.phones[a.phone].take(Method::Invite).is_none());
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_session_that_a_living_relay_has_closed_is_nowhere_else() {
+    let (mut world, a, _b) = up(23);
+    world.add_relay("relay-2", 52);
+    world.proxies[0].relay.forget();
+    world.proxy_dies_for(0, Duration::from_secs(2));
+    world.wait(15);
+    assert_eq!(end(&world).0, "lost", "somebody closed it");
+    assert!(world.phones[a.phone].take(Method::Invite).is_none());
+    world.assert_at_rest();
 }

@@ -5,6 +5,7 @@
 //! of one side's signalling reaches the other but what [`message`] lets through.
 
 mod answer;
+mod bereft;
 mod branch;
 mod early;
 mod figures;

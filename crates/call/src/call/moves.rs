@@ -137,7 +137,7 @@ impl Call {
         }
     }
 
-    fn session_lost(&mut self, cx: &mut Context) {
+    pub(super) fn session_lost(&mut self, cx: &mut Context) {
         self.set_adrift(cx);
         self.dissolve_modification(cx);
         match self.moving.as_ref().map(|it| it.stage) {
@@ -431,6 +431,7 @@ impl Call {
         cx.counters.calls_adrift += 1;
         cx.log(Log::CallAdrift { call: self.sid });
         // The media ran until the relay was lost, as far as anybody can tell.
+        self.lost_at = self.lost_before(session);
         self.end(cx, Ending::relay_lost());
     }
 

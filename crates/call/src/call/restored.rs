@@ -1,14 +1,14 @@
 //! What a call that was taken up owes to its former life: a session to adopt on
 //! the relay, and perhaps the caller's 200.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use landline_control::{Adopt, LegId, MediaFault, Outcome, Request as RelayRequest};
+use landline_control::{Adopt, LegId, MediaFault, Outcome, Request as RelayRequest, SessionId};
 use landline_region::UnixMillis;
 use landline_sip::{Destination, Flow, FlowId, Method, Request, Response, ServerKey, Transport};
 
 use super::leg::{Incoming, Invite};
-use super::{A, Call, Ending, Leg, Phase};
+use super::{A, Call, Leg, Phase};
 use crate::config::LocalAddress;
 use crate::context::{ClientUse, Context, ServerUse};
 use crate::io::{Log, Output};
@@ -18,22 +18,25 @@ use crate::relays::RelayStep;
 use crate::restore::Former;
 use crate::route::Reach;
 use crate::snapshot::Snapshot;
-use crate::timers::{CallTimer, Timer};
 
 /// As long as a caller may wait for the 200 to come again: 64·T1 (RFC 3261
 /// §13.3.1.4).
 const ANSWERING: Duration = Duration::from_secs(32);
 
 pub(crate) struct Restored {
-    adoption: Adoption,
+    pub(super) adoption: Adoption,
     /// The 200 that the caller may not have got.
     pub(super) reply: Option<Response>,
-    former: Former,
+    pub(super) former: Former,
     /// The call was up then.
-    kept_at: UnixMillis,
+    pub(super) kept_at: UnixMillis,
     was_up: bool,
+    /// Until then its relay may come.
+    pub(super) deadline: Option<Instant>,
+    /// The session that nobody had any more, and since when.
+    pub(super) lost: Option<(SessionId, UnixMillis)>,
     /// Changes that were asked for before the session was ours.
-    held: Vec<(usize, ServerKey, Request)>,
+    pub(super) held: Vec<(usize, ServerKey, Request)>,
 }
 
 /// As many as two hasty peers ask for.
@@ -45,15 +48,18 @@ const LAST_JUMP: u32 = u32::MAX / 2;
 const ELSEWHERE: FlowId = FlowId(u64::MAX);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Adoption {
+pub(super) enum Adoption {
     Wanted,
+    /// No relay has it for us, and its proxy may have it elsewhere.
+    Doubted,
     Done,
 }
 
 impl Restored {
     pub(super) fn new(former: Former, kept_at: UnixMillis, was_up: bool) -> Self {
         let adoption = Adoption::Wanted;
-        Self { adoption, reply: None, former, kept_at, was_up, held: Vec::new() }
+        let (deadline, lost, held) = (None, None, Vec::new());
+        Self { adoption, reply: None, former, kept_at, was_up, deadline, lost, held }
     }
 
     /// Its peers know another proxy's address.
@@ -77,8 +83,7 @@ impl Call {
         }
         let response = self.winner.and_then(|winner| self.answer_for_caller(winner));
         self.rise(cx, response);
-        let deadline = cx.now.instant + cx.config.timers.adopt;
-        cx.timers.set(deadline, Timer::Call(self.key, CallTimer::Adopt));
+        self.await_relay(cx);
         self.offer_answer_again(cx);
     }
 
@@ -228,12 +233,17 @@ impl Call {
 
     /// Until then the relay does nothing for us.
     pub(super) fn awaits_adoption(&self) -> bool {
+        self.restored.as_ref().is_some_and(|it| it.adoption != Adoption::Done)
+    }
+
+    /// The relay is to say whether it has the session.
+    pub(super) fn is_to_be_asked(&self) -> bool {
         self.restored.as_ref().is_some_and(|it| it.adoption == Adoption::Wanted)
     }
 
     /// Asks the relay for the session. False where nothing has to be asked.
     pub(crate) fn adopt(&mut self, cx: &mut Context) -> bool {
-        let (Some(session), true) = (self.session.clone(), self.awaits_adoption()) else {
+        let (Some(session), true) = (self.session.clone(), self.is_to_be_asked()) else {
             return false;
         };
         let adopt = RelayRequest::Adopt(Adopt { session: session.id, call: self.sid });
@@ -242,7 +252,7 @@ impl Call {
     }
 
     pub(super) fn adoption_answered(&mut self, cx: &mut Context, outcome: Outcome) {
-        if !self.awaits_adoption() {
+        if !self.is_to_be_asked() {
             return;
         }
         match outcome {
@@ -300,35 +310,15 @@ impl Call {
         }
     }
 
-    fn drop_held(&self, cx: &mut Context, held: Vec<(usize, ServerKey, Request)>) {
+    pub(super) fn drop_held(&self, cx: &mut Context, held: Vec<(usize, ServerKey, Request)>) {
         for (_, key, request) in held {
             self.gone(cx, key, &request);
         }
     }
 
-    /// Its relay has the session no more, or is silent.
-    pub(crate) fn not_adopted(&mut self, cx: &mut Context) {
-        let Some(restored) = self.restored.as_mut() else { return };
-        if restored.adoption == Adoption::Done {
-            return;
-        }
-        restored.adoption = Adoption::Done;
-        let (held, former) = (std::mem::take(&mut restored.held), restored.former);
-        self.drop_held(cx, held);
-        let (Former::Run { proven_until } | Former::Peer { proven_until }) = former else {
-            return drop(self.taken(cx));
-        };
-        if self.ending.is_some() {
-            return self.close(cx);
-        }
-        let Some(restored) = &self.restored else { return };
-        self.lost_at = Some(proven_until.max(restored.kept_at));
-        self.end(cx, Ending::relay_lost());
-    }
-
     /// The record says that the call is ours now, under a number that no former
     /// owner has used or is going to use.
-    fn record_taken_over(&mut self, cx: &mut Context) {
+    pub(super) fn record_taken_over(&mut self, cx: &mut Context) {
         let lasted = self.now(cx).0.saturating_sub(self.opened_at.0).max(0);
         let lasted = u32::try_from(lasted).unwrap_or(LAST_JUMP).min(LAST_JUMP);
         self.sequence = self.sequence.max(lasted);

@@ -38,6 +38,11 @@ impl DialogName {
     }
 }
 
+/// The process of a relay, of a call that a former version kept.
+pub(super) const UNKNOWN: u64 = 0;
+/// Parts of the recording that relays may have begun since then: each has its
+/// number once.
+const SKIPPED_PARTS: u16 = 8;
 /// Legs that the relay may have made since the call was last kept.
 const SKIPPED: u16 = 64;
 
@@ -93,6 +98,8 @@ impl Call {
             legs: self.legs.iter().map(written_leg).collect(),
         };
         let state = postcard::to_extend(&written, vec![VERSION]).ok()?;
+        // Came later: who does not know it reads no further.
+        let state = postcard::to_extend(&session.incarnation, state).ok()?;
         Some(Snapshot {
             call: self.sid,
             account: self.account.sid,
@@ -130,10 +137,11 @@ impl Call {
         former: Former,
     ) -> Result<Self, &'static str> {
         let written = match snapshot.state.expose().split_first() {
-            Some((&VERSION, rest)) => postcard::from_bytes::<WrittenCall>(rest),
+            Some((&VERSION, rest)) => postcard::take_from_bytes::<WrittenCall>(rest),
             _ => return Err("it was kept by another version"),
         };
-        let written = written.map_err(|_| "it cannot be read")?;
+        let (written, rest) = written.map_err(|_| "it cannot be read")?;
+        let incarnation = postcard::from_bytes::<u64>(rest).unwrap_or(UNKNOWN);
         let account = cx.tenants.account(written.account).cloned().ok_or("its account is gone")?;
         let caller = written.caller.read(cx).ok_or("its caller is gone")?;
         let direction: CallDirection =
@@ -164,14 +172,13 @@ impl Call {
             opened_at: written.opened_at,
             answered_at: Some(written.answered_at),
             legs,
-            // Which process of the relay has it is known once it is adopted.
             session: Some(Session {
                 relay: written.relay,
                 id: written.session,
-                incarnation: 0,
+                incarnation,
                 lost: false,
             }),
-            segments: written.segments,
+            segments: written.segments.saturating_add(SKIPPED_PARTS),
             sequence: snapshot.sequence,
             join: written.join,
             started: written.is_started.then(Started::answered),

@@ -215,11 +215,44 @@ impl World {
         proxy
     }
 
+    /// Those that live.
+    fn connect_relays(&mut self, proxy: usize) {
+        let first = &self.proxies[if self.together { 0 } else { proxy }];
+        let all = [RelayId("relay-1".into())].into_iter().chain(first.others.keys().cloned());
+        let there: Vec<_> = all.filter(|it| !first.dead_relays.contains(it)).collect();
+        for relay in there {
+            self.relay_links(proxy, &relay.0, 1);
+        }
+    }
+
     pub fn connect_relay(&mut self, proxy: usize) {
+        self.relay_links(proxy, "relay-1", 1);
+    }
+
+    /// As this process of the relay.
+    pub fn relay_links(&mut self, proxy: usize, name: &str, incarnation: u64) {
         let region = self.proxies[proxy].region;
-        let hello = Hello { version: 1, region, name: "relay-1".into(), incarnation: 1 };
-        let relay = RelayId("relay-1".into());
+        let hello = Hello { version: 1, region, name: name.into(), incarnation };
+        let relay = RelayId(name.into());
         self.input(proxy, Input::RelayConnected { relay, hello });
+    }
+
+    /// A further relay of the region, which every proxy of it knows.
+    pub fn add_relay(&mut self, name: &str, number: u8) {
+        let first = if self.together { 0 } else { self.proxies.len() - 1 };
+        let others = &mut self.proxies[first].others;
+        others.insert(RelayId(name.into()), FakeRelay::new(number));
+        for proxy in first..self.proxies.len() {
+            self.relay_links(proxy, name, 1);
+        }
+    }
+
+    /// Nothing of what the relay had is there any more, and nothing answers.
+    pub fn relay_halts(&mut self, name: &str) {
+        let relay = RelayId(name.into());
+        let first = &mut self.proxies[0];
+        first.others.get_mut(&relay).unwrap_or(&mut first.relay).forget();
+        first.dead_relays.push(relay);
     }
 
     /// SIGKILL and a new process in its place: what was on its way inside is gone,
@@ -249,7 +282,7 @@ impl World {
         self.input(proxy, Input::Directory(Arc::new(self.shared.clone())));
         self.input(proxy, Input::Tenancy(tenants));
         self.input(proxy, Input::Restore { calls, proven_until: died_at });
-        self.connect_relay(proxy);
+        self.connect_relays(proxy);
     }
 
     /// SIGKILL, and nothing in its place. Its disk stays.
@@ -290,7 +323,7 @@ impl World {
         self.input(proxy, Input::Directory(Arc::new(self.shared.clone())));
         self.input(proxy, Input::Tenancy(tenants));
         self.input(proxy, Input::Restore { calls, proven_until: died_at });
-        self.connect_relay(proxy);
+        self.connect_relays(proxy);
         if self.linked {
             self.link(proxy);
         }
@@ -351,7 +384,11 @@ impl World {
         if !adopts && owner != Some(proxy) {
             return Some(Outcome::Refused(Refusal::UnknownSession));
         }
-        let outcome = self.proxies[0].relay.handle(request);
+        let first = &mut self.proxies[0];
+        if first.dead_relays.contains(relay) {
+            return None;
+        }
+        let outcome = first.others.get_mut(relay).unwrap_or(&mut first.relay).handle(request);
         if adopts && !matches!(outcome, Some(Outcome::Refused(_))) {
             self.owners.insert(id, proxy);
             if let Some(former) = owner.filter(|owner| *owner != proxy) {
