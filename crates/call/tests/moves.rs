@@ -7,7 +7,8 @@ use std::time::Duration;
 use landline_call::record::Step;
 use landline_call::{Input, Log};
 use landline_control::{
-    Direction, FromRelay, Hello, LegId, LegStats, Op, RelayId, SessionId, StreamStats,
+    Direction, Event, FromRelay, Hello, KeyAndSalt, KeyPair, LegId, LegKeys, LegStats, Op,
+    Protocol, RelayId, SessionId, SrtpSuite, StreamStats,
 };
 use landline_sip::Method;
 use world::phone::{Leg, ip, sdp, text, version};
@@ -688,5 +689,99 @@ impl World {
         let mut response = leg.dialog.respond(&request, landline_sip::StatusCode::OK);
         response.set_body("application/sdp", plain(leg));
         self.respond(leg.phone, key.unwrap(), response);
+    }
+}
+
+/// Keys that nothing else looks like.
+const OCTETS: [u8; 30] = *b"keys-that-must-be-nowhere-else";
+
+fn keys(number: u8, sent: &[u32]) -> LegKeys {
+    let mut octets = OCTETS.to_vec();
+    octets[0] = number;
+    let key = KeyAndSalt::new(octets);
+    let pair = KeyPair { suite: SrtpSuite::AesCm128HmacSha1_80, send: key.clone(), receive: key };
+    LegKeys { protocol: Protocol::Sdes, rtp: Some(pair), rtcp: None, sent: sent.to_vec() }
+}
+
+impl World {
+    fn keyed(&mut self, relay: &str, session: SessionId, leg: u16, keys: LegKeys) {
+        let event = Event::Keyed(LegId(leg), Box::new(keys));
+        let message = FromRelay::Event(session, event);
+        self.input(0, Input::Relay { relay: id(relay), message });
+    }
+}
+
+#[test]
+fn another_relay_is_given_the_keys_that_were_told_last_and_what_was_sent_under_them() {
+    let (mut world, mut a, b) = up(1);
+    let first = world.proxies[0].relay.session_id();
+    world.keyed("relay-1", first, 0, keys(1, &[7]));
+    world.keyed("relay-1", first, 1, keys(2, &[8]));
+    world.keyed("relay-1", first, 0, keys(3, &[9]));
+    world.relay_comes("relay-2", 52);
+    world.relay_dies("relay-1");
+    let given = &world.other("relay-2").resumed;
+    assert_eq!(*given, [(LegId(0), keys(3, &[9])), (LegId(1), keys(2, &[8]))]);
+    world.moves_to_the_second(&a, &b);
+    let second = world.other("relay-2").session_id();
+    // One leg's peer has made a handshake since, the other's has not.
+    world.keyed("relay-2", second, 0, keys(4, &[10]));
+    world.keyed("relay-2", second, 1, keys(2, &[8, 11]));
+    world.keyed("relay-1", first, 1, keys(5, &[12]));
+    let kept = world.proxies[0].kept.values();
+    for state in kept.map(|snapshot| snapshot.state.expose()) {
+        assert!(!state.windows(20).any(|it| *it == OCTETS[5..25]), "keys were kept");
+    }
+    world.relay_comes("relay-3", 53);
+    world.relay_dies("relay-2");
+    let given = &world.other("relay-3").resumed;
+    assert_eq!(*given, [(LegId(0), keys(4, &[10])), (LegId(1), keys(2, &[8, 11]))]);
+    world.agrees(&a);
+    world.agrees(&b);
+    world.settle();
+    world.ends(&mut a, "caller_hung_up");
+}
+
+#[test]
+fn a_relay_that_a_call_did_not_stay_on_has_sent_under_its_keys_as_well() {
+    let (mut world, mut a, b) = up(1);
+    let first = world.proxies[0].relay.session_id();
+    world.keyed("relay-1", first, 0, keys(1, &[7]));
+    world.relay_comes("relay-2", 52);
+    world.relay_dies("relay-1");
+    world.agrees(&a);
+    let second = world.other("relay-2").session_id();
+    world.keyed("relay-2", second, 0, keys(1, &[7, 8]));
+    world.relay_comes("relay-3", 53);
+    world.relay_dies("relay-2");
+    world.run(Duration::from_millis(500));
+    assert_eq!(world.other("relay-3").resumed, [(LegId(0), keys(1, &[7, 8]))]);
+    for leg in [&a, &b] {
+        while world.is_asked(leg) {
+            world.agrees(leg);
+        }
+    }
+    world.settle();
+    world.ends(&mut a, "caller_hung_up");
+}
+
+#[test]
+fn a_proxy_that_takes_a_call_up_has_its_keys_once_the_relay_has_told_them_again() {
+    for is_told in [false, true] {
+        let (mut world, mut a, b) = up(1);
+        let session = world.proxies[0].relay.session_id();
+        world.keyed("relay-1", session, 0, keys(1, &[7]));
+        world.proxy_dies(0);
+        world.settle();
+        if is_told {
+            world.keyed("relay-1", session, 0, keys(1, &[7]));
+        }
+        world.relay_comes("relay-2", 52);
+        world.relay_dies("relay-1");
+        let given = world.other("relay-2").resumed.clone();
+        let told = vec![(LegId(0), keys(1, &[7]))];
+        assert_eq!(given, if is_told { told } else { Vec::new() });
+        world.moves_to_the_second(&a, &b);
+        world.ends(&mut a, "caller_hung_up");
     }
 }

@@ -12,10 +12,10 @@ mod message;
 pub use frame::{FrameError, Framer, MAX_FRAME, encode};
 pub use media::{
     Direction, DtlsParameters, DtlsRole, Fingerprint, HashFunction, IceCredentials, IpFamily,
-    LegLocal, LegSpec, LegStats, MediaFault, PayloadType, Protocol, Remote, SdesKey, SdesPair,
-    SrtpSuite, StreamStats,
+    KeyAndSalt, KeyPair, LegKeys, LegLocal, LegSpec, LegStats, MediaFault, PayloadType, Protocol,
+    Remote, SdesKey, SdesPair, SrtpSuite, StreamStats,
 };
 pub use message::{
     Adopt, COUNTED_SESSIONS, Close, Consent, Event, FromRelay, Hello, LegId, Op, Open, Outcome,
-    Recorded, Recording, Refusal, RelayId, Request, RequestId, SessionId, ToRelay, VERSION,
+    Recorded, Recording, Refusal, RelayId, Request, RequestId, Resume, SessionId, ToRelay, VERSION,
 };

@@ -93,6 +93,72 @@ pub struct SdesPair {
     pub receive: SdesKey,
 }
 
+/// A master key followed by its master salt, as `inline:` carries them and a
+/// DTLS handshake yields them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyAndSalt(Vec<u8>);
+
+impl KeyAndSalt {
+    pub const fn new(octets: Vec<u8>) -> Self {
+        Self(octets)
+    }
+
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for KeyAndSalt {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for KeyAndSalt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("‹secret›")
+    }
+}
+
+/// What the packets of one component are protected with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPair {
+    pub suite: SrtpSuite,
+    /// The relay's.
+    pub send: KeyAndSalt,
+    /// The peer's.
+    pub receive: KeyAndSalt,
+}
+
+/// The SRTP keys of a leg, so that another relay can go on with them: some
+/// phones take no new ones within a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegKeys {
+    pub protocol: Protocol,
+    /// Of both components with SDES, and wherever they share a port.
+    pub rtp: Option<KeyPair>,
+    pub rtcp: Option<KeyPair>,
+    /// The SSRCs that the peer was sent packets of under these keys. Nobody may
+    /// use one anew: its keystream would be used twice.
+    pub sent: Vec<u32>,
+}
+
+impl LegKeys {
+    /// Whether packets of both would share a keystream under one SSRC.
+    pub fn are_of(&self, other: &Self) -> bool {
+        self.rtp == other.rtp && self.rtcp == other.rtcp
+    }
+
+    /// Takes note of what else was sent under these keys.
+    pub fn add_sent(&mut self, ssrcs: &[u32]) {
+        for ssrc in ssrcs {
+            if !self.sent.contains(ssrc) {
+                self.sent.push(*ssrc);
+            }
+        }
+    }
+}
+
 /// RFC 8122 §5 hash functions that we accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HashFunction {

@@ -3,7 +3,7 @@ use std::fmt;
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::media::{LegLocal, LegSpec, LegStats, MediaFault, Remote};
+use crate::media::{LegKeys, LegLocal, LegSpec, LegStats, MediaFault, Remote};
 
 /// The protocol's version. A peer of another one is refused at [`Hello`].
 pub const VERSION: u16 = 1;
@@ -84,6 +84,8 @@ pub enum Request {
     /// Takes over a session whose proxy is no more, or is taken to be. The relay
     /// is the judge: a session belongs to whoever adopted it last.
     Adopt(Adopt),
+    /// As [`Request::Open`], of legs whose peers were served by another relay.
+    Resume(Resume),
 }
 
 /// Opens a session and its first legs.
@@ -94,6 +96,15 @@ pub struct Open {
     pub call: CallSid,
     pub recording: Option<Recording>,
     pub legs: Vec<(LegId, LegSpec)>,
+}
+
+/// Opens a session whose legs go on with the keys that they have with their
+/// peers. A leg that is of another protocol, or whose keys fit no suite of its,
+/// gets new ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resume {
+    pub open: Open,
+    pub keys: Vec<(LegId, LegKeys)>,
 }
 
 /// What is recorded from the moment two legs are joined after the answer.
@@ -195,4 +206,7 @@ pub enum Event {
     /// The first authentic media (or, for plain RTP, the latched stream) arrived.
     MediaStarted(LegId),
     Fault(LegId, MediaFault),
+    /// The leg's keys exist, or are others, or a stream is sent that was not
+    /// before; told again to a proxy that adopts the session.
+    Keyed(LegId, Box<LegKeys>),
 }

@@ -3,10 +3,10 @@
 
 use landline_control::{
     Adopt, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint, FromRelay,
-    HashFunction, Hello, IceCredentials, IpFamily, LegId, LegLocal, LegSpec, LegStats, MAX_FRAME,
-    MediaFault, Op, Open, Outcome, PayloadType, Protocol, Recorded, Recording, Refusal, Remote,
-    Request, RequestId, SdesKey, SdesPair, SessionId, SrtpSuite, StreamStats, ToRelay, VERSION,
-    encode,
+    HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys, LegLocal,
+    LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Protocol, Recorded,
+    Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
+    SrtpSuite, StreamStats, ToRelay, VERSION, encode,
 };
 use landline_fuzz::{control, corpus, inputs, replay, run_mutated};
 use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
@@ -68,6 +68,9 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     let renews = Request::Change(SessionId(9), vec![Op::Renew(LegId(0))]);
     let renews = ToRelay::Request(RequestId(4), renews);
     streams.push(("to-relay-change-renew".into(), stream(0, &[renews])));
+    let resume = Request::Resume(Resume { open: open(), keys: vec![(LegId(1), leg_keys())] });
+    let resume = ToRelay::Request(RequestId(5), resume);
+    streams.push((to_relay_name(&resume), stream(0, &[resume])));
     streams.push(("whole-dialogue-to-relay".into(), stream(7, &to_relay())));
     streams.push(("whole-dialogue-from-relay".into(), stream(11, &from_relay())));
     streams
@@ -116,6 +119,7 @@ fn to_relay_name(message: &ToRelay) -> String {
         ToRelay::Request(_, Request::Change(..)) => "change",
         ToRelay::Request(_, Request::Close(_)) => "close",
         ToRelay::Request(_, Request::Adopt(_)) => "adopt",
+        ToRelay::Request(_, Request::Resume(_)) => "resume",
         ToRelay::Ping(_) => "ping",
     };
     format!("to-relay-{name}")
@@ -129,6 +133,7 @@ fn from_relay_name(message: &FromRelay) -> String {
         FromRelay::Outcome(_, Outcome::Refused(refusal)) => refusal_name(refusal),
         FromRelay::Event(_, Event::MediaStarted(_)) => "media-started",
         FromRelay::Event(_, Event::Fault(..)) => "fault",
+        FromRelay::Event(_, Event::Keyed(..)) => "keyed",
         FromRelay::Pong(_) => "pong",
         FromRelay::Outcome(_, Outcome::Adopted(_)) => "adopted",
         FromRelay::Draining => "draining",
@@ -197,7 +202,20 @@ fn from_relay() -> Vec<FromRelay> {
 /// Kinds that came after the dialogues were written.
 fn later_from_relay() -> Vec<(&'static str, FromRelay)> {
     let counted = vec![(SessionId(9), vec![(LegId(0), statistics())])];
-    vec![("resumed", FromRelay::Resumed), ("counted", FromRelay::Counted(counted))]
+    let keyed = Event::Keyed(LegId(1), Box::new(leg_keys()));
+    let keyed = FromRelay::Event(SessionId(9), keyed);
+    vec![
+        ("resumed", FromRelay::Resumed),
+        ("counted", FromRelay::Counted(counted)),
+        ("keyed", keyed),
+    ]
+}
+
+fn leg_keys() -> LegKeys {
+    let suite = SrtpSuite::AesCm128HmacSha1_80;
+    let key = |octet| KeyAndSalt::new(vec![octet; suite.key_and_salt_len()]);
+    let rtp = KeyPair { suite, send: key(0x5a), receive: key(0xa5) };
+    LegKeys { protocol: Protocol::Sdes, rtp: Some(rtp), rtcp: None, sent: vec![1, u32::MAX] }
 }
 
 fn hello(name: &str) -> Hello {

@@ -146,7 +146,7 @@ impl<C: Conn> Call<C> {
                         let _ = self.wire.send(&bytes).await;
                     }
                     LegOutput::Fault(fault) => self.faults.push(fault),
-                    LegOutput::Started => {}
+                    LegOutput::Started | LegOutput::Keyed(_) => {}
                 }
             }
             let heard = self.wire.recv(&mut buffer);

@@ -326,7 +326,7 @@ impl Runner {
                 LegOutput::Transmit { component, to, bytes } => {
                     self.transmit(component, to, bytes.as_slice()).await;
                 }
-                LegOutput::Started => {}
+                LegOutput::Started | LegOutput::Keyed(_) => {}
                 LegOutput::Fault(fault) => {
                     self.fault.send_replace(Some(fault));
                 }

@@ -44,6 +44,14 @@ impl Owner {
         }
     }
 
+    /// As [`Self::tell`], of what is told again when there is no room for it now
+    /// or nobody listens: then false.
+    pub fn tell_if_room(&self, session: SessionId, event: landline_control::Event) -> bool {
+        let link = self.link();
+        let message = FromRelay::Event(session, event);
+        link.outgoing.as_ref().is_some_and(|it| it.queue.try_send(message).is_ok())
+    }
+
     /// Figures that the proxy has no room for come again.
     pub fn tell_figures(&self, figures: FromRelay) {
         if let Some(outgoing) = &self.link().outgoing {

@@ -10,6 +10,7 @@ mod branch;
 mod early;
 mod figures;
 mod fork;
+mod keys;
 mod leg;
 mod message;
 mod modify;
@@ -41,6 +42,7 @@ use crate::route::{Side, Target};
 use crate::tenancy::Account;
 
 use figures::Departed;
+use keys::Keyring;
 pub(crate) use leg::{Leg, tag_number};
 pub(crate) use message::{accept_header, allow_header, reason};
 use modify::Modification;
@@ -97,6 +99,8 @@ pub(crate) struct Call {
     modification: Option<Modification>,
     /// To another relay.
     moving: Option<Move>,
+    /// Of its legs on its relay.
+    keys: Keyring,
     /// Sessions on relays that the call has left, until their figures are known.
     departed: Vec<Departed>,
     /// Of the recording, after the first: one for each relay that goes on with it.

@@ -10,11 +10,12 @@
 
 use std::time::Duration;
 
+use landline_control::SessionId;
 use landline_control::{LegId, LegLocal, Op, Open, Outcome, Recording, Refusal, RelayId};
-use landline_control::{Request as RelayRequest, SessionId};
 use landline_sip::ClientKey;
 
 use super::figures::Departed;
+use super::keys::Keyring;
 use super::{A, Call, Ending, Phase, Session};
 use crate::context::Context;
 use crate::io::Log;
@@ -41,6 +42,8 @@ pub(super) struct Move {
     /// Where the call goes, once that relay is asked.
     pub to: Option<Session>,
     pub sides: Vec<MovingSide>,
+    /// As that relay told them.
+    pub keys: Keyring,
     /// Relays that would not take it.
     tried: Vec<RelayId>,
     /// A side has been sent to a relay that is of no use any more.
@@ -256,7 +259,7 @@ impl Call {
         }
         let recording = self.recording.map(|(sid, consent)| Recording { sid, consent });
         let (account, call) = (self.account.sid, self.sid);
-        let open = RelayRequest::Open(Open { session: id, account, call, recording, legs });
+        let open = self.open_resumed(Open { session: id, account, call, recording, legs });
         cx.ask_relay(&relay, self.key, RelayStep::Move(MoveStep::Open, id), open);
     }
 
@@ -320,6 +323,7 @@ impl Call {
                 leg.media = Some(side.media);
             }
         }
+        self.keys.go_on_with(moving.keys);
         self.is_joined = true;
         cx.counters.calls_moved += 1;
         let (from, to) = (from.relay, to.relay);
@@ -382,6 +386,12 @@ impl Call {
             if let Some(media) = self.legs.get_mut(side.leg).and_then(|it| it.media.as_mut()) {
                 media.count_on_from(side.media);
             }
+        }
+        let tried = std::mem::take(&mut moving.keys);
+        match self.session.as_ref().is_some_and(|it| !it.lost) {
+            // Sides that went there come back to the keys they had here.
+            true => self.keys.stay_beside(&tried),
+            false => self.keys.go_on_with(tried),
         }
         if let Some(to) = moving.to.take() {
             match to.lost {

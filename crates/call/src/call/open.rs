@@ -6,6 +6,7 @@ use landline_control::{Consent, LegId};
 use landline_region::{CallSid, JoinToken, LegSid, Personal, RecordingSid};
 use landline_sip::{Dialog, Flow, HeaderName, Limits, Request, Response, ServerKey, StatusCode};
 
+use super::keys::Keyring;
 use super::leg::{Incoming, Invite, tag_text};
 use super::message::{ContactFor, accept_header, contact, display_of, push_warning, reason_for};
 use super::{A, Call, Ending, Identity, Leg, Phase};
@@ -109,6 +110,7 @@ impl Call {
             is_joined: false,
             modification: None,
             moving: None,
+            keys: Keyring::default(),
             departed: Vec::new(),
             segments: 0,
             closing: false,

@@ -124,7 +124,11 @@ impl Call {
 
     /// What the media of a leg does by itself.
     pub(crate) fn media_event(&mut self, cx: &mut Context, session: SessionId, event: Event) {
-        let Event::Fault(leg, fault) = event else { return };
+        let (leg, fault) = match event {
+            Event::Fault(leg, fault) => (leg, fault),
+            Event::Keyed(leg, keys) => return self.keyed(session, leg, *keys),
+            Event::MediaStarted(_) => return,
+        };
         // One that is left falls silent, as it should.
         let is_there = self.session.as_ref().is_some_and(|it| it.id == session);
         if !is_there || self.moving.is_some() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use landline_control::{
-    Fingerprint, HashFunction, IceCredentials, LegId, LegLocal, LegSpec, LegStats, Op, Outcome,
-    Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
+    Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec, LegStats, Op,
+    Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
 };
 use landline_region::CallSid;
 
@@ -20,6 +20,8 @@ pub struct FakeRelay {
     /// Does what it is asked and answers nothing.
     pub silent: bool,
     pub full: bool,
+    /// The keys that it was to go on with, in order.
+    pub resumed: Vec<(LegId, LegKeys)>,
 }
 
 pub struct Session {
@@ -46,6 +48,7 @@ impl FakeRelay {
             figures: LegStats::default(),
             silent: false,
             full: false,
+            resumed: Vec::new(),
         }
     }
 
@@ -79,7 +82,11 @@ impl FakeRelay {
 
     fn carry_out(&mut self, request: Request) -> Outcome {
         match request {
-            Request::Open(_) if self.full => Outcome::Refused(Refusal::Full),
+            Request::Open(_) | Request::Resume(_) if self.full => Outcome::Refused(Refusal::Full),
+            Request::Resume(resume) => {
+                self.resumed.extend(resume.keys);
+                self.carry_out(Request::Open(resume.open))
+            }
             Request::Open(open) => {
                 let mut session = Session {
                     call: open.call,

@@ -128,6 +128,24 @@ impl Baresip {
 
     /// The dominant tone of what it heard in its latest call, in Hz.
     pub fn heard(&self) -> Option<f64> {
+        tone::of_wav(self.recordings().last()?)
+    }
+
+    /// Samples that it has heard so far. What does not authenticate is not decoded
+    /// and adds none.
+    pub fn samples(&self) -> usize {
+        self.recordings().iter().map(|file| tone::samples(file).len()).sum()
+    }
+
+    /// The dominant tone of what it has heard since it had so many samples, once
+    /// that is two seconds of 8 kHz.
+    pub fn heard_after(&self, samples: usize) -> Option<f64> {
+        let all: Vec<i16> = self.recordings().iter().flat_map(|it| tone::samples(it)).collect();
+        let later = all.get(samples..).filter(|later| later.len() >= 2 * 8000)?;
+        tone::dominant(later, 8000)
+    }
+
+    fn recordings(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = fs::read_dir(&self.directory)
             .unwrap()
             .flatten()
@@ -135,7 +153,7 @@ impl Baresip {
             .filter(|path| path.to_string_lossy().ends_with("-dec.wav"))
             .collect();
         files.sort();
-        tone::of_wav(files.last()?)
+        files
     }
 
     pub fn log(&self) -> String {

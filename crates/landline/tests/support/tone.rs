@@ -15,6 +15,14 @@ pub fn of_wav(path: &Path) -> Option<f64> {
     dominant(&samples, rate)
 }
 
+/// The first channel of a recording that may still be written.
+pub fn samples(path: &Path) -> Vec<i16> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let channels = bytes.get(22..24).map_or(1, |it| usize::from(it[0]).max(1));
+    let frames = bytes.get(44..).unwrap_or_default().chunks_exact(2 * channels);
+    frames.map(|frame| i16::from_le_bytes([frame[0], frame[1]])).collect()
+}
+
 /// As [`of_wav`], of samples in memory.
 pub fn dominant(samples: &[i16], rate: u32) -> Option<f64> {
     let quarter = rate as usize / 4;

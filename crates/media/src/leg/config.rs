@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landline_control::{LegSpec, MediaFault};
+use landline_control::{LegKeys, LegSpec, MediaFault};
 use landline_region::Seed;
 
 use crate::identity::Identity;
@@ -45,6 +45,8 @@ pub struct LegConfig {
     pub handshake_timeout: Duration,
     /// How the peer's streams are understood when its SDES key has changed.
     pub rollover: Rollover,
+    /// The keys that its peer has with another relay: the leg goes on with them.
+    pub resume: Option<LegKeys>,
     /// Makes ICE credentials and SDES keys. Never use one twice.
     pub seed: Seed,
 }
@@ -59,6 +61,7 @@ impl LegConfig {
             latch_window: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(30),
             rollover: Rollover::default(),
+            resume: None,
             seed,
         }
     }
@@ -88,6 +91,8 @@ pub enum LegOutput {
     /// The first authentic media arrived; for plain RTP, the latched stream.
     Started,
     Fault(MediaFault),
+    /// The leg's keys, or the streams sent under them, are others than before.
+    Keyed(Box<LegKeys>),
 }
 
 /// Why a peer's description does not fit the leg.

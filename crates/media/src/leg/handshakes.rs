@@ -153,12 +153,17 @@ impl Handshakes {
         }
     }
 
-    pub fn handle_timeout(&mut self, now: Instant, component: Component) -> Step {
+    /// `may_wait`: the peer is heard without it. A handshake that is late then
+    /// may be later still.
+    pub fn handle_timeout(&mut self, now: Instant, component: Component, may_wait: bool) -> Step {
         let handshake = &mut self.components[component as usize];
         if handshake.end.is_some() {
             return Step::Nothing;
         }
-        if handshake.deadline.is_some_and(|deadline| now >= deadline) {
+        let is_late = handshake.deadline.is_some_and(|deadline| now >= deadline);
+        if is_late && may_wait {
+            handshake.deadline = Some(now + self.timeout);
+        } else if is_late {
             return handshake.give_up(component, End::TimedOut, MediaFault::DtlsHandshakeFailed);
         }
         let Some(association) = &mut handshake.association else { return Step::Nothing };

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use landline_control::{
-    Direction, LegLocal, LegStats, MediaFault, PayloadType, Protocol, Remote, SrtpSuite,
+    Direction, LegKeys, LegLocal, LegStats, MediaFault, PayloadType, Protocol, Remote, SrtpSuite,
 };
 use landline_region::Entropy;
 
@@ -58,6 +58,8 @@ pub struct Leg {
     /// Since when media is expected, or when the last came.
     waiting_since: Option<Instant>,
     timed_out: bool,
+    /// When the peer's last packet was taken.
+    heard_at: Option<Instant>,
 }
 
 struct Described {
@@ -71,9 +73,16 @@ struct Described {
 }
 
 impl Leg {
-    pub fn new(config: LegConfig, _now: Instant) -> Self {
+    /// A leg that goes on with another relay's keys gives every stream a name of
+    /// its own from the first packet on: under the name that it has had, its
+    /// keystream would be used twice.
+    pub fn new(mut config: LegConfig, _now: Instant) -> Self {
         let mut entropy = Entropy::new(config.seed);
-        let security = Security::new(&config.spec, config.rollover, &mut entropy);
+        let mut security = Security::new(&config.spec, config.rollover, &mut entropy);
+        if let Some(keys) = config.resume.take() {
+            security.resume(&keys);
+        }
+        let renewal = security.is_resumed().then(|| Renewal::avoiding(security.sent()));
         let ice = config.spec.ice.then(|| IceLite::new(&mut entropy));
         let identity = config.identity.clone().filter(|_| config.spec.protocol == Protocol::Dtls);
         let handshakes = identity.map(|identity| {
@@ -83,7 +92,7 @@ impl Leg {
             config,
             entropy,
             security,
-            renewal: None,
+            renewal,
             ice,
             handshakes,
             paths: Default::default(),
@@ -96,6 +105,7 @@ impl Leg {
             started: false,
             waiting_since: None,
             timed_out: false,
+            heard_at: None,
         }
     }
 
@@ -127,7 +137,9 @@ impl Leg {
                     return Err(RemoteError::NoFingerprint);
                 }
                 let handshakes = self.handshakes.as_mut().ok_or(RemoteError::NoIdentity)?;
-                if handshakes.set_remote(parameters) {
+                // The peer may know nothing of a new association yet, and never will.
+                let is_resumed = self.remote.is_none() && self.security.is_resumed();
+                if handshakes.set_remote(parameters) && !is_resumed {
                     self.security.forget();
                 }
             }
@@ -190,8 +202,26 @@ impl Leg {
     /// not then agree with us. Plain streams stay as they are.
     pub fn renew(&mut self) {
         if self.security.protocol() != Protocol::Rtp {
-            self.renewal = Some(Renewal::default());
+            self.renewal = Some(Renewal::avoiding(self.security.sent()));
         }
+    }
+
+    /// Has [`LegOutput::Keyed`] told again: somebody else listens.
+    pub fn tell_keys(&mut self) {
+        self.security.tell_again();
+    }
+
+    /// [`Self::poll_output`] has keys to tell.
+    pub fn has_keys_to_tell(&self) -> bool {
+        self.security.has_news()
+    }
+
+    /// The peer goes on with the keys that it has had, and is heard: whether it
+    /// makes a handshake is its own affair.
+    fn is_heard_as_before(&self, now: Instant) -> bool {
+        let is_silent = self.remote.as_ref().is_some_and(|remote| !remote.brings_media());
+        let is_heard = self.heard_at.is_some_and(|at| now < at + self.config.handshake_timeout);
+        self.security.is_resumed() && (is_silent || is_heard)
     }
 
     fn uses_ice(&self) -> bool {
@@ -253,6 +283,7 @@ impl Leg {
         match step {
             Step::Nothing => Ok(()),
             Step::Dropped(cause) => Err(cause),
+            Step::Fault(MediaFault::DtlsHandshakeFailed) if self.is_heard_as_before(now) => Ok(()),
             Step::Fault(fault) => {
                 self.fault(fault);
                 Ok(())
@@ -276,7 +307,9 @@ impl Leg {
     }
 
     pub fn poll_output(&mut self) -> Option<LegOutput> {
-        self.output.pop_front()
+        self.output.pop_front().or_else(|| {
+            self.security.take_news().map(|keys: LegKeys| LegOutput::Keyed(Box::new(keys)))
+        })
     }
 
     fn emit(&mut self, output: LegOutput) {
@@ -297,9 +330,10 @@ impl Leg {
             self.timed_out = true;
             self.fault(MediaFault::MediaTimeout);
         }
+        let may_wait = self.is_heard_as_before(now);
         for component in [Component::Rtp, Component::Rtcp] {
             let Some(handshakes) = &mut self.handshakes else { return };
-            let step = handshakes.handle_timeout(now, component);
+            let step = handshakes.handle_timeout(now, component, may_wait);
             if let Err(cause) = self.conclude(now, component, step) {
                 self.drops.count(cause);
             }

@@ -117,6 +117,7 @@ impl Leg {
     }
 
     fn heard(&mut self, now: Instant) {
+        self.heard_at = Some(now);
         self.waiting_since = Some(now);
         self.timed_out = false;
     }

@@ -22,7 +22,11 @@ const FIRST: u16 = 0x1000;
 const SPAN: u64 = 0x4000;
 
 #[derive(Debug, Clone, Default)]
-pub struct Renewal(SmallVec<[Source; 2]>);
+pub struct Renewal {
+    sources: SmallVec<[Source; 2]>,
+    /// SSRCs that the peer was sent packets of before.
+    used: Vec<u32>,
+}
 
 #[derive(Debug, Clone)]
 struct Source {
@@ -34,6 +38,11 @@ struct Source {
 }
 
 impl Renewal {
+    /// Gives no stream one of these names.
+    pub fn avoiding(used: Vec<u32>) -> Self {
+        Self { sources: SmallVec::new(), used }
+    }
+
     /// Renews an RTP packet's SSRC and sequence number.
     pub fn rtp(&mut self, entropy: &mut Entropy, info: &RtpInfo, packet: &mut [u8]) {
         let source = self.source(entropy, info.ssrc);
@@ -60,7 +69,7 @@ impl Renewal {
     pub fn restore_rtcp(&self, compound: &mut [u8]) {
         sources::for_each(compound, |packet| {
             sources::restore_reported(packet, |ssrc| {
-                let source = self.0.iter().find(|it| it.theirs == ssrc)?;
+                let source = self.sources.iter().find(|it| it.theirs == ssrc)?;
                 let sequence = source.first.unwrap_or_default();
                 Some(Original { ssrc: source.ours, sequence })
             });
@@ -68,22 +77,23 @@ impl Renewal {
     }
 
     fn source(&mut self, entropy: &mut Entropy, ssrc: u32) -> &mut Source {
-        let known = self.0.iter().position(|it| it.ours == ssrc);
+        let known = self.sources.iter().position(|it| it.ours == ssrc);
         let at = known.unwrap_or_else(|| {
-            if self.0.len() == MAX_SOURCES {
-                self.0.remove(0);
+            if self.sources.len() == MAX_SOURCES {
+                self.sources.remove(0);
             }
             let theirs = self.unused(entropy, ssrc);
-            self.0.push(Source { ours: ssrc, theirs, first: None });
-            self.0.len() - 1
+            self.sources.push(Source { ours: ssrc, theirs, first: None });
+            self.sources.len() - 1
         });
-        &mut self.0[at]
+        &mut self.sources[at]
     }
 
     fn unused(&self, entropy: &mut Entropy, not: u32) -> u32 {
         loop {
             let ssrc = entropy.u64() as u32;
-            if ssrc != not && self.0.iter().all(|it| it.theirs != ssrc) {
+            let is_ours = self.sources.iter().any(|it| it.theirs == ssrc);
+            if ssrc != not && !is_ours && !self.used.contains(&ssrc) {
                 return ssrc;
             }
         }
@@ -118,10 +128,21 @@ mod tests {
     }
 
     #[test]
+    fn no_stream_gets_a_name_that_was_used_before() {
+        let fresh = |used: Vec<u32>| {
+            let mut renewal = Renewal::avoiding(used);
+            renewed(&mut renewal, 1, 7).ssrc
+        };
+        let first = fresh(Vec::new());
+        assert_eq!(fresh(vec![1, 2]), first, "the test draws the same again");
+        assert_ne!(fresh(vec![1, first, 2]), first);
+    }
+
+    #[test]
     fn sources_are_told_apart_and_there_are_only_so_many() {
         let mut renewal = Renewal::default();
         let names: Vec<_> = (0..20).map(|ssrc| renewed(&mut renewal, 1, ssrc).ssrc).collect();
-        assert_eq!(renewal.0.len(), MAX_SOURCES);
+        assert_eq!(renewal.sources.len(), MAX_SOURCES);
         assert_eq!(renewed(&mut renewal, 2, 19).ssrc, names[19]);
         assert_ne!(renewed(&mut renewal, 2, 0).ssrc, names[0]);
     }

@@ -50,6 +50,8 @@ pub enum SrtpError {
     TooLong,
     #[error("the key is used up")]
     KeySpent,
+    #[error("the stream was sent under this key by another relay")]
+    StreamSpent,
 }
 
 /// One direction's keys and streams.
@@ -61,6 +63,10 @@ pub struct Context {
     /// Of the context that this one took the place of.
     former: SmallVec<[(u32, ReplayWindow); 2]>,
     search: Search,
+    /// Streams that another context has sent under this key.
+    spent: Vec<u32>,
+    /// A stream began since this was asked last.
+    has_begun: bool,
 }
 
 /// What a receiver takes a stream's rollover counter to be under new keys.
@@ -95,7 +101,35 @@ impl Context {
             rtcp: Streams::default(),
             former: SmallVec::new(),
             search: Search::default(),
+            spent: Vec::new(),
+            has_begun: false,
         })
+    }
+
+    /// These streams were sent under this key by somebody else, nobody knows how
+    /// far: none of them is sent again, or keystream would be used twice.
+    pub fn without(mut self, spent: &[u32]) -> Self {
+        self.spent = spent.to_vec();
+        self
+    }
+
+    /// The streams that were sent under this key, here or elsewhere.
+    pub fn sent(&self) -> impl Iterator<Item = u32> + '_ {
+        let rtcp = self.rtcp.0.iter().map(|(ssrc, _)| *ssrc);
+        self.rtp.0.iter().map(|(ssrc, _)| *ssrc).chain(rtcp).chain(self.spent.iter().copied())
+    }
+
+    /// Whether a stream began to be sent since this was asked last.
+    pub fn take_begun(&mut self) -> bool {
+        std::mem::take(&mut self.has_begun)
+    }
+
+    fn begin_sending(&mut self, ssrc: u32) -> Result<(), SrtpError> {
+        if self.spent.contains(&ssrc) {
+            return Err(SrtpError::StreamSpent);
+        }
+        self.has_begun |= !self.rtp.has(ssrc) && !self.rtcp.has(ssrc);
+        Ok(())
     }
 
     /// Takes the place of a context with another key.
@@ -124,6 +158,9 @@ impl Context {
     /// refused: under it the keystream would repeat (RFC 3711 §9.1).
     pub fn protect_rtp(&mut self, packet: &mut PacketBuf) -> Result<(), SrtpError> {
         let info = RtpInfo::parse(packet.as_slice()).map_err(|_| SrtpError::Malformed)?;
+        if !self.rtp.has(info.ssrc) {
+            self.begin_sending(info.ssrc)?;
+        }
         let stream = self.rtp.ensure(info.ssrc)?;
         let index = stream.guess(info.sequence).ok_or(SrtpError::Replay)?;
         if !stream.is_fresh(index) {
@@ -214,6 +251,9 @@ impl Context {
     /// Encrypts and authenticates a compound RTCP packet.
     pub fn protect_rtcp(&mut self, packet: &mut PacketBuf) -> Result<(), SrtpError> {
         let ssrc = rtcp::sender(packet.as_slice()).map_err(|_| SrtpError::Malformed)?;
+        if !self.rtcp.has(ssrc) {
+            self.begin_sending(ssrc)?;
+        }
         let stream = self.rtcp.ensure(ssrc)?;
         let index = stream.next;
         if index & ENCRYPTED != 0 {

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use landline_control::{
-    Direction, DtlsParameters, DtlsRole, IpFamily, LegLocal, LegSpec, MediaFault, PayloadType,
-    Protocol, Remote, SdesPair, SrtpSuite,
+    Direction, DtlsParameters, DtlsRole, IpFamily, LegKeys, LegLocal, LegSpec, MediaFault,
+    PayloadType, Protocol, Remote, SdesPair, SrtpSuite,
 };
 use landline_media::{Component, Identity, Leg, LegConfig, LegOutput, PacketBuf, Received, rtp};
 
@@ -38,6 +38,8 @@ pub struct Side {
     pub rtcp: SocketAddr,
     pub started: bool,
     pub faults: Vec<MediaFault>,
+    /// As told last.
+    pub keys: Option<LegKeys>,
     /// Plain packets that arrived.
     pub heard: Vec<(Component, Vec<u8>)>,
 }
@@ -50,6 +52,7 @@ impl Side {
             rtcp: address(host, 4001),
             started: false,
             faults: Vec::new(),
+            keys: None,
             heard: Vec::new(),
         }
     }
@@ -154,6 +157,7 @@ impl Wire {
             match output {
                 LegOutput::Started => from.started = true,
                 LegOutput::Fault(fault) => from.faults.push(fault),
+                LegOutput::Keyed(keys) => from.keys = Some(*keys),
                 LegOutput::Transmit { component, to: _, bytes } => {
                     self.sent += 1;
                     self.longest = self.longest.max(bytes.len());

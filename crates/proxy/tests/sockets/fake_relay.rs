@@ -104,6 +104,7 @@ impl FakeRelay {
 fn carry_out(request: Request) -> Outcome {
     match request {
         Request::Open(open) => Outcome::Done(open.legs.iter().map(allocate).collect()),
+        Request::Resume(it) => Outcome::Done(it.open.legs.iter().map(allocate).collect()),
         Request::Change(_, ops) => {
             let added = ops.into_iter().filter_map(|op| match op {
                 Op::Add(leg, spec) => Some(allocate(&(leg, spec))),

@@ -213,7 +213,9 @@ impl<N: Network> Shard<N> {
             return;
         };
         send(&self.network, &mut self.counters, leg, by, to, self.packet.as_slice());
-        if leg.wake_at.is_none() {
+        if leg.machine.has_keys_to_tell() {
+            self.drain_outputs(slot);
+        } else if leg.wake_at.is_none() {
             self.reschedule(slot);
         }
     }
@@ -228,6 +230,16 @@ impl<N: Network> Shard<N> {
                 LegOutput::Transmit { component, to, bytes } => {
                     send(&self.network, &mut self.counters, leg, component, to, bytes.as_slice());
                     continue;
+                }
+                LegOutput::Keyed(keys) => {
+                    let owner = self.sessions.get(leg.session).map(|it| (&it.owner, it.id));
+                    let keyed = Event::Keyed(leg.id, keys);
+                    if owner.is_some_and(|(owner, id)| owner.tell_if_room(id, keyed)) {
+                        continue;
+                    }
+                    // With the next packet, once the proxy listens.
+                    leg.machine.tell_keys();
+                    break;
                 }
                 LegOutput::Started => Event::MediaStarted(leg.id),
                 LegOutput::Fault(fault) => {

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use landline_control::{IpFamily, LegId, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote};
+use landline_control::{
+    IpFamily, LegId, LegKeys, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote,
+};
 use landline_media::{Component, Leg, LegConfig};
 
 use super::leg::{RelayLeg, Sockets, token};
@@ -23,6 +25,7 @@ impl<N: Network> Shard<N> {
         session: usize,
         id: LegId,
         spec: LegSpec,
+        resume: Option<LegKeys>,
     ) -> Result<LegLocal, Refusal> {
         let limit = self.shared.config.limits.legs_per_session;
         let open = self.session(session)?;
@@ -35,6 +38,7 @@ impl<N: Network> Shard<N> {
         let sockets = self.open_sockets(now, spec.family)?;
         let identity = (spec.protocol == Protocol::Dtls).then(|| Arc::clone(&self.shared.identity));
         let mut config = LegConfig::new(spec, identity, self.entropy.seed());
+        config.resume = resume;
         config.media_timeout = self.shared.config.media_timeout;
         config.latch_window = self.shared.config.latch_window;
         self.next_serial += 1;

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use landline_control::{
-    Adopt, LegId, LegLocal, LegStats, MediaFault, Op, Open, Outcome, Recording, Refusal, Request,
-    SessionId,
+    Adopt, LegId, LegKeys, LegLocal, LegStats, MediaFault, Op, Open, Outcome, Recording, Refusal,
+    Request, SessionId,
 };
 use landline_region::{AccountSid, CallSid};
 
@@ -52,7 +52,8 @@ impl<N: Network> Shard<N> {
         reply: Reply,
     ) {
         let outcome = match request {
-            Request::Open(open) => self.open(now, owner, open),
+            Request::Open(open) => self.open(now, owner, open, &[]),
+            Request::Resume(resume) => self.open(now, owner, resume.open, &resume.keys),
             Request::Change(session, ops) => self.change(now, &owner, session, ops),
             Request::Close(close) => match self.find(&owner, close.session) {
                 Ok(session) => {
@@ -62,7 +63,10 @@ impl<N: Network> Shard<N> {
                 Err(refusal) => Err(refusal),
             },
             Request::Adopt(adopt) => match self.adopt(now, &owner, adopt) {
-                Ok(legs) => return reply.send(Outcome::Adopted(legs)),
+                Ok(legs) => {
+                    reply.send(Outcome::Adopted(legs));
+                    return self.tell_keys(&adopt.call);
+                }
                 Err(refusal) => Err(refusal),
             },
         };
@@ -85,6 +89,7 @@ impl<N: Network> Shard<N> {
         now: Instant,
         owner: Arc<Owner>,
         open: Open,
+        keys: &[(LegId, LegKeys)],
     ) -> Result<Vec<(LegId, LegLocal)>, Refusal> {
         if self.shared.is_draining() || owner.is_gone() {
             return Err(Refusal::Draining);
@@ -111,7 +116,8 @@ impl<N: Network> Shard<N> {
         self.tally.begin(now);
         let mut locals = Vec::with_capacity(open.legs.len());
         for (leg, spec) in open.legs {
-            match self.add_leg(now, session, leg, spec) {
+            let resume = keys.iter().find(|(id, _)| *id == leg).map(|(_, keys)| keys.clone());
+            match self.add_leg(now, session, leg, spec, resume) {
                 Ok(local) => locals.push((leg, local)),
                 Err(refusal) => {
                     self.close(now, session);
@@ -133,7 +139,9 @@ impl<N: Network> Shard<N> {
         let mut locals = Vec::new();
         for op in ops {
             match op {
-                Op::Add(leg, spec) => locals.push((leg, self.add_leg(now, session, leg, spec)?)),
+                Op::Add(leg, spec) => {
+                    locals.push((leg, self.add_leg(now, session, leg, spec, None)?));
+                }
                 Op::Remote(leg, remote) => self.set_remote(now, session, leg, &remote)?,
                 Op::Join(a, b) => self.join(now, session, a, b)?,
                 Op::Record => self.start_recording(now, session, 0)?,
@@ -177,6 +185,18 @@ impl<N: Network> Shard<N> {
             self.legs.get(slot).map_or_else(Vec::new, |leg| leg.machine.stats(now).faults)
         };
         Ok(legs.into_iter().map(|(id, slot)| (id, faults(slot))).collect())
+    }
+
+    /// Who adopted the call's session has none of its keys: they are nowhere but
+    /// in the memory of the processes that serve it.
+    fn tell_keys(&mut self, call: &CallSid) {
+        let session = self.calls.get(call).and_then(|slot| self.sessions.get(*slot));
+        for (_, slot) in session.map_or_else(Vec::new, |session| session.legs.clone()) {
+            if let Some(leg) = self.legs.get_mut(slot) {
+                leg.machine.tell_keys();
+            }
+            self.drain_outputs(slot);
+        }
     }
 
     fn close(&mut self, now: Instant, slot: usize) -> Closed {

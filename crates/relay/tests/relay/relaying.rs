@@ -522,3 +522,47 @@ async fn who_comes_from_another_relay_after_a_wrap_hears_and_is_heard() {
         assert_eq!((info.ssrc, info.sequence), (ssrc, sequence + n - 10));
     }
 }
+
+/// The phones are told where the other relay is, and nothing of other keys: they
+/// take no new ones, and make no new handshake.
+#[tokio::test]
+async fn a_leg_goes_on_with_the_keys_that_it_had_on_another_relay() {
+    for protocol in [Protocol::Sdes, Protocol::Dtls] {
+        let mut call = call(protocol, Protocol::Rtp, false).await;
+        call.talk().await;
+        call.proxy.changed(1, Vec::new()).await;
+        let (keys, _) = call.proxy.keys[&(SessionId(1), A)].clone();
+        assert!(!call.proxy.keys.contains_key(&(SessionId(1), B)), "it has none");
+        let relay = relay().await;
+        let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+        let legs = [(A, spec(protocol)), (B, spec(Protocol::Rtp))];
+        let locals = proxy.resumed(1, &legs, vec![(A, keys.clone())]).await;
+        let (mut at_a, at_b) = (local(&locals, A), local(&locals, B));
+        let ops = vec![
+            describe(A, call.a.describe(&at_a, DtlsRole::Server)),
+            describe(B, call.b.describe(&at_b, DtlsRole::Server)),
+            Op::Join(A, B),
+        ];
+        proxy.changed(1, ops).await;
+        at_a.fingerprint.clone_from(&call.at_a.fingerprint);
+        call.a.learn(&at_a, DtlsRole::Server).await;
+        call.b.learn(&at_b, DtlsRole::Server).await;
+        for n in 100..110 {
+            call.a.say(Component::Rtp, &rtp(0xa, n)).await;
+            assert_eq!(call.b.hear().await.packet, rtp(0xa, n), "{protocol:?}");
+            call.b.say(Component::Rtp, &rtp(0xb, n)).await;
+            let heard = call.a.hear().await.packet;
+            assert_eq!(heard[12..], rtp(0xb, n)[12..], "{protocol:?}");
+            let ssrc = RtpInfo::parse(&heard).unwrap().ssrc;
+            assert!(!keys.sent.contains(&ssrc) && keys.sent.contains(&0xb));
+        }
+        // Who takes the session over has to be told them.
+        let mut other = Proxy::connect(&relay, "other", 1).await;
+        assert!(matches!(other.adopt(1, 1).await, Outcome::Adopted(_)));
+        other.changed(1, Vec::new()).await;
+        let (told, _) = &other.keys[&(SessionId(1), A)];
+        assert!(told.are_of(&keys), "{protocol:?}");
+        assert!(keys.sent.iter().all(|ssrc| told.sent.contains(ssrc)));
+        assert!(told.sent.len() > keys.sent.len());
+    }
+}

@@ -1,10 +1,11 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use landline_control::{
-    Adopt, Close, Consent, Event, Framer, FromRelay, Hello, LegId, LegLocal, LegSpec, LegStats, Op,
-    Open, Outcome, Recording, Remote, Request, RequestId, SessionId, ToRelay, VERSION, encode,
+    Adopt, Close, Consent, Event, Framer, FromRelay, Hello, LegId, LegKeys, LegLocal, LegSpec,
+    LegStats, Op, Open, Outcome, Recording, Remote, Request, RequestId, Resume, SessionId, ToRelay,
+    VERSION, encode,
 };
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 use rustls::pki_types::pem::PemObject;
@@ -28,6 +29,8 @@ pub struct Proxy {
     pub drained: bool,
     /// What the relay told of sessions' legs.
     pub counted: Vec<(SessionId, Vec<(LegId, LegStats)>)>,
+    /// Each leg's keys, as told last, and how often they were.
+    pub keys: BTreeMap<(SessionId, LegId), (LegKeys, u32)>,
 }
 
 impl Proxy {
@@ -70,6 +73,7 @@ impl Proxy {
             relay: None,
             drained: false,
             counted: Vec::new(),
+            keys: BTreeMap::new(),
         })
     }
 
@@ -90,13 +94,18 @@ impl Proxy {
         let _ = self.stream.flush().await;
     }
 
-    /// The next message; `None` when the relay closed the connection. Figures
-    /// come when they come, and are kept.
+    /// The next message; `None` when the relay closed the connection. Figures and
+    /// keys come when they come, and are kept.
     pub async fn receive(&mut self) -> Option<FromRelay> {
         loop {
             match self.framer.next().unwrap() {
                 Some(FromRelay::Counted(sessions)) => {
                     self.counted.extend(sessions);
+                    continue;
+                }
+                Some(FromRelay::Event(session, Event::Keyed(leg, keys))) => {
+                    let times = self.keys.get(&(session, leg)).map_or(0, |(_, times)| *times);
+                    self.keys.insert((session, leg), (*keys, times + 1));
                     continue;
                 }
                 Some(message) => return Some(message),
@@ -182,6 +191,17 @@ impl Proxy {
     /// Carries out what must be possible.
     pub async fn changed(&mut self, session: u64, ops: Vec<Op>) -> Vec<(LegId, LegLocal)> {
         done(self.change(session, ops).await)
+    }
+
+    /// Opens a session that goes on with the keys of another.
+    pub async fn resumed(
+        &mut self,
+        session: u64,
+        legs: &[(LegId, LegSpec)],
+        keys: Vec<(LegId, LegKeys)>,
+    ) -> Vec<(LegId, LegLocal)> {
+        let open = open(session, legs);
+        done(self.request(Request::Resume(Resume { open, keys })).await)
     }
 
     pub async fn adopt(&mut self, session: u64, call: u128) -> Outcome {
