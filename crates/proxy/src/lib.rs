@@ -21,7 +21,9 @@ mod mirror;
 mod pace;
 mod proxy;
 mod relay_link;
-mod replica;
+/// What proxies of a region tell each other, for simulations of them.
+#[doc(hidden)]
+pub mod replica;
 mod replica_link;
 mod resolve;
 mod shared;

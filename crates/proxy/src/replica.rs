@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 /// Of what proxies of one region say to each other. A peer of another version is
 /// refused.
-pub(crate) const VERSION: u16 = 1;
+pub const VERSION: u16 = 1;
 /// Messages on their way to one peer: more than the calls a proxy has.
 const QUEUE: usize = 65_536;
 /// Their octets.
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// From the one that has the calls. Addresses, descriptions and media keys are
 /// in it: nothing here prints it.
 #[derive(Serialize, Deserialize)]
-pub(crate) enum ToPeer {
+pub enum ToPeer {
     Hello(Greeting),
     /// Replaces what was told of the call before.
     Call {
@@ -46,7 +46,7 @@ pub(crate) enum ToPeer {
 
 /// From the one that holds them.
 #[derive(Serialize, Deserialize)]
-pub(crate) enum FromPeer {
+pub enum FromPeer {
     Hello(Greeting),
     /// All up to this number.
     Ack(u64),
@@ -57,31 +57,31 @@ pub(crate) enum FromPeer {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Greeting {
-    pub(crate) version: u16,
-    pub(crate) region: RegionCode,
-    pub(crate) name: String,
+pub struct Greeting {
+    pub version: u16,
+    pub region: RegionCode,
+    pub name: String,
     /// Starts, and comes only to ask what became of its calls.
-    pub(crate) asks: bool,
+    pub asks: bool,
 }
 
 /// One message to a peer, framed.
 #[derive(Clone)]
-pub(crate) struct Frame(pub(crate) Bytes);
+pub struct Frame(pub Bytes);
 
 /// The driver's end of the messages to one peer.
-pub(crate) struct Queue {
+pub struct Queue {
     frames: mpsc::Sender<Frame>,
     waiting: Arc<AtomicUsize>,
 }
 
 /// The link's end of them.
-pub(crate) struct Frames {
+pub struct Frames {
     frames: mpsc::Receiver<Frame>,
     waiting: Arc<AtomicUsize>,
 }
 
-pub(crate) fn queue() -> (Queue, Frames) {
+pub fn queue() -> (Queue, Frames) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let waiting = Arc::new(AtomicUsize::new(0));
     (Queue { frames: sender, waiting: Arc::clone(&waiting) }, Frames { frames: receiver, waiting })
@@ -100,8 +100,21 @@ impl Queue {
 }
 
 impl Frames {
+    /// Appends what waits now; nothing is waited for.
+    pub fn take_now(&mut self, out: &mut Vec<u8>) {
+        while let Ok(Frame(octets)) = self.frames.try_recv() {
+            self.waiting.fetch_sub(octets.len().min(self.waiting.load(Relaxed)), Relaxed);
+            out.extend_from_slice(&octets);
+        }
+    }
+
+    /// The driver has let go of the link, and all it had said is taken.
+    pub fn is_over(&self) -> bool {
+        self.frames.is_closed() && self.frames.is_empty()
+    }
+
     /// Appends what waits; false once the driver has let go of the link.
-    pub(crate) async fn take(&mut self, out: &mut Vec<u8>) -> bool {
+    pub async fn take(&mut self, out: &mut Vec<u8>) -> bool {
         let mut frames = Vec::new();
         self.frames.recv_many(&mut frames, 64).await;
         for Frame(octets) in &frames {
@@ -114,7 +127,7 @@ impl Frames {
 
 /// The driver's side of it.
 #[derive(Default)]
-pub(crate) struct Replication {
+pub struct Replication {
     is_on: bool,
     calls: FxHashMap<CallSid, Told>,
     peers: FxHashMap<PeerId, Holder>,
@@ -125,11 +138,11 @@ pub(crate) struct Replication {
     waiting: FxHashMap<JournalToken, bool>,
     deadlines: VecDeque<(Instant, JournalToken)>,
     /// Answers that went on without a peer's word.
-    pub(crate) late: u64,
+    pub late: u64,
     /// States of calls that are too long for a message.
-    pub(crate) oversize: u64,
+    pub oversize: u64,
     /// Links that were let go since too much waited for them.
-    pub(crate) overrun: u64,
+    pub overrun: u64,
 }
 
 /// A peer that is there to hold our calls.
@@ -147,12 +160,12 @@ struct Told {
 }
 
 impl Replication {
-    pub(crate) fn new(is_on: bool) -> Self {
+    pub fn new(is_on: bool) -> Self {
         Self { is_on, ..Self::default() }
     }
 
     /// What is journaled goes to the peers as well.
-    pub(crate) fn journaled(
+    pub fn journaled(
         &mut self,
         now: Instant,
         token: Option<JournalToken>,
@@ -189,7 +202,7 @@ impl Replication {
     }
 
     /// The call has ended, or is another's by now.
-    pub(crate) fn forget(&mut self, call: CallSid) {
+    pub fn forget(&mut self, call: CallSid) {
         let was_told = self.calls.remove(&call).is_some_and(|told| told.last.is_some());
         if was_told && let Some(frame) = framed(&ToPeer::Gone(call)) {
             self.tell(&frame);
@@ -206,7 +219,7 @@ impl Replication {
 
     /// A link is up: it hears of every call there is, in the order in which they
     /// were told before.
-    pub(crate) fn peer_up(&mut self, peer: PeerId, queue: Queue) {
+    pub fn peer_up(&mut self, peer: PeerId, queue: Queue) {
         let mut told: Vec<_> = self.calls.values().filter_map(|told| told.last.as_ref()).collect();
         told.sort_unstable_by_key(|(number, _)| *number);
         if !told.into_iter().all(|(_, frame)| queue.push(frame)) {
@@ -218,7 +231,7 @@ impl Replication {
 
     /// Gives the answers that nobody can acknowledge any more and that are on
     /// our own disk.
-    pub(crate) fn peer_lost(&mut self, peer: &PeerId) -> Vec<JournalToken> {
+    pub fn peer_lost(&mut self, peer: &PeerId) -> Vec<JournalToken> {
         self.peers.remove(peer);
         match self.peers.is_empty() {
             true => self.known_up_to(u64::MAX),
@@ -227,7 +240,7 @@ impl Replication {
     }
 
     /// Whether an answer that is on our disk may go on at once.
-    pub(crate) fn on_disk(&mut self, token: JournalToken) -> bool {
+    pub fn on_disk(&mut self, token: JournalToken) -> bool {
         match self.waiting.get_mut(&token) {
             Some(is_on_disk) => {
                 *is_on_disk = true;
@@ -238,13 +251,13 @@ impl Replication {
     }
 
     /// It is not going to be on our disk.
-    pub(crate) fn failed(&mut self, token: JournalToken) {
+    pub fn failed(&mut self, token: JournalToken) {
         self.waiting.remove(&token);
     }
 
     /// The peer holds what was told up to this number. Gives those of the answers
     /// that are on our own disk as well.
-    pub(crate) fn acknowledged(&mut self, peer: &PeerId, number: u64) -> Vec<JournalToken> {
+    pub fn acknowledged(&mut self, peer: &PeerId, number: u64) -> Vec<JournalToken> {
         // Nobody holds what was not told.
         let number = number.min(self.last);
         if let Some(holder) = self.peers.get_mut(peer) {
@@ -261,7 +274,7 @@ impl Replication {
     }
 
     /// Gives those that waited long enough, and are on our own disk.
-    pub(crate) fn overdue(&mut self, now: Instant) -> Vec<JournalToken> {
+    pub fn overdue(&mut self, now: Instant) -> Vec<JournalToken> {
         let mut overdue = Vec::new();
         while let Some((at, token)) = self.deadlines.front().copied() {
             if at > now {
@@ -276,17 +289,17 @@ impl Replication {
         overdue
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.front().map(|(at, _)| *at)
     }
 
     /// Links that stand.
-    pub(crate) fn peers(&self) -> usize {
+    pub fn peers(&self) -> usize {
         self.peers.len()
     }
 
     /// Answered calls that no peer holds as they are now.
-    pub(crate) fn alone(&self) -> usize {
+    pub fn alone(&self) -> usize {
         let held = self.peers.values().map(|peer| peer.acknowledged).max().unwrap_or(0);
         let told = self.calls.values().filter_map(|told| told.last.as_ref());
         told.filter(|(number, _)| *number > held).count()
@@ -308,7 +321,7 @@ fn framed(message: &ToPeer) -> Option<Frame> {
 }
 
 /// `None` where it cannot be read.
-pub(crate) fn replica(state: &[u8], record: &[Vec<u8>]) -> Option<Replica> {
+pub fn replica(state: &[u8], record: &[Vec<u8>]) -> Option<Replica> {
     let KeptCall::State(snapshot) = KeptCall::decode(state).ok()? else { return None };
     let record: Option<Vec<_>> =
         record.iter().map(|event| ledger::decode_event(event).ok()).collect();

@@ -102,7 +102,9 @@ impl World {
     /// What was acknowledged is in the database, each step once.
     fn check_promises(&self, books: &Books, wrong: &mut Vec<String>) {
         for (call, sequence) in &self.cx.model.promised {
-            let taken = books.rows.get(call).is_some_and(|row| row.taken.contains(sequence));
+            let row = books.rows.get(call);
+            // Once it is another's, what its former proxy still says is set aside.
+            let taken = row.is_some_and(|row| row.taken_over || row.taken.contains(sequence));
             if !taken && !self.may_lack(books, *call, *sequence) {
                 wrong.push(format!("{call}: step {sequence} was acknowledged and is lost"));
             }

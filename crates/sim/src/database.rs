@@ -25,6 +25,8 @@ pub struct Row {
     pub packets_heard: BTreeMap<LegSid, u64>,
     /// Sequences taken, for the model's sake.
     pub taken: Vec<u32>,
+    /// By another proxy, whose numbers are higher than any before.
+    pub taken_over: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,6 +146,7 @@ impl Row {
             join: None,
             packets_heard: BTreeMap::new(),
             taken: vec![event.sequence],
+            taken_over: false,
         }
     }
 
@@ -152,11 +155,11 @@ impl Row {
         self.last_at = self.last_at.max(event.at);
         self.taken.push(event.sequence);
         match &event.step {
-            Step::Opened(_)
-            | Step::Ringing
-            | Step::LegByEdge { .. }
-            | Step::Moved { .. }
-            | Step::TakenOver { .. } => {}
+            Step::Opened(_) | Step::Ringing | Step::LegByEdge { .. } | Step::Moved { .. } => {}
+            Step::TakenOver { proxy } => {
+                self.opened.proxy = proxy.clone();
+                self.taken_over = true;
+            }
             Step::LegOpened(leg) => self.legs.push(leg.clone()),
             Step::Answered { leg } => self.answered = Some((event.at, *leg)),
             Step::Joined(join) => self.join = Some(*join),

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub lost: u64,
     /// Calls that outlived their proxy.
     pub restored: u64,
+    /// And went on with another.
+    pub taken_over: u64,
     pub words_heard: u64,
     pub crossed: u64,
     pub proxy_deaths: u64,
@@ -80,6 +82,7 @@ pub fn run(plan: Plan, aloud: bool) -> Outcome {
         answered: rows().filter(|row| row.answered.is_some()).count() as u64,
         lost: rows().filter(is_lost).count() as u64,
         restored: cx.model.restored,
+        taken_over: cx.model.taken_over,
         words_heard: cx.model.words_heard,
         crossed: cx.model.crossed,
         proxy_deaths: cx.model.proxy_deaths,

@@ -43,6 +43,7 @@ struct Sum {
     answered: u64,
     cut_short: u64,
     restored: u64,
+    taken_over: u64,
     proxy_deaths: u64,
     relay_deaths: u64,
     database_deaths: u64,
@@ -62,6 +63,7 @@ impl Sum {
         self.answered += outcome.answered;
         self.cut_short += outcome.lost;
         self.restored += outcome.restored;
+        self.taken_over += outcome.taken_over;
         self.proxy_deaths += outcome.proxy_deaths;
         self.relay_deaths += outcome.relay_deaths;
         self.database_deaths += outcome.database_deaths;
@@ -114,7 +116,7 @@ fn work(arguments: &Arguments) -> Result<bool> {
     match arguments.json {
         true => println!("{}", json!({ "sum": sum, "seconds": took })),
         false => println!(
-            "{} runs, {:.1} simulated hours in {took:.0} s: {} calls, {} answered, {} cut short, {} taken up; \
+            "{} runs, {:.1} simulated hours in {took:.0} s: {} calls, {} answered, {} cut short, {} taken up, {} by another proxy; \
              {} deaths of proxies, {} of relays, {} of databases; failed: {:?}",
             sum.runs,
             sum.simulated_hours,
@@ -122,6 +124,7 @@ fn work(arguments: &Arguments) -> Result<bool> {
             sum.answered,
             sum.cut_short,
             sum.restored,
+            sum.taken_over,
             sum.proxy_deaths,
             sum.relay_deaths,
             sum.database_deaths,

@@ -35,8 +35,8 @@ pub struct Span {
 pub struct Model {
     pub faults: Vec<Fault>,
     pub spans: Vec<Span>,
-    /// What cores gave out, by call.
-    stated: BTreeMap<CallSid, Stated>,
+    /// What cores gave out, by proxy and call.
+    stated: BTreeMap<(usize, CallSid), Stated>,
     /// What somebody was told to be on disk.
     pub promised: BTreeSet<(CallSid, u32)>,
     /// The Call-IDs of legs that cores made.
@@ -56,6 +56,8 @@ pub struct Model {
     pub struck: u64,
     /// Calls that another process took up.
     pub restored: u64,
+    /// And such as another proxy did.
+    pub taken_over: u64,
 }
 
 #[derive(Default)]
@@ -80,14 +82,22 @@ impl Model {
 
     /// A core gives out a step of a record: from an opening to one end, without
     /// a gap. What is wrong with it, if anything.
-    pub fn stated(&mut self, events: &[CallEvent]) -> Option<String> {
+    pub fn stated(&mut self, proxy: usize, events: &[CallEvent]) -> Option<String> {
         let mut wrong = None;
+        let is_taken_over = events.iter().any(|it| matches!(it.step, Step::TakenOver { .. }));
         for event in events {
             if let Step::LegOpened(leg) = &event.step {
                 self.legs.insert(leg.sip_call_id.expose().clone(), event.call);
             }
-            let known = self.stated.entry(event.call).or_default();
-            let back = std::mem::take(&mut known.may_go_back) && event.sequence <= known.next;
+            let known = self.stated.entry((proxy, event.call)).or_default();
+            // Who takes another's call over says its record again, and goes on
+            // with a number that nobody used.
+            let is_over = matches!(event.step, Step::TakenOver { .. });
+            self.taken_over += u64::from(is_over);
+            let is_said_again = event.sequence == 0 && is_taken_over;
+            let back = std::mem::take(&mut known.may_go_back) && event.sequence <= known.next
+                || is_over && event.sequence >= known.next
+                || is_said_again;
             known.is_closed &= !back;
             if !back && (event.sequence != known.next || known.is_closed) {
                 let (call, sequence) = (event.call, event.sequence);
@@ -101,11 +111,11 @@ impl Model {
 
     /// A sweep closes what a dead process left open: from what is on disk, which
     /// may be less than the process had said.
-    pub fn swept(&mut self, events: &[CallEvent]) {
+    pub fn swept(&mut self, proxy: usize, events: &[CallEvent]) {
         for event in events {
             let (next, is_closed) = (event.sequence + 1, true);
             let stated = Stated { next, is_closed, may_go_back: false };
-            self.stated.insert(event.call, stated);
+            self.stated.insert((proxy, event.call), stated);
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Plan {
     pub length: Duration,
     /// Proxies of each region.
     pub proxies: [usize; 2],
+    /// Those of a region stand in for each other.
+    pub peers: bool,
     /// Relays of each region.
     pub relays: usize,
     /// Phones of each region's account.
@@ -106,6 +108,7 @@ impl Plan {
             seed,
             length: Duration::from_secs(120 + chance.below(240) as u64),
             proxies: [1 + chance.below(2), 1 + chance.below(2)],
+            peers: seed.is_multiple_of(2),
             relays: 1 + chance.below(2),
             phones: 3 + chance.below(3),
             strangers: chance.below(2),

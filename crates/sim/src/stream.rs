@@ -26,6 +26,8 @@ pub enum What {
 pub enum Kind {
     Control,
     Border,
+    /// From a proxy that has calls to one of its region that holds them.
+    Peer,
 }
 
 pub struct Stream {

@@ -74,6 +74,12 @@ pub fn proxies_of(plan: &Plan, region: usize) -> std::ops::Range<usize> {
     }
 }
 
+/// The proxies that stand in for this one.
+pub fn peers_of(plan: &Plan, region: usize, proxy: usize) -> Vec<usize> {
+    let others = proxies_of(plan, region).filter(|other| *other != proxy && plan.peers);
+    others.collect()
+}
+
 pub fn directory(plan: &Plan) -> Directory {
     let mut directory = Directory { version: 1, ..Directory::default() };
     for number in 0..2 {

@@ -15,9 +15,10 @@ use crate::disk::SimDisk;
 use crate::phone::Phone;
 use crate::phone::nat::Nat;
 use crate::plan::{Plan, Sabotage};
-use crate::proxy::ProxyHost;
+use crate::proxy::{Life, ProxyHost};
 use crate::relay::{self, RelayHost};
 use crate::stranger::CAPTURED;
+use crate::stream::Kind;
 use crate::tenants;
 
 /// How long the cluster may take to come to rest: longer than any timer.
@@ -63,7 +64,8 @@ impl World {
         for region in 0..2 {
             for number in tenants::proxies_of(&plan, region) {
                 let disk = SimDisk::new(Chance::new(self.cx.chance.u64()), forgets);
-                self.proxies.push(ProxyHost::new(number, region, relays(region), disk));
+                let peers = tenants::peers_of(&plan, region, number);
+                self.proxies.push(ProxyHost::new(number, region, relays(region), peers, disk));
             }
             self.relays.extend(
                 (0..plan.relays).map(|relay| RelayHost::new(region * plan.relays + relay, region)),
@@ -231,7 +233,10 @@ impl World {
         let (is_on, lives) = match node {
             Node::Proxy(proxy) => {
                 let host = &self.proxies[proxy];
-                let is_up = host.life.as_ref().is_some_and(|life| life.machines.is_some());
+                // Who starts asks its peers before it opens for business.
+                let asks = self.cx.streams.get(stream).kind == Kind::Peer && side == 0;
+                let is_ready = |life: &Life| asks || life.machines.is_some();
+                let is_up = host.life.as_ref().is_some_and(is_ready);
                 (is_up, host.lives)
             }
             Node::Relay(relay) => (self.relays[relay].life.is_some(), self.relays[relay].lives),

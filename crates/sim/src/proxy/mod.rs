@@ -3,6 +3,7 @@
 
 mod border;
 mod control;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,12 +45,19 @@ pub enum Task {
     Link(usize),
     /// Ping it, and see whether it still speaks.
     Ping(usize),
+    /// Connect to this proxy of the region.
+    Meet(usize),
+    PeerPing(usize),
+    /// Nobody is waited for any longer who was asked what he has of our calls.
+    Asked,
 }
 
 pub struct ProxyHost {
     pub number: usize,
     pub region: usize,
     pub relays: Vec<usize>,
+    /// The region's other proxies.
+    pub peers: Vec<usize>,
     pub disk: SimDisk,
     pub life: Option<Life>,
     pub lives: u64,
@@ -73,6 +81,7 @@ pub struct Life {
     pub machines: Option<Machines>,
     links: BTreeMap<usize, control::Link>,
     borders: border::Borders,
+    peers: peers::Peers,
     /// Registrations that the database did not take.
     bindings_kept: Vec<BindingChange>,
     /// Answered calls of the former run, to be taken up.
@@ -82,16 +91,19 @@ pub struct Life {
 impl Life {
     /// The former run's answered calls, less those whose records are closed by
     /// now; what of them is to be dropped.
-    fn take_kept(&mut self, open: &[OpenCall]) -> Vec<KeptCall> {
+    fn take_kept(&mut self, name: &str, open: &[OpenCall]) -> Vec<KeptCall> {
         let mut gone = Vec::new();
         self.kept = self.desk.journal().kept();
         self.kept.sort_unstable_by_key(|kept| kept.call);
+        let spared = &self.peers.spared;
         self.kept.retain_mut(|kept| match open.iter().find(|it| it.sid == kept.call) {
-            Some(known) => {
-                kept.sequence = kept.sequence.max(known.next_sequence);
+            Some(known) if !spared.contains(&kept.call) => {
+                if known.proxy == name {
+                    kept.sequence = kept.sequence.max(known.next_sequence);
+                }
                 true
             }
-            None => {
+            _ => {
                 gone.push(KeptCall::Gone(kept.call));
                 false
             }
@@ -106,8 +118,14 @@ pub struct Machines {
 }
 
 impl ProxyHost {
-    pub fn new(number: usize, region: usize, relays: Vec<usize>, disk: SimDisk) -> Self {
-        Self { number, region, relays, disk, life: None, lives: 0, skew: 0 }
+    pub fn new(
+        number: usize,
+        region: usize,
+        relays: Vec<usize>,
+        peers: Vec<usize>,
+        disk: SimDisk,
+    ) -> Self {
+        Self { number, region, relays, peers, disk, life: None, lives: 0, skew: 0 }
     }
 
     pub fn node(&self) -> Node {
@@ -148,10 +166,12 @@ impl ProxyHost {
             machines: None,
             links: BTreeMap::new(),
             borders: border::Borders::default(),
+            peers: peers::Peers::new(!self.peers.is_empty()),
             bindings_kept: Vec::new(),
             kept: Vec::new(),
         });
         self.later(cx, Duration::ZERO, Task::Ship);
+        self.ask_peers(cx);
     }
 
     pub fn task(&mut self, cx: &mut Cx, task: Task) {
@@ -184,6 +204,9 @@ impl ProxyHost {
             Task::StoreBindings(token, changes) => self.store_bindings(cx, token, changes),
             Task::Link(relay) => self.link(cx, relay),
             Task::Ping(stream) => self.ping(cx, stream),
+            Task::Meet(peer) => self.meet(cx, peer),
+            Task::PeerPing(stream) => self.ping_peer(cx, stream),
+            Task::Asked => life.peers.asked.clear(),
         }
     }
 
@@ -202,7 +225,9 @@ impl ProxyHost {
     fn go_on(&mut self, cx: &mut Cx) {
         let (name, region) = (self.name(), self.region);
         let Some(life) = &mut self.life else { return };
-        if life.stage == Stage::Up || !life.desk.is_shipped || !cx.databases[region].is_up() {
+        let is_asking = !life.peers.asked.is_empty();
+        let is_shipped = life.desk.is_shipped && !is_asking;
+        if life.stage == Stage::Up || !is_shipped || !cx.databases[region].is_up() {
             return;
         }
         if life.stage == Stage::Sweeping {
@@ -211,8 +236,10 @@ impl ProxyHost {
         }
         let alive = life.desk.journal().last_alive();
         let open = cx.databases[region].open_calls();
-        let gone = life.take_kept(&open);
-        let is_kept = |call| life.kept.iter().any(|kept| kept.call == call);
+        let gone = life.take_kept(&name, &open);
+        let spared = &life.peers.spared;
+        let is_kept =
+            |call| life.kept.iter().any(|kept| kept.call == call) || spared.contains(&call);
         let lost = open.iter().filter(|call| call.proxy == name && !is_kept(call.sid));
         let lost: Vec<_> = lost.map(|call| call.lost(alive)).collect();
         cx.remark(format_args!("{name} sweeps {} calls", lost.len()));
@@ -225,7 +252,7 @@ impl ProxyHost {
             let pause = cx.chance.millis(1_000, 3_000);
             return self.later(cx, pause, Task::Start);
         }
-        cx.model.swept(&lost);
+        cx.model.swept(self.number, &lost);
         cx.model.journaled(&lost);
         life.stage = Stage::Sweeping;
         life.desk.is_shipped = lost.is_empty();
@@ -257,6 +284,9 @@ impl ProxyHost {
         for relay in self.relays.clone() {
             self.later(cx, Duration::ZERO, Task::Link(relay));
         }
+        for peer in self.peers.clone() {
+            self.later(cx, Duration::ZERO, Task::Meet(peer));
+        }
         self.later(cx, Duration::ZERO, Task::Alive);
         cx.remark(format_args!("{} is up", self.name()));
         cx.proxy_is_up(self.number);
@@ -280,6 +310,7 @@ impl ProxyHost {
         config.addresses = vec![LocalAddress { transport: Transport::Udp, local, host, port }];
         let border = border_address(self.number);
         config.inter_region = Some((border.ip().to_string(), border.port()));
+        config.has_peers = !self.peers.is_empty();
         config.timers.no_answer = Duration::from_secs(40);
         config
     }
@@ -304,9 +335,15 @@ impl ProxyHost {
 
     fn told(&mut self, cx: &mut Cx, told: Told) {
         for token in told.journaled {
-            self.input(cx, Input::Journaled(token));
+            let peers = self.life.as_mut().map(|life| &mut life.peers.replication);
+            if peers.is_none_or(|replication| replication.on_disk(token)) {
+                self.input(cx, Input::Journaled(token));
+            }
         }
         for token in told.failed {
+            if let Some(life) = &mut self.life {
+                life.peers.replication.failed(token);
+            }
             self.input(cx, Input::JournalFailed(token));
         }
     }
@@ -352,13 +389,16 @@ impl ProxyHost {
         match cx.streams.get(stream).kind {
             Kind::Control => self.control(cx, stream, what),
             Kind::Border => self.border(cx, stream, side, what),
+            Kind::Peer => self.peer(cx, stream, side, what),
         }
     }
 
     pub fn timeout(&self) -> Option<Instant> {
-        let machines = self.life.as_ref()?.machines.as_ref()?;
-        let both = [machines.endpoint.poll_timeout(), machines.core.poll_timeout()];
-        both.into_iter().flatten().min()
+        let life = self.life.as_ref()?;
+        let machines = life.machines.as_ref()?;
+        let peers = life.peers.replication.poll_timeout();
+        let all = [machines.endpoint.poll_timeout(), machines.core.poll_timeout(), peers];
+        all.into_iter().flatten().min()
     }
 
     pub fn handle_timeout(&mut self, cx: &mut Cx) {
@@ -371,6 +411,7 @@ impl ProxyHost {
             machines.core.handle_timeout(now);
             self.drain(cx);
         }
+        self.answers_overdue(cx);
     }
 
     /// Carries out what both machines ask until neither asks for more.
@@ -392,7 +433,7 @@ impl ProxyHost {
             } else if let Some(output) = machines.core.poll_output() {
                 self.carry_out(cx, output);
             } else {
-                return;
+                return self.tell_peers(cx);
             }
         }
     }
@@ -407,11 +448,18 @@ impl ProxyHost {
             }
             Output::Relay { relay, id, request } => self.ask_relay(cx, &relay, id, request),
             Output::Forget(call) => {
+                if let Some(life) = &mut self.life {
+                    life.peers.replication.forget(call);
+                }
                 let calls = vec![KeptCall::Gone(call)];
                 self.write_down(cx, Entry { token: None, events: Vec::new(), calls });
             }
             Output::Journal { token, events, state } => {
-                if let Some(wrong) = cx.model.stated(&events) {
+                if let Some(life) = &mut self.life {
+                    let replication = &mut life.peers.replication;
+                    replication.journaled(now.instant, token, &events, state.as_ref());
+                }
+                if let Some(wrong) = cx.model.stated(self.number, &events) {
                     cx.fault(wrong);
                 }
                 for event in &events {
