@@ -105,6 +105,9 @@ pub struct Open {
 pub struct Resume {
     pub open: Open,
     pub keys: Vec<(LegId, LegKeys)>,
+    /// The number of the record's next step: who adopts the session is given a
+    /// higher one.
+    pub step: u32,
 }
 
 /// What is recorded from the moment two legs are joined after the answer.
@@ -156,6 +159,8 @@ pub struct Close {
 pub struct Adopt {
     pub session: SessionId,
     pub call: CallSid,
+    /// The number that the record's next step has at the least.
+    pub step: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -168,8 +173,17 @@ pub enum Outcome {
         recording: Option<Recorded>,
     },
     Refused(Refusal),
+    Adopted(Adopted),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
     /// The session's legs, with what went wrong on each while nobody listened.
-    Adopted(Vec<(LegId, Vec<MediaFault>)>),
+    pub legs: Vec<(LegId, Vec<MediaFault>)>,
+    /// A number for the record's next step that no former owner has used or is
+    /// going to use, whatever the clocks of the region say: above what any was
+    /// given, by more steps than one takes.
+    pub step: u32,
 }
 
 /// What the recording tap took and what it gave to the store.

@@ -2,10 +2,10 @@
 //! kind of message is in the corpus, as version 1 writes it.
 
 use landline_control::{
-    Adopt, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint, FromRelay,
-    HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys, LegLocal,
-    LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Protocol, Recorded,
-    Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
+    Adopt, Adopted, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint,
+    FromRelay, HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys,
+    LegLocal, LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Protocol,
+    Recorded, Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
     SrtpSuite, StreamStats, ToRelay, VERSION, encode,
 };
 use landline_fuzz::{control, corpus, inputs, replay, run_mutated};
@@ -68,7 +68,8 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     let renews = Request::Change(SessionId(9), vec![Op::Renew(LegId(0))]);
     let renews = ToRelay::Request(RequestId(4), renews);
     streams.push(("to-relay-change-renew".into(), stream(0, &[renews])));
-    let resume = Request::Resume(Resume { open: open(), keys: vec![(LegId(1), leg_keys())] });
+    let resume =
+        Request::Resume(Resume { open: open(), keys: vec![(LegId(1), leg_keys())], step: 300_000 });
     let resume = ToRelay::Request(RequestId(5), resume);
     streams.push((to_relay_name(&resume), stream(0, &[resume])));
     streams.push(("whole-dialogue-to-relay".into(), stream(7, &to_relay())));
@@ -166,7 +167,7 @@ fn to_relay() -> Vec<ToRelay> {
         ToRelay::Ping(1 << 40),
         ToRelay::Request(
             RequestId(3),
-            Request::Adopt(Adopt { session: SessionId(9), call: CallSid::from_u128(2) }),
+            Request::Adopt(Adopt { session: SessionId(9), call: CallSid::from_u128(2), step: 6 }),
         ),
     ]
 }
@@ -194,7 +195,10 @@ fn from_relay() -> Vec<FromRelay> {
     ];
     messages.extend(refusals.map(|refusal| outcome(Outcome::Refused(refusal))));
     let faults = vec![MediaFault::MediaTimeout];
-    messages.push(outcome(Outcome::Adopted(vec![(LegId(0), Vec::new()), (LegId(1), faults)])));
+    messages.push(outcome(Outcome::Adopted(Adopted {
+        legs: vec![(LegId(0), Vec::new()), (LegId(1), faults)],
+        step: 7,
+    })));
     messages.push(FromRelay::Taken(SessionId(9)));
     messages
 }

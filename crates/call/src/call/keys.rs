@@ -70,10 +70,6 @@ impl Call {
     pub(super) fn open_resumed(&self, open: Open) -> RelayRequest {
         let keys =
             open.legs.iter().filter_map(|(leg, _)| Some((*leg, self.keys.of(*leg)?.clone())));
-        let keys: Vec<_> = keys.collect();
-        match keys.is_empty() {
-            true => RelayRequest::Open(open),
-            false => RelayRequest::Resume(Resume { open, keys }),
-        }
+        RelayRequest::Resume(Resume { keys: keys.collect(), step: self.sequence, open })
     }
 }

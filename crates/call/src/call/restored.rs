@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use landline_control::{Adopt, LegId, MediaFault, Outcome, Request as RelayRequest, SessionId};
+use landline_control::{
+    Adopt, Adopted, LegId, MediaFault, Outcome, Request as RelayRequest, SessionId,
+};
 use landline_region::UnixMillis;
 use landline_sip::{Destination, Flow, FlowId, Method, Request, Response, ServerKey, Transport};
 
@@ -246,7 +248,8 @@ impl Call {
         let (Some(session), true) = (self.session.clone(), self.is_to_be_asked()) else {
             return false;
         };
-        let adopt = RelayRequest::Adopt(Adopt { session: session.id, call: self.sid });
+        let adopt =
+            RelayRequest::Adopt(Adopt { session: session.id, call: self.sid, step: self.sequence });
         cx.ask_relay(&session.relay, self.key, RelayStep::Adopt, adopt);
         true
     }
@@ -256,7 +259,13 @@ impl Call {
             return;
         }
         match outcome {
-            Outcome::Adopted(legs) if self.has_legs(&legs) => self.adopted(cx, legs),
+            Outcome::Adopted(Adopted { legs, step }) if self.has_legs(&legs) => {
+                // What the region's other proxies wrote has lower numbers.
+                if cx.config.has_peers {
+                    self.sequence = self.sequence.max(step);
+                }
+                self.adopted(cx, legs)
+            }
             _ => self.not_adopted(cx),
         }
     }
@@ -317,7 +326,8 @@ impl Call {
     }
 
     /// The record says that the call is ours now, under a number that no former
-    /// owner has used or is going to use.
+    /// owner has used or is going to use: the relay gave it, or, where no relay
+    /// has the session any more, it follows from how long the call lasted.
     pub(super) fn record_taken_over(&mut self, cx: &mut Context) {
         let lasted = self.now(cx).0.saturating_sub(self.opened_at.0).max(0);
         let lasted = u32::try_from(lasted).unwrap_or(LAST_JUMP).min(LAST_JUMP);

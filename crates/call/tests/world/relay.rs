@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use landline_control::{
-    Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec, LegStats, Op,
-    Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
+    Adopted, Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec,
+    LegStats, Op, Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
 };
 use landline_region::CallSid;
 
@@ -26,6 +26,7 @@ pub struct FakeRelay {
 
 pub struct Session {
     pub call: CallSid,
+    pub step: u32,
     pub specs: BTreeMap<LegId, LegSpec>,
     pub all: Vec<LegId>,
     pub remotes: BTreeMap<LegId, Remote>,
@@ -85,11 +86,17 @@ impl FakeRelay {
             Request::Open(_) | Request::Resume(_) if self.full => Outcome::Refused(Refusal::Full),
             Request::Resume(resume) => {
                 self.resumed.extend(resume.keys);
-                self.carry_out(Request::Open(resume.open))
+                let id = resume.open.session;
+                let outcome = self.carry_out(Request::Open(resume.open));
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.step = resume.step;
+                }
+                outcome
             }
             Request::Open(open) => {
                 let mut session = Session {
                     call: open.call,
+                    step: 0,
                     specs: BTreeMap::new(),
                     renewed: BTreeMap::new(),
                     all: Vec::new(),
@@ -109,9 +116,11 @@ impl FakeRelay {
                 Outcome::Done(made)
             }
             Request::Change(id, ops) => self.change(id, ops),
-            Request::Adopt(adopt) => match self.sessions.get(&adopt.session) {
+            Request::Adopt(adopt) => match self.sessions.get_mut(&adopt.session) {
                 Some(session) if session.call == adopt.call => {
-                    Outcome::Adopted(session.specs.keys().map(|leg| (*leg, Vec::new())).collect())
+                    session.step = adopt.step.max(session.step + 100_000);
+                    let legs = session.specs.keys().map(|leg| (*leg, Vec::new())).collect();
+                    Outcome::Adopted(Adopted { legs, step: session.step })
                 }
                 _ => Outcome::Refused(Refusal::UnknownSession),
             },

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use landline_control::{
-    Adopt, LegId, LegKeys, LegLocal, LegStats, MediaFault, Op, Open, Outcome, Recording, Refusal,
-    Request, SessionId,
+    Adopt, Adopted, LegId, LegLocal, LegStats, Op, Outcome, Recording, Refusal, Request, Resume,
+    SessionId,
 };
 use landline_region::{AccountSid, CallSid};
 
@@ -11,12 +11,17 @@ use super::tap::{Finishing, Tap};
 use super::{Network, Shard};
 use crate::owner::{Owner, OwnerKey, Reply};
 
+/// More than a proxy writes into the record of one call.
+const STEPS_OF_AN_OWNER: u32 = 100_000;
+
 /// The legs of one call.
 pub(super) struct Session {
     pub id: SessionId,
     pub owner: Arc<Owner>,
     pub account: AccountSid,
     pub call: CallSid,
+    /// Of the record, as high as any owner was told.
+    pub step: u32,
     /// Where each leg is.
     pub legs: Vec<(LegId, usize)>,
     /// What the removed ones did.
@@ -52,8 +57,10 @@ impl<N: Network> Shard<N> {
         reply: Reply,
     ) {
         let outcome = match request {
-            Request::Open(open) => self.open(now, owner, open, &[]),
-            Request::Resume(resume) => self.open(now, owner, resume.open, &resume.keys),
+            Request::Open(open) => {
+                self.open(now, owner, Resume { open, keys: Vec::new(), step: 0 })
+            }
+            Request::Resume(resume) => self.open(now, owner, resume),
             Request::Change(session, ops) => self.change(now, &owner, session, ops),
             Request::Close(close) => match self.find(&owner, close.session) {
                 Ok(session) => {
@@ -63,8 +70,8 @@ impl<N: Network> Shard<N> {
                 Err(refusal) => Err(refusal),
             },
             Request::Adopt(adopt) => match self.adopt(now, &owner, adopt) {
-                Ok(legs) => {
-                    reply.send(Outcome::Adopted(legs));
+                Ok(adopted) => {
+                    reply.send(Outcome::Adopted(adopted));
                     return self.tell_keys(&adopt.call);
                 }
                 Err(refusal) => Err(refusal),
@@ -88,8 +95,7 @@ impl<N: Network> Shard<N> {
         &mut self,
         now: Instant,
         owner: Arc<Owner>,
-        open: Open,
-        keys: &[(LegId, LegKeys)],
+        Resume { open, keys, step }: Resume,
     ) -> Result<Vec<(LegId, LegLocal)>, Refusal> {
         if self.shared.is_draining() || owner.is_gone() {
             return Err(Refusal::Draining);
@@ -106,6 +112,7 @@ impl<N: Network> Shard<N> {
             owner,
             account: open.account,
             call: open.call,
+            step,
             legs: Vec::with_capacity(2),
             ended: Vec::new(),
             recording: open.recording,
@@ -160,7 +167,7 @@ impl<N: Network> Shard<N> {
         now: Instant,
         owner: &Arc<Owner>,
         adopt: Adopt,
-    ) -> Result<Vec<(LegId, Vec<MediaFault>)>, Refusal> {
+    ) -> Result<Adopted, Refusal> {
         if owner.is_gone() {
             return Err(Refusal::UnknownSession);
         }
@@ -175,6 +182,10 @@ impl<N: Network> Shard<N> {
         }
         let former = std::mem::replace(&mut session.owner, Arc::clone(owner));
         let legs = session.legs.clone();
+        let is_same = former.key == owner.key;
+        let least = session.step.saturating_add(if is_same { 0 } else { STEPS_OF_AN_OWNER });
+        let step = adopt.step.max(least);
+        session.step = step;
         if former.key != owner.key {
             self.index.remove(&(former.key, adopt.session));
             self.index.insert(key, slot);
@@ -184,7 +195,8 @@ impl<N: Network> Shard<N> {
         let faults = |slot: usize| {
             self.legs.get(slot).map_or_else(Vec::new, |leg| leg.machine.stats(now).faults)
         };
-        Ok(legs.into_iter().map(|(id, slot)| (id, faults(slot))).collect())
+        let legs = legs.into_iter().map(|(id, slot)| (id, faults(slot))).collect();
+        Ok(Adopted { legs, step })
     }
 
     /// Who adopted the call's session has none of its keys: they are nowhere but

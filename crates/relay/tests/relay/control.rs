@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::support::{A, Authority, B, Proxy, TestRelay, relay, relay_with, spec, until};
-use landline_control::{FromRelay, Outcome, Protocol, Refusal, SessionId, ToRelay, VERSION};
+use landline_control::{
+    Adopted, FromRelay, LegId, Outcome, Protocol, Refusal, SessionId, ToRelay, VERSION,
+};
 
 #[tokio::test]
 async fn the_relay_greets_with_its_name_and_answers_pings() {
@@ -177,13 +179,18 @@ async fn what_a_new_incarnation_does_not_adopt_of_the_former_is_closed() {
     }
     let mut present = Proxy::connect(&relay, "proxy", 2).await;
     assert!(former.is_closed().await);
-    assert_eq!(present.adopt(2, 2).await, Outcome::Adopted(vec![(A, Vec::new())]));
+    assert_eq!(present.adopt(2, 2).await, adopted(&[A], 1));
     until(|| relay.handle.sessions() == 2).await;
     assert_eq!(present.close(1).await, Outcome::Refused(Refusal::UnknownSession));
     assert!(matches!(present.close(2).await, Outcome::Closed { .. }));
     assert!(matches!(other.close(9).await, Outcome::Closed { .. }));
     assert_eq!(relay.metric("orphaned_sessions_total", None), 3.0);
     assert_eq!(relay.metric("adopted_sessions_total", None), 1.0);
+}
+
+fn adopted(legs: &[LegId], times: u32) -> Outcome {
+    let legs = legs.iter().map(|leg| (*leg, Vec::new())).collect();
+    Outcome::Adopted(Adopted { legs, step: times * 100_000 })
 }
 
 #[tokio::test]
@@ -195,13 +202,13 @@ async fn a_session_is_whose_who_adopted_it_last_and_the_former_is_told() {
     // Session and call have to belong together.
     assert_eq!(two.adopt(5, 6).await, Outcome::Refused(Refusal::UnknownSession));
     assert_eq!(two.adopt(6, 5).await, Outcome::Refused(Refusal::UnknownSession));
-    let both = Outcome::Adopted(vec![(A, Vec::new()), (B, Vec::new())]);
-    assert_eq!(two.adopt(5, 5).await, both);
+    assert_eq!(two.adopt(5, 5).await, adopted(&[A, B], 1));
     assert_eq!(one.receive().await, Some(FromRelay::Taken(SessionId(5))));
     assert_eq!(one.close(5).await, Outcome::Refused(Refusal::UnknownSession));
     // Asked twice it is the same, and tells nobody.
-    assert_eq!(two.adopt(5, 5).await, both);
-    assert_eq!(one.adopt(5, 5).await, both);
+    assert_eq!(two.adopt(5, 5).await, adopted(&[A, B], 1));
+    // Each gets numbers that the others are far from.
+    assert_eq!(one.adopt(5, 5).await, adopted(&[A, B], 2));
     assert_eq!(two.receive().await, Some(FromRelay::Taken(SessionId(5))));
     assert!(matches!(one.close(5).await, Outcome::Closed { legs, .. } if legs.len() == 2));
     assert_eq!(relay.handle.sessions(), 0);
@@ -215,7 +222,7 @@ async fn a_session_of_one_that_went_away_is_kept_for_who_adopts_it() {
     one.opened(6, &[(A, spec(Protocol::Rtp))]).await;
     drop(one);
     let mut two = Proxy::connect(&relay, "two", 1).await;
-    assert_eq!(two.adopt(5, 5).await, Outcome::Adopted(vec![(A, Vec::new())]));
+    assert_eq!(two.adopt(5, 5).await, adopted(&[A], 1));
     until(|| relay.handle.sessions() == 1).await;
     assert!(matches!(two.close(5).await, Outcome::Closed { .. }));
 }

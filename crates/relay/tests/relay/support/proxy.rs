@@ -201,12 +201,13 @@ impl Proxy {
         keys: Vec<(LegId, LegKeys)>,
     ) -> Vec<(LegId, LegLocal)> {
         let open = open(session, legs);
-        done(self.request(Request::Resume(Resume { open, keys })).await)
+        done(self.request(Request::Resume(Resume { open, keys, step: 0 })).await)
     }
 
     pub async fn adopt(&mut self, session: u64, call: u128) -> Outcome {
         let call = CallSid::from_u128(call);
-        self.request(Request::Adopt(Adopt { session: SessionId(session), call })).await
+        let adopt = Adopt { session: SessionId(session), call, step: 6 };
+        self.request(Request::Adopt(adopt)).await
     }
 
     pub async fn close(&mut self, session: u64) -> Outcome {
