@@ -16,7 +16,7 @@ pub use media::{
     Remote, SdesKey, SdesPair, SrtpSuite, StreamStats,
 };
 pub use message::{
-    Adopt, Adopted, COUNTED_SESSIONS, Close, Consent, Event, FromRelay, Hello, LegId, Op, Open,
-    Outcome, Recorded, Recording, Refusal, RelayId, Request, RequestId, Resume, SessionId, ToRelay,
-    VERSION,
+    Adopt, COUNTED_SESSIONS, Close, Consent, Event, FromRelay, Hello, LegId, Op, Open, Outcome,
+    Recorded, Recording, Refusal, RelayId, Request, RequestId, Resume, SessionId, TakeOver,
+    TakenOver, ToRelay, VERSION,
 };

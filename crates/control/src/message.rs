@@ -86,6 +86,7 @@ pub enum Request {
     Adopt(Adopt),
     /// As [`Request::Open`], of legs whose peers were served by another relay.
     Resume(Resume),
+    TakeOver(TakeOver),
 }
 
 /// Opens a session and its first legs.
@@ -159,6 +160,12 @@ pub struct Close {
 pub struct Adopt {
     pub session: SessionId,
     pub call: CallSid,
+}
+
+/// As [`Adopt`], among proxies that go on with each other's calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeOver {
+    pub adopt: Adopt,
     /// The number that the record's next step has at the least.
     pub step: u32,
 }
@@ -173,12 +180,14 @@ pub enum Outcome {
         recording: Option<Recorded>,
     },
     Refused(Refusal),
-    Adopted(Adopted),
+    /// The session's legs, with what went wrong on each while nobody listened.
+    Adopted(Vec<(LegId, Vec<MediaFault>)>),
+    TakenOver(TakenOver),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Adopted {
-    /// The session's legs, with what went wrong on each while nobody listened.
+pub struct TakenOver {
+    /// As in [`Outcome::Adopted`].
     pub legs: Vec<(LegId, Vec<MediaFault>)>,
     /// A number for the record's next step that no former owner has used or is
     /// going to use, whatever the clocks of the region say: above what any was

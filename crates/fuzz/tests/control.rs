@@ -2,11 +2,11 @@
 //! kind of message is in the corpus, as version 1 writes it.
 
 use landline_control::{
-    Adopt, Adopted, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint,
-    FromRelay, HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys,
-    LegLocal, LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Protocol,
-    Recorded, Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
-    SrtpSuite, StreamStats, ToRelay, VERSION, encode,
+    Adopt, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint, FromRelay,
+    HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys, LegLocal,
+    LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Protocol, Recorded,
+    Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
+    SrtpSuite, StreamStats, TakeOver, TakenOver, ToRelay, VERSION, encode,
 };
 use landline_fuzz::{control, corpus, inputs, replay, run_mutated};
 use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
@@ -70,8 +70,12 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     streams.push(("to-relay-change-renew".into(), stream(0, &[renews])));
     let resume =
         Request::Resume(Resume { open: open(), keys: vec![(LegId(1), leg_keys())], step: 300_000 });
-    let resume = ToRelay::Request(RequestId(5), resume);
-    streams.push((to_relay_name(&resume), stream(0, &[resume])));
+    let adopt = Adopt { session: SessionId(9), call: CallSid::from_u128(2) };
+    let take = Request::TakeOver(TakeOver { adopt, step: 6 });
+    for (id, request) in [(5, resume), (6, take)] {
+        let request = ToRelay::Request(RequestId(id), request);
+        streams.push((to_relay_name(&request), stream(0, &[request])));
+    }
     streams.push(("whole-dialogue-to-relay".into(), stream(7, &to_relay())));
     streams.push(("whole-dialogue-from-relay".into(), stream(11, &from_relay())));
     streams
@@ -121,6 +125,7 @@ fn to_relay_name(message: &ToRelay) -> String {
         ToRelay::Request(_, Request::Close(_)) => "close",
         ToRelay::Request(_, Request::Adopt(_)) => "adopt",
         ToRelay::Request(_, Request::Resume(_)) => "resume",
+        ToRelay::Request(_, Request::TakeOver(_)) => "take-over",
         ToRelay::Ping(_) => "ping",
     };
     format!("to-relay-{name}")
@@ -137,6 +142,7 @@ fn from_relay_name(message: &FromRelay) -> String {
         FromRelay::Event(_, Event::Keyed(..)) => "keyed",
         FromRelay::Pong(_) => "pong",
         FromRelay::Outcome(_, Outcome::Adopted(_)) => "adopted",
+        FromRelay::Outcome(_, Outcome::TakenOver(_)) => "taken-over",
         FromRelay::Draining => "draining",
         FromRelay::Taken(_) => "taken",
         FromRelay::Resumed => "resumed",
@@ -167,7 +173,7 @@ fn to_relay() -> Vec<ToRelay> {
         ToRelay::Ping(1 << 40),
         ToRelay::Request(
             RequestId(3),
-            Request::Adopt(Adopt { session: SessionId(9), call: CallSid::from_u128(2), step: 6 }),
+            Request::Adopt(Adopt { session: SessionId(9), call: CallSid::from_u128(2) }),
         ),
     ]
 }
@@ -195,10 +201,7 @@ fn from_relay() -> Vec<FromRelay> {
     ];
     messages.extend(refusals.map(|refusal| outcome(Outcome::Refused(refusal))));
     let faults = vec![MediaFault::MediaTimeout];
-    messages.push(outcome(Outcome::Adopted(Adopted {
-        legs: vec![(LegId(0), Vec::new()), (LegId(1), faults)],
-        step: 7,
-    })));
+    messages.push(outcome(Outcome::Adopted(vec![(LegId(0), Vec::new()), (LegId(1), faults)])));
     messages.push(FromRelay::Taken(SessionId(9)));
     messages
 }
@@ -208,10 +211,13 @@ fn later_from_relay() -> Vec<(&'static str, FromRelay)> {
     let counted = vec![(SessionId(9), vec![(LegId(0), statistics())])];
     let keyed = Event::Keyed(LegId(1), Box::new(leg_keys()));
     let keyed = FromRelay::Event(SessionId(9), keyed);
+    let legs = vec![(LegId(0), vec![MediaFault::MediaTimeout])];
+    let taken = Outcome::TakenOver(TakenOver { legs, step: 100_006 });
     vec![
         ("resumed", FromRelay::Resumed),
         ("counted", FromRelay::Counted(counted)),
         ("keyed", keyed),
+        ("taken-over", FromRelay::Outcome(RequestId(6), taken)),
     ]
 }
 

@@ -229,6 +229,7 @@ impl Server {
                         Request::Change(session, _) => *session,
                         Request::Close(close) => close.session,
                         Request::Adopt(adopt) => adopt.session,
+                        Request::TakeOver(take) => take.adopt.session,
                         Request::Resume(resume) => resume.open.session,
                     };
                     let reply = Reply { request: id, outgoing: outgoing.clone() };

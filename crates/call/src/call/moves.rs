@@ -290,7 +290,9 @@ impl Call {
                 }
                 self.move_again(cx);
             }
-            (_, Outcome::Closed { .. } | Outcome::Adopted(_)) => self.move_again(cx),
+            (_, Outcome::Closed { .. } | Outcome::Adopted(_) | Outcome::TakenOver(_)) => {
+                self.move_again(cx)
+            }
         }
     }
 

@@ -16,7 +16,7 @@ impl Call {
     pub(crate) fn relay_outcome(&mut self, cx: &mut Context, step: RelayStep, outcome: Outcome) {
         match (step, outcome) {
             (RelayStep::Adopt, outcome) => self.adoption_answered(cx, outcome),
-            (_, Outcome::Adopted(_)) => {}
+            (_, Outcome::Adopted(_) | Outcome::TakenOver(_)) => {}
             (RelayStep::Move(step, session), outcome) => {
                 self.move_outcome(cx, step, session, outcome);
             }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use landline_control::{
-    Adopt, Adopted, LegId, MediaFault, Outcome, Request as RelayRequest, SessionId,
+    Adopt, LegId, MediaFault, Outcome, Request as RelayRequest, SessionId, TakeOver, TakenOver,
 };
 use landline_region::UnixMillis;
 use landline_sip::{Destination, Flow, FlowId, Method, Request, Response, ServerKey, Transport};
@@ -248,8 +248,11 @@ impl Call {
         let (Some(session), true) = (self.session.clone(), self.is_to_be_asked()) else {
             return false;
         };
-        let adopt =
-            RelayRequest::Adopt(Adopt { session: session.id, call: self.sid, step: self.sequence });
+        let adopt = Adopt { session: session.id, call: self.sid };
+        let adopt = match cx.config.has_peers {
+            true => RelayRequest::TakeOver(TakeOver { adopt, step: self.sequence }),
+            false => RelayRequest::Adopt(adopt),
+        };
         cx.ask_relay(&session.relay, self.key, RelayStep::Adopt, adopt);
         true
     }
@@ -259,12 +262,11 @@ impl Call {
             return;
         }
         match outcome {
-            Outcome::Adopted(Adopted { legs, step }) if self.has_legs(&legs) => {
+            Outcome::Adopted(legs) if self.has_legs(&legs) => self.adopted(cx, legs),
+            Outcome::TakenOver(TakenOver { legs, step }) if self.has_legs(&legs) => {
                 // What the region's other proxies wrote has lower numbers.
-                if cx.config.has_peers {
-                    self.sequence = self.sequence.max(step);
-                }
-                self.adopted(cx, legs)
+                self.sequence = self.sequence.max(step);
+                self.adopted(cx, legs);
             }
             _ => self.not_adopted(cx),
         }

@@ -377,6 +377,7 @@ impl World {
         let (id, adopts) = match &request {
             Request::Open(open) => (open.session, true),
             Request::Adopt(adopt) => (adopt.session, true),
+            Request::TakeOver(take) => (take.adopt.session, true),
             Request::Resume(resume) => (resume.open.session, true),
             Request::Change(id, _) => (*id, false),
             Request::Close(close) => (close.session, false),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use landline_control::{
-    Adopted, Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec,
-    LegStats, Op, Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
+    Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec, LegStats, Op,
+    Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId, TakenOver,
 };
 use landline_region::CallSid;
 
@@ -116,13 +116,19 @@ impl FakeRelay {
                 Outcome::Done(made)
             }
             Request::Change(id, ops) => self.change(id, ops),
-            Request::Adopt(adopt) => match self.sessions.get_mut(&adopt.session) {
+            Request::Adopt(adopt) => match self.sessions.get(&adopt.session) {
                 Some(session) if session.call == adopt.call => {
-                    session.step = adopt.step.max(session.step + 100_000);
-                    let legs = session.specs.keys().map(|leg| (*leg, Vec::new())).collect();
-                    Outcome::Adopted(Adopted { legs, step: session.step })
+                    Outcome::Adopted(session.specs.keys().map(|leg| (*leg, Vec::new())).collect())
                 }
                 _ => Outcome::Refused(Refusal::UnknownSession),
+            },
+            Request::TakeOver(take) => match self.carry_out(Request::Adopt(take.adopt)) {
+                Outcome::Adopted(legs) => {
+                    let session = self.sessions.get_mut(&take.adopt.session).expect("adopted");
+                    session.step = take.step.max(session.step + 100_000);
+                    Outcome::TakenOver(TakenOver { legs, step: session.step })
+                }
+                refused => refused,
             },
             Request::Close(close) => match self.sessions.remove(&close.session) {
                 None => Outcome::Refused(Refusal::UnknownSession),

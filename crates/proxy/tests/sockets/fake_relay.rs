@@ -112,7 +112,7 @@ fn carry_out(request: Request) -> Outcome {
             });
             Outcome::Done(added.collect())
         }
-        Request::Adopt(_) => Outcome::Refused(Refusal::UnknownSession),
+        Request::Adopt(_) | Request::TakeOver(_) => Outcome::Refused(Refusal::UnknownSession),
         Request::Close(_) => {
             Outcome::Closed { legs: vec![(LegId(0), LegStats::default())], recording: None }
         }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use landline_control::{
-    Adopt, Adopted, LegId, LegLocal, LegStats, Op, Outcome, Recording, Refusal, Request, Resume,
-    SessionId,
+    LegId, LegLocal, LegStats, Op, Outcome, Recording, Refusal, Request, Resume, SessionId,
+    TakeOver, TakenOver,
 };
 use landline_region::{AccountSid, CallSid};
 
@@ -69,10 +69,17 @@ impl<N: Network> Shard<N> {
                 }
                 Err(refusal) => Err(refusal),
             },
-            Request::Adopt(adopt) => match self.adopt(now, &owner, adopt) {
-                Ok(adopted) => {
-                    reply.send(Outcome::Adopted(adopted));
+            Request::Adopt(adopt) => match self.adopt(now, &owner, TakeOver { adopt, step: 0 }) {
+                Ok(taken) => {
+                    reply.send(Outcome::Adopted(taken.legs));
                     return self.tell_keys(&adopt.call);
+                }
+                Err(refusal) => Err(refusal),
+            },
+            Request::TakeOver(take) => match self.adopt(now, &owner, take) {
+                Ok(taken) => {
+                    reply.send(Outcome::TakenOver(taken));
+                    return self.tell_keys(&take.adopt.call);
                 }
                 Err(refusal) => Err(refusal),
             },
@@ -166,8 +173,8 @@ impl<N: Network> Shard<N> {
         &mut self,
         now: Instant,
         owner: &Arc<Owner>,
-        adopt: Adopt,
-    ) -> Result<Adopted, Refusal> {
+        TakeOver { adopt, step }: TakeOver,
+    ) -> Result<TakenOver, Refusal> {
         if owner.is_gone() {
             return Err(Refusal::UnknownSession);
         }
@@ -184,7 +191,7 @@ impl<N: Network> Shard<N> {
         let legs = session.legs.clone();
         let is_same = former.key == owner.key;
         let least = session.step.saturating_add(if is_same { 0 } else { STEPS_OF_AN_OWNER });
-        let step = adopt.step.max(least);
+        let step = step.max(least);
         session.step = step;
         if former.key != owner.key {
             self.index.remove(&(former.key, adopt.session));
@@ -196,7 +203,7 @@ impl<N: Network> Shard<N> {
             self.legs.get(slot).map_or_else(Vec::new, |leg| leg.machine.stats(now).faults)
         };
         let legs = legs.into_iter().map(|(id, slot)| (id, faults(slot))).collect();
-        Ok(Adopted { legs, step })
+        Ok(TakenOver { legs, step })
     }
 
     /// Who adopted the call's session has none of its keys: they are nowhere but

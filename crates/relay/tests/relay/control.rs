@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::support::{A, Authority, B, Proxy, TestRelay, relay, relay_with, spec, until};
 use landline_control::{
-    Adopted, FromRelay, LegId, Outcome, Protocol, Refusal, SessionId, ToRelay, VERSION,
+    FromRelay, LegId, MediaFault, Outcome, Protocol, Refusal, SessionId, TakenOver, ToRelay,
+    VERSION,
 };
 
 #[tokio::test]
@@ -179,7 +180,7 @@ async fn what_a_new_incarnation_does_not_adopt_of_the_former_is_closed() {
     }
     let mut present = Proxy::connect(&relay, "proxy", 2).await;
     assert!(former.is_closed().await);
-    assert_eq!(present.adopt(2, 2).await, adopted(&[A], 1));
+    assert_eq!(present.adopt(2, 2).await, adopted(&[A]));
     until(|| relay.handle.sessions() == 2).await;
     assert_eq!(present.close(1).await, Outcome::Refused(Refusal::UnknownSession));
     assert!(matches!(present.close(2).await, Outcome::Closed { .. }));
@@ -188,9 +189,28 @@ async fn what_a_new_incarnation_does_not_adopt_of_the_former_is_closed() {
     assert_eq!(relay.metric("adopted_sessions_total", None), 1.0);
 }
 
-fn adopted(legs: &[LegId], times: u32) -> Outcome {
-    let legs = legs.iter().map(|leg| (*leg, Vec::new())).collect();
-    Outcome::Adopted(Adopted { legs, step: times * 100_000 })
+fn without_faults(legs: &[LegId]) -> Vec<(LegId, Vec<MediaFault>)> {
+    legs.iter().map(|leg| (*leg, Vec::new())).collect()
+}
+
+fn adopted(legs: &[LegId]) -> Outcome {
+    Outcome::Adopted(without_faults(legs))
+}
+
+/// Whatever their clocks say, nobody is given a number that another may use.
+#[tokio::test]
+async fn who_takes_a_session_over_gets_numbers_far_from_all_others() {
+    let relay = relay().await;
+    let mut one = Proxy::connect(&relay, "one", 1).await;
+    let mut two = Proxy::connect(&relay, "two", 1).await;
+    one.opened(5, &[(A, spec(Protocol::Rtp))]).await;
+    let taken = |step| Outcome::TakenOver(TakenOver { legs: without_faults(&[A]), step });
+    assert_eq!(two.take_over(5, 5, 3_600_000).await, taken(3_600_000));
+    assert_eq!(one.receive().await, Some(FromRelay::Taken(SessionId(5))));
+    assert_eq!(one.take_over(5, 5, 9).await, taken(3_700_000));
+    assert_eq!(one.take_over(5, 5, 3_700_004).await, taken(3_700_004));
+    assert_eq!(two.receive().await, Some(FromRelay::Taken(SessionId(5))));
+    assert_eq!(two.take_over(5, 5, 3_600_003).await, taken(3_800_004));
 }
 
 #[tokio::test]
@@ -202,13 +222,12 @@ async fn a_session_is_whose_who_adopted_it_last_and_the_former_is_told() {
     // Session and call have to belong together.
     assert_eq!(two.adopt(5, 6).await, Outcome::Refused(Refusal::UnknownSession));
     assert_eq!(two.adopt(6, 5).await, Outcome::Refused(Refusal::UnknownSession));
-    assert_eq!(two.adopt(5, 5).await, adopted(&[A, B], 1));
+    assert_eq!(two.adopt(5, 5).await, adopted(&[A, B]));
     assert_eq!(one.receive().await, Some(FromRelay::Taken(SessionId(5))));
     assert_eq!(one.close(5).await, Outcome::Refused(Refusal::UnknownSession));
     // Asked twice it is the same, and tells nobody.
-    assert_eq!(two.adopt(5, 5).await, adopted(&[A, B], 1));
-    // Each gets numbers that the others are far from.
-    assert_eq!(one.adopt(5, 5).await, adopted(&[A, B], 2));
+    assert_eq!(two.adopt(5, 5).await, adopted(&[A, B]));
+    assert_eq!(one.adopt(5, 5).await, adopted(&[A, B]));
     assert_eq!(two.receive().await, Some(FromRelay::Taken(SessionId(5))));
     assert!(matches!(one.close(5).await, Outcome::Closed { legs, .. } if legs.len() == 2));
     assert_eq!(relay.handle.sessions(), 0);
@@ -222,7 +241,7 @@ async fn a_session_of_one_that_went_away_is_kept_for_who_adopts_it() {
     one.opened(6, &[(A, spec(Protocol::Rtp))]).await;
     drop(one);
     let mut two = Proxy::connect(&relay, "two", 1).await;
-    assert_eq!(two.adopt(5, 5).await, adopted(&[A], 1));
+    assert_eq!(two.adopt(5, 5).await, adopted(&[A]));
     until(|| relay.handle.sessions() == 1).await;
     assert!(matches!(two.close(5).await, Outcome::Closed { .. }));
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use landline_control::{
     Adopt, Close, Consent, Event, Framer, FromRelay, Hello, LegId, LegKeys, LegLocal, LegSpec,
-    LegStats, Op, Open, Outcome, Recording, Remote, Request, RequestId, Resume, SessionId, ToRelay,
-    VERSION, encode,
+    LegStats, Op, Open, Outcome, Recording, Remote, Request, RequestId, Resume, SessionId,
+    TakeOver, ToRelay, VERSION, encode,
 };
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 use rustls::pki_types::pem::PemObject;
@@ -206,8 +206,12 @@ impl Proxy {
 
     pub async fn adopt(&mut self, session: u64, call: u128) -> Outcome {
         let call = CallSid::from_u128(call);
-        let adopt = Adopt { session: SessionId(session), call, step: 6 };
-        self.request(Request::Adopt(adopt)).await
+        self.request(Request::Adopt(Adopt { session: SessionId(session), call })).await
+    }
+
+    pub async fn take_over(&mut self, session: u64, call: u128, step: u32) -> Outcome {
+        let adopt = Adopt { session: SessionId(session), call: CallSid::from_u128(call) };
+        self.request(Request::TakeOver(TakeOver { adopt, step })).await
     }
 
     pub async fn close(&mut self, session: u64) -> Outcome {
