@@ -1,7 +1,8 @@
 //! Proxies are killed under answered calls, and the calls go on: they are heard,
 //! held and hung up as if nothing had happened, and so their records say.
 //!
-//! The next process goes on with them, or another proxy of the region does.
+//! The next process goes on with them, or another proxy of the region does; where
+//! the relay died as well, by another relay.
 //!
 //! `LANDLINE_TAKEOVERS` says how often a proxy is killed under calls (3).
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use landline::config::{BindAddress, PeerLink};
+use landline::config::{BindAddress, PeerLink, PortRange, RelayLink};
 use landline_phone::{Call, MediaMode, Phone, PhoneConfig};
 use serde_json::Value;
 use support::process::Process;
@@ -421,4 +422,96 @@ async fn calls_that_end_at_another_proxy_end_once() {
         it.is_whole();
     })
     .await;
+}
+
+/// A region whose proxy has two relays; the second is given besides.
+fn with_second_relay(directory: &Path) -> (Region, Process) {
+    let base = free_ports(9);
+    write_regions(directory, &[("ie1", "IE", base)]);
+    let mut second = None;
+    let place = (Database::create(directory, "ie1"), false);
+    let region = Region::built(directory, "ie1", "IE", base, place, |draft| {
+        let address = |port| BindAddress(([127, 0, 0, 1], port).into());
+        let mut config = draft.config();
+        let mut other = config.clone();
+        let name = "ie1-relay-2".to_owned();
+        let link = SocketAddr::from(([127, 0, 0, 1], base + 7)).into();
+        config.proxy.as_mut().unwrap().relays.push(RelayLink { name: name.clone(), address: link });
+        other.data_dir = "data-2".into();
+        other.proxy = None;
+        let relay = other.relay.as_mut().unwrap();
+        (relay.name, relay.control) = (name, address(base + 7));
+        let first = relay.ports.last + 1;
+        relay.ports = PortRange { first, last: first + 49 };
+        other.telemetry.relay_address = Some(address(base + 8));
+        second = Some(other);
+        config
+    });
+    let config = region.directory.join("relay-2.toml");
+    fs::write(&config, second.unwrap().to_toml().unwrap()).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.arg("relay").arg("--config").arg(&config);
+    let relay = Process::start(&mut command, &region.directory.join("relay-2.log"));
+    let linked = |wanted: &str| {
+        let health = http(base + 5, "/health")?;
+        health.replace(' ', "").contains(wanted).then_some(())
+    };
+    eventually("both relays are linked", SOON, || linked("\"connected\":2"));
+    (region, relay)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_go_on_by_another_relay_when_proxy_and_relay_die_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let started = tokio::task::spawn_blocking(move || with_second_relay(&path)).await;
+    let (mut region, relay_2) = started.unwrap();
+    let server = ([127, 0, 0, 1], region.base).into();
+    let pairs = pairs(&region, &[server; 2 * CALLERS.len()]).await;
+    let begun = Instant::now();
+    for pair in &pairs {
+        pair.is_heard().await;
+    }
+    let died = Instant::now();
+    region = tokio::task::spawn_blocking(move || {
+        region.proxy.kill();
+        region.relay.as_mut().unwrap().kill();
+        region.proxy = region.role("proxy");
+        // Those that the first relay carried are told to go elsewhere.
+        eventually("the calls are moved", SOON, || {
+            let metrics = http(region.base + 5, "/metrics")?;
+            let moved = metrics.lines().find(|it| it.contains("calls_moved"))?;
+            (!moved.ends_with(" 0")).then_some(())
+        });
+        region
+    })
+    .await
+    .unwrap();
+    for pair in &pairs {
+        pair.is_heard().await;
+    }
+    eprintln!("each end heard the other again after {:?}", died.elapsed());
+    let ages = ends(&pairs, begun).await;
+    let records = tokio::task::spawn_blocking(move || {
+        let records = region.closed(pairs_len());
+        let checked = region.admin(&["ledger", "check"]);
+        assert_eq!(array(&checked)[0]["ok"], true, "{checked}");
+        assert_eq!(array(&checked)[0]["open"], 0, "{checked}");
+        drop(relay_2);
+        records
+    })
+    .await
+    .unwrap();
+    let mut moved = 0;
+    for (nth, record) in records.iter().enumerate() {
+        let by = if nth == 1 { "callee_hung_up" } else { "caller_hung_up" };
+        assert_eq!(record["cause"], by, "{record}");
+        assert!(seconds(record) + 1 >= ages[nth], "{record} lasted {} s", ages[nth]);
+        let recordings = array(&record["recordings"]);
+        assert_eq!(recordings.len(), 1, "{record}");
+        let moves = array(&record["moves"]).len();
+        assert_eq!(array(&recordings[0]["gaps"]).len(), moves, "{record}");
+        moved += moves;
+    }
+    assert!(moved > 0, "{records:?}");
 }
