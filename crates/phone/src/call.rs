@@ -154,11 +154,11 @@ impl Call {
 
     /// Puts the other side on hold by re-INVITE (`a=sendonly`).
     pub async fn hold(&self) -> Result<(), PhoneError> {
-        self.ask(|line, done| Command::Hold { line, hold: true, done }).await
+        self.ask(|line, done| Command::Hold { line, hold: true, collisions: 0, done }).await
     }
 
     pub async fn resume(&self) -> Result<(), PhoneError> {
-        self.ask(|line, done| Command::Hold { line, hold: false, done }).await
+        self.ask(|line, done| Command::Hold { line, hold: false, collisions: 0, done }).await
     }
 
     /// Sends one key press as an RFC 4733 event.

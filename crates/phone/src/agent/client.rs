@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use landline_control::Direction;
 use landline_sip::{
     ClientKey, Dialog, Event, FailureCause, HeaderName, Input, Method, NameAddr, Request, Response,
-    ServerKey, StatusCode, Uri,
+    ServerKey, StatusCode, Uri, glare_wait,
 };
+use rand_core::RngCore;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -17,6 +18,8 @@ use crate::session::Session;
 use crate::{PhoneConfig, PhoneError};
 
 const SDP: &str = "application/sdp";
+/// How often a change that collides with the other side's is asked for again.
+const COLLISIONS: u8 = 3;
 
 impl Agent {
     pub(super) fn register(&mut self, keep: bool, done: Option<Done>) {
@@ -115,7 +118,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn hold(&mut self, number: u64, hold: bool, done: Done) {
+    pub(super) fn hold(&mut self, number: u64, hold: bool, collisions: u8, done: Done) {
         let Some(line) = self.lines.get_mut(&number).filter(|line| line.is_answered()) else {
             let _ = done.send(Err(PhoneError::Ended));
             return;
@@ -130,7 +133,19 @@ impl Agent {
             return;
         };
         let request = dialog.request(Method::Invite).with_body(SDP, offer);
-        self.request(request, Purpose::Modify { line: number, done }, false);
+        self.request(request, Purpose::Modify { line: number, collisions, done }, false);
+    }
+
+    /// Both sides would change the call at once: RFC 3261 §14.1.
+    fn hold_later(&mut self, number: u64, collisions: u8, done: Done) {
+        let Some(line) = self.lines.get(&number) else {
+            let _ = done.send(Err(PhoneError::Ended));
+            return;
+        };
+        let owns_call_id = matches!(line.leg, Side::Caller { .. });
+        let hold = line.holding;
+        let wait = glare_wait(owns_call_id, self.random.next_u64());
+        self.later(wait, Command::Hold { line: number, hold, collisions, done });
     }
 
     pub(super) async fn event(&mut self, event: Event) {
@@ -184,7 +199,12 @@ impl Agent {
         match pending.purpose {
             Purpose::Register(done) => self.registered(done, &response),
             Purpose::Invite(line) => self.invited(line, &pending.request, &response).await,
-            Purpose::Modify { line, done } => {
+            Purpose::Modify { line, collisions, done }
+                if response.status == StatusCode::REQUEST_PENDING && collisions < COLLISIONS =>
+            {
+                self.hold_later(line, collisions + 1, done);
+            }
+            Purpose::Modify { line, done, .. } => {
                 let result = self.modified(line, &pending.request, &response).await;
                 let _ = done.send(result);
             }
@@ -208,11 +228,15 @@ impl Agent {
     /// Registers again when two thirds of the time are over.
     fn refresh_later(&self) {
         let after = self.config.expires * 2 / 3;
+        self.later(after.max(Duration::from_secs(1)), Command::Refresh);
+    }
+
+    fn later(&self, wait: Duration, command: Command) {
         let commands = self.commands.clone();
         tokio::spawn(async move {
-            sleep(after.max(Duration::from_secs(1))).await;
+            sleep(wait).await;
             if let Some(commands) = commands.upgrade() {
-                let _ = commands.send(Command::Refresh).await;
+                let _ = commands.send(command).await;
             }
         });
     }

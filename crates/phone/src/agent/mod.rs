@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Hold {
         line: u64,
         hold: bool,
+        /// How often the other side's change has come in between.
+        collisions: u8,
         done: Done,
     },
 }
@@ -88,6 +90,7 @@ enum Purpose {
     /// A re-INVITE, and whether it holds.
     Modify {
         line: u64,
+        collisions: u8,
         done: Done,
     },
     /// BYE and the like: the answer changes nothing.
@@ -213,7 +216,9 @@ impl Agent {
                 let _ = done.send(self.decline(line, status));
             }
             Command::HangUp { line, done } => self.hang_up(line, done),
-            Command::Hold { line, hold, done } => self.hold(line, hold, done),
+            Command::Hold { line, hold, collisions, done } => {
+                self.hold(line, hold, collisions, done);
+            }
         }
     }
 
