@@ -51,8 +51,8 @@ pub enum Step {
         to: RelayId,
     },
     /// From here on this proxy of the region has the call. Its number is the
-    /// milliseconds that the call has lasted, if that is more than the next: what
-    /// a former owner may still write comes before.
+    /// relay's, or the milliseconds that the call has lasted where no relay has it
+    /// any more: what a former owner may still write comes before.
     TakenOver {
         proxy: String,
     },

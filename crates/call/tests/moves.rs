@@ -13,7 +13,7 @@ use landline_control::{
 use landline_sip::Method;
 use world::phone::{Leg, ip, sdp, text, version};
 use world::relay::FakeRelay;
-use world::{World, up};
+use world::{World, up, up_recorded};
 
 fn id(name: &str) -> RelayId {
     RelayId(name.into())
@@ -129,15 +129,7 @@ fn a_call_whose_relay_dies_goes_over_to_another_and_stays_one_record() {
 
 #[test]
 fn what_a_call_did_on_both_relays_is_summed_and_the_recording_goes_on() {
-    let mut world = World::new(2);
-    let mut tenancy = world::tenants::acme();
-    for account in &mut tenancy.accounts {
-        std::sync::Arc::make_mut(account).recording = landline_call::tenancy::RecordingPolicy::All;
-    }
-    world.add_proxy("ie1", 1, tenancy, |_| {});
-    world.share_directory();
-    let [alice, bob] = world.registered(["alice", "bob"]);
-    let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");
+    let (mut world, mut a, b) = up_recorded(2);
     world.relay_comes("relay-2", 52);
     let heard = |packets| LegStats {
         received: StreamStats { packets, ..StreamStats::default() },

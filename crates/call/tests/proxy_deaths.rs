@@ -11,7 +11,7 @@ use landline_control::{Event, FromRelay, LegId, MediaFault, RelayId};
 use landline_region::{AccountSid, CallSid, Personal, UnixMillis, UserSid};
 use landline_sip::{Dialog, Method};
 use world::phone::{Leg, ip, sdp, text};
-use world::{World, tenants, up};
+use world::{World, tenants, up, up_recorded};
 
 /// One side holds, the other hears of it and agrees.
 fn hold(world: &mut World, x: &mut Leg, y: &Leg, method: Method) {
@@ -363,15 +363,7 @@ fn moves(world: &World) -> Vec<(String, String)> {
 
 #[test]
 fn a_call_whose_relay_died_with_its_proxy_goes_on_by_another() {
-    let mut world = World::new(17);
-    let mut tenancy = tenants::acme();
-    for account in &mut tenancy.accounts {
-        std::sync::Arc::make_mut(account).recording = landline_call::tenancy::RecordingPolicy::All;
-    }
-    world.add_proxy("ie1", 1, tenancy, |_| {});
-    world.share_directory();
-    let [alice, bob] = world.registered(["alice", "bob"]);
-    let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");
+    let (mut world, mut a, b) = up_recorded(17);
     world.add_relay("relay-2", 52);
     world.wait(10);
     both_die(&mut world, 2);

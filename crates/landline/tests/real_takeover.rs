@@ -319,11 +319,9 @@ async fn apart<R: Send + 'static>(
     done.await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_proxy_goes_on_with_the_calls_of_a_dead_one() {
-    let kills = kills();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().to_owned();
+/// Two proxies, and calls of phones that follow the port.
+async fn talking(directory: &Path) -> (Together, Arc<AtomicU16>, Vec<Pair>) {
+    let path = directory.to_owned();
     let together = tokio::task::spawn_blocking(move || Together::start(&path)).await.unwrap();
     let serving = Arc::new(AtomicU16::new(together.bases[0]));
     let mut servers = Vec::new();
@@ -331,6 +329,14 @@ async fn another_proxy_goes_on_with_the_calls_of_a_dead_one() {
         servers.push(floating(together.bases, Arc::clone(&serving)).await);
     }
     let pairs = pairs(&together.region, &servers).await;
+    (together, serving, pairs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_proxy_goes_on_with_the_calls_of_a_dead_one() {
+    let kills = kills();
+    let directory = tempfile::tempdir().unwrap();
+    let (together, serving, pairs) = talking(directory.path()).await;
     let begun = Instant::now();
     for pair in &pairs {
         pair.is_heard().await;
@@ -393,14 +399,7 @@ async fn another_proxy_goes_on_with_the_calls_of_a_dead_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_end_at_another_proxy_end_once() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().to_owned();
-    let together = tokio::task::spawn_blocking(move || Together::start(&path)).await.unwrap();
-    let serving = Arc::new(AtomicU16::new(together.bases[0]));
-    let mut servers = Vec::new();
-    for _ in 0..2 * CALLERS.len() {
-        servers.push(floating(together.bases, Arc::clone(&serving)).await);
-    }
-    let pairs = pairs(&together.region, &servers).await;
+    let (together, serving, pairs) = talking(directory.path()).await;
     let (together, ()) = apart(together, |it| {
         it.holds(1, CALLERS.len());
         it.process(0).kill();

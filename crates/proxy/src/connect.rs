@@ -91,14 +91,9 @@ impl Connector {
         let name = ServerName::try_from(Role::Proxy.name(region))
             .map_err(|_| invalid("no name for the region"))?;
         let config = self.regions.load();
-        let mut last = invalid("the host has no address");
-        for ip in self.dns.addresses(host).await {
-            match self.open_tls(&config, SocketAddr::new(ip, port), name.clone()).await {
-                Ok(opened) => return Ok(opened),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let nowhere = invalid("the host has no address");
+        let open = |address| self.open_tls(&config, address, name.clone());
+        self.dns.first_of(host, port, nowhere, open).await
     }
 
     async fn open_tls(

@@ -172,14 +172,8 @@ impl RelayLink {
         let name = ServerName::try_from(Role::Relay.name(self.region))
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let control = &self.relay.control;
-        let mut last = Ended::NoAddress;
-        for ip in self.dns.addresses(&control.host).await {
-            match self.greet(SocketAddr::new(ip, control.port), name.clone()).await {
-                Ok(greeted) => return Ok(greeted),
-                Err(ended) => last = ended,
-            }
-        }
-        Err(last)
+        let greet = |address| self.greet(address, name.clone());
+        self.dns.first_of(&control.host, control.port, Ended::NoAddress, greet).await
     }
 
     async fn greet(

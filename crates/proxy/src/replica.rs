@@ -102,9 +102,8 @@ impl Queue {
 impl Frames {
     /// Appends what waits now; nothing is waited for.
     pub fn take_now(&mut self, out: &mut Vec<u8>) {
-        while let Ok(Frame(octets)) = self.frames.try_recv() {
-            self.waiting.fetch_sub(octets.len().min(self.waiting.load(Relaxed)), Relaxed);
-            out.extend_from_slice(&octets);
+        while let Ok(frame) = self.frames.try_recv() {
+            self.append(&frame, out);
         }
     }
 
@@ -117,11 +116,13 @@ impl Frames {
     pub async fn take(&mut self, out: &mut Vec<u8>) -> bool {
         let mut frames = Vec::new();
         self.frames.recv_many(&mut frames, 64).await;
-        for Frame(octets) in &frames {
-            self.waiting.fetch_sub(octets.len().min(self.waiting.load(Relaxed)), Relaxed);
-            out.extend_from_slice(octets);
-        }
+        frames.iter().for_each(|frame| self.append(frame, out));
         !frames.is_empty()
+    }
+
+    fn append(&self, Frame(octets): &Frame, out: &mut Vec<u8>) {
+        self.waiting.fetch_sub(octets.len().min(self.waiting.load(Relaxed)), Relaxed);
+        out.extend_from_slice(octets);
     }
 }
 

@@ -134,15 +134,9 @@ impl Peering {
     ) -> Result<Wire<tokio_rustls::client::TlsStream<TcpStream>>, Ended> {
         let name = ServerName::try_from(Role::Proxy.name(self.region))
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let mut last = Ended::NoAddress;
-        for ip in self.dns.addresses(&peer.address.host).await {
-            let address = SocketAddr::new(ip, peer.address.port);
-            match self.greet(address, name.clone(), peer, asks).await {
-                Ok(wire) => return Ok(wire),
-                Err(ended) => last = ended,
-            }
-        }
-        Err(last)
+        let greet = |address| self.greet(address, name.clone(), peer, asks);
+        let (host, port) = (&peer.address.host, peer.address.port);
+        self.dns.first_of(host, port, Ended::NoAddress, greet).await
     }
 
     async fn greet(

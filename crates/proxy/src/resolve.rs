@@ -81,6 +81,25 @@ impl Dns {
         }
     }
 
+    /// What comes of the first of a host's addresses that serves, or else of the
+    /// last; `nowhere` if it has none.
+    pub(crate) async fn first_of<T, E, F: Future<Output = Result<T, E>>>(
+        &self,
+        host: &str,
+        port: u16,
+        nowhere: E,
+        mut open: impl FnMut(SocketAddr) -> F,
+    ) -> Result<T, E> {
+        let mut last = nowhere;
+        for ip in self.addresses(host).await {
+            match open(SocketAddr::new(ip, port)).await {
+                Ok(opened) => return Ok(opened),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
     async fn find(&self, hop: &NextHop) -> Vec<Target> {
         let fallback = match hop.secure {
             true => Transport::Tls,

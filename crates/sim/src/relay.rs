@@ -18,6 +18,7 @@ use landline_relay::{
     Full, MediaAddress, Network, ProxyLink, RecordingSink, RecordingStart, RelayConfig, RelayCore,
     TlsFiles,
 };
+use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -243,11 +244,12 @@ impl Life {
     }
 }
 
-fn say(cx: &mut Cx, stream: usize, side: usize, message: &FromRelay) {
+/// Sends a message of a relay's or a proxy's own, in its frame.
+pub fn say<M: Serialize>(cx: &mut Cx, stream: usize, side: usize, message: &M) {
     let mut octets = Vec::new();
     match encode(message, &mut octets) {
         Ok(()) => in_pieces(cx, stream, side, &octets),
-        Err(error) => cx.fault(format!("a relay's message cannot be framed: {error}")),
+        Err(error) => cx.fault(format!("a message cannot be framed: {error}")),
     }
 }
 

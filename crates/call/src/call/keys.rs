@@ -30,7 +30,7 @@ impl Keyring {
     }
 
     /// What was sent under the same keys in another session was sent.
-    fn add_sent(&mut self, elsewhere: &Self) {
+    pub(super) fn add_sent(&mut self, elsewhere: &Self) {
         for (leg, keys) in &mut self.0 {
             if let Some(other) = elsewhere.of(*leg).filter(|other| other.are_of(keys)) {
                 keys.add_sent(&other.sent);
@@ -44,11 +44,6 @@ impl Keyring {
         for (leg, keys) in later.0 {
             self.set(leg, keys);
         }
-    }
-
-    /// The call stays where it is.
-    pub(super) fn stay_beside(&mut self, tried: &Self) {
-        self.add_sent(tried);
     }
 }
 

@@ -392,7 +392,7 @@ impl Call {
         let tried = std::mem::take(&mut moving.keys);
         match self.session.as_ref().is_some_and(|it| !it.lost) {
             // Sides that went there come back to the keys they had here.
-            true => self.keys.stay_beside(&tried),
+            true => self.keys.add_sent(&tried),
             false => self.keys.go_on_with(tried),
         }
         if let Some(to) = moving.to.take() {
@@ -453,10 +453,11 @@ impl Call {
         self.moving = None;
     }
 
-    /// What joins both sides on the relay that the call moves to. Its keys are
-    /// new, and so are the streams' names: phones disagree on how sequence
-    /// numbers that have wrapped go on under a new key. Each relay's part of the
-    /// recording has a number of its own, used once.
+    /// What joins both sides on the relay that the call moves to. The streams'
+    /// names are new there: under a former key its keystream would be used twice,
+    /// and phones disagree on how sequence numbers that have wrapped go on under
+    /// a new one. Each relay's part of the recording has a number of its own,
+    /// used once.
     pub(super) fn join_elsewhere(&mut self, other: usize) -> Vec<Op> {
         let id = |leg: usize| self.legs.get(leg).map(|it| it.relay_leg);
         let (Some(a), Some(b)) = (id(A), id(other)) else { return Vec::new() };

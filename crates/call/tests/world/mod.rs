@@ -17,7 +17,7 @@ use bytes::Bytes;
 use landline_call::binding::BindingChange;
 use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, RegionEntry};
 use landline_call::record::Step;
-use landline_call::tenancy::{EdgePolicy, Tenancy};
+use landline_call::tenancy::{Account, EdgePolicy, RecordingPolicy, Tenancy};
 use landline_call::{
     Core, CoreConfig, Input, LocalAddress, Log, Output, PeerId, Replica, Snapshot, Tenants,
 };
@@ -108,7 +108,19 @@ pub struct Proxy {
 
 /// One region, in which alice and bob talk.
 pub fn up(seed: u8) -> (World, Leg, Leg) {
-    let mut world = World::ie1(seed);
+    talking(World::ie1(seed))
+}
+
+/// And in which every call is recorded.
+pub fn up_recorded(seed: u8) -> (World, Leg, Leg) {
+    let mut world = World::new(seed);
+    let all = |account: &mut Account| account.recording = RecordingPolicy::All;
+    world.add_proxy("ie1", 1, tenants::with_account(tenants::acme(), all), |_| {});
+    world.share_directory();
+    talking(world)
+}
+
+fn talking(mut world: World) -> (World, Leg, Leg) {
     let [alice, bob] = world.registered(["alice", "bob"]);
     let (a, b) = world.call(alice, bob, "sip:bob@acme.test");
     (world, a, b)

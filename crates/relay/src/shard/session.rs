@@ -56,12 +56,18 @@ impl<N: Network> Shard<N> {
         request: Request,
         reply: Reply,
     ) {
+        let adopted = match &request {
+            Request::Adopt(adopt) | Request::TakeOver(TakeOver { adopt, .. }) => Some(adopt.call),
+            _ => None,
+        };
         let outcome = match request {
             Request::Open(open) => {
-                self.open(now, owner, Resume { open, keys: Vec::new(), step: 0 })
+                self.open(now, owner, Resume { open, keys: Vec::new(), step: 0 }).map(Outcome::Done)
             }
-            Request::Resume(resume) => self.open(now, owner, resume),
-            Request::Change(session, ops) => self.change(now, &owner, session, ops),
+            Request::Resume(resume) => self.open(now, owner, resume).map(Outcome::Done),
+            Request::Change(session, ops) => {
+                self.change(now, &owner, session, ops).map(Outcome::Done)
+            }
             Request::Close(close) => match self.find(&owner, close.session) {
                 Ok(session) => {
                     let closed = self.close(now, session);
@@ -69,29 +75,25 @@ impl<N: Network> Shard<N> {
                 }
                 Err(refusal) => Err(refusal),
             },
-            Request::Adopt(adopt) => match self.adopt(now, &owner, TakeOver { adopt, step: 0 }) {
-                Ok(taken) => {
-                    reply.send(Outcome::Adopted(taken.legs));
-                    return self.tell_keys(&adopt.call);
-                }
-                Err(refusal) => Err(refusal),
-            },
-            Request::TakeOver(take) => match self.adopt(now, &owner, take) {
-                Ok(taken) => {
-                    reply.send(Outcome::TakenOver(taken));
-                    return self.tell_keys(&take.adopt.call);
-                }
-                Err(refusal) => Err(refusal),
-            },
+            Request::Adopt(adopt) => {
+                let taken = self.adopt(now, &owner, TakeOver { adopt, step: 0 });
+                taken.map(|taken| Outcome::Adopted(taken.legs))
+            }
+            Request::TakeOver(take) => self.adopt(now, &owner, take).map(Outcome::TakenOver),
         };
-        reply.send(match outcome {
-            Ok(locals) => Outcome::Done(locals),
+        match outcome {
+            Ok(outcome) => {
+                reply.send(outcome);
+                if let Some(call) = adopted {
+                    self.tell_keys(call);
+                }
+            }
             Err(refusal) => {
                 let reason = refusal_name(&refusal);
                 self.shared.metrics.refusals.with_label_values(&[reason]).inc();
-                Outcome::Refused(refusal)
+                reply.send(Outcome::Refused(refusal));
             }
-        });
+        }
     }
 
     fn find(&self, owner: &Owner, session: SessionId) -> Result<usize, Refusal> {
@@ -193,7 +195,7 @@ impl<N: Network> Shard<N> {
         let least = session.step.saturating_add(if is_same { 0 } else { STEPS_OF_AN_OWNER });
         let step = step.max(least);
         session.step = step;
-        if former.key != owner.key {
+        if !is_same {
             self.index.remove(&(former.key, adopt.session));
             self.index.insert(key, slot);
             self.shared.metrics.adopted_sessions.inc();
@@ -208,8 +210,8 @@ impl<N: Network> Shard<N> {
 
     /// Who adopted the call's session has none of its keys: they are nowhere but
     /// in the memory of the processes that serve it.
-    fn tell_keys(&mut self, call: &CallSid) {
-        let session = self.calls.get(call).and_then(|slot| self.sessions.get(*slot));
+    fn tell_keys(&mut self, call: CallSid) {
+        let session = self.calls.get(&call).and_then(|slot| self.sessions.get(*slot));
         for (_, slot) in session.map_or_else(Vec::new, |session| session.legs.clone()) {
             if let Some(leg) = self.legs.get_mut(slot) {
                 leg.machine.tell_keys();

@@ -9,7 +9,7 @@ use crate::support::{
 };
 use landline_control::{
     DtlsRole, Event, IceCredentials, IpFamily, LegId, LegLocal, MediaFault, Op, Outcome, Protocol,
-    SdesKey, SdesPair, SessionId, SrtpSuite,
+    Remote, SdesKey, SdesPair, SessionId, SrtpSuite,
 };
 use landline_media::stun::{BINDING, Class, Message, Writer, attribute};
 use landline_media::{Component, RtpInfo};
@@ -108,16 +108,19 @@ async fn rtp_and_sdes_hear_each_other() {
     call(Protocol::Rtp, Protocol::Sdes, false).await.talk().await;
 }
 
-/// The far end of the SDES leg is webrtc-srtp: it reads what the relay
-/// protects, and the relay reads what it does.
-#[tokio::test]
-async fn an_independent_srtp_implementation_is_heard_and_hears() {
-    for (suite, profile) in [
-        (SrtpSuite::AesCm128HmacSha1_80, ProtectionProfile::Aes128CmHmacSha1_80),
-        (SrtpSuite::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
-    ] {
-        let relay = relay().await;
-        let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+/// An SDES phone that is webrtc-srtp, and a plain one on the other side.
+struct Oracle {
+    socket: UdpSocket,
+    at_a: LegLocal,
+    described: Remote,
+    theirs: webrtc_srtp::context::Context,
+    ours: webrtc_srtp::context::Context,
+    b: Phone,
+    from_b: Remote,
+}
+
+impl Oracle {
+    async fn facing_plain(proxy: &mut Proxy, suite: SrtpSuite, profile: ProtectionProfile) -> Self {
         let mut sdes = spec(Protocol::Sdes);
         sdes.suites = vec![suite];
         let locals = proxy.opened(1, &[(A, sdes), (B, spec(Protocol::Rtp))]).await;
@@ -132,10 +135,26 @@ async fn an_independent_srtp_implementation_is_heard_and_hears() {
             let (key, salt) = key.key_and_salt.split_at(16);
             webrtc_srtp::context::Context::new(key, salt, profile, None, None).unwrap()
         };
-        let (mut theirs, mut ours) = (oracle(&receive), oracle(&send));
+        let (theirs, ours) = (oracle(&receive), oracle(&send));
         let mut described = remote(socket.local_addr().unwrap(), socket.local_addr().unwrap());
         described.sdes = Some(SdesPair { send, receive });
         let from_b = b.describe(&at_b, DtlsRole::Server);
+        Self { socket, at_a, described, theirs, ours, b, from_b }
+    }
+}
+
+/// The far end of the SDES leg is webrtc-srtp: it reads what the relay
+/// protects, and the relay reads what it does.
+#[tokio::test]
+async fn an_independent_srtp_implementation_is_heard_and_hears() {
+    for (suite, profile) in [
+        (SrtpSuite::AesCm128HmacSha1_80, ProtectionProfile::Aes128CmHmacSha1_80),
+        (SrtpSuite::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
+    ] {
+        let relay = relay().await;
+        let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+        let far = Oracle::facing_plain(&mut proxy, suite, profile).await;
+        let Oracle { socket, at_a, described, mut theirs, mut ours, mut b, from_b } = far;
         let ops = vec![describe(A, described), describe(B, from_b), Op::Join(A, B)];
         proxy.changed(1, ops).await;
         for n in 1..10 {
@@ -475,29 +494,14 @@ async fn who_comes_from_another_relay_after_a_wrap_hears_and_is_heard() {
     let relay = relay().await;
     let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
     let suite = SrtpSuite::AesCm128HmacSha1_80;
-    let mut sdes = spec(Protocol::Sdes);
-    sdes.suites = vec![suite];
-    let locals = proxy.opened(1, &[(A, sdes), (B, spec(Protocol::Rtp))]).await;
-    let (at_a, at_b) = (local(&locals, A), local(&locals, B));
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let mut b = Phone::new(Protocol::Rtp).await;
-    b.learn(&at_b, DtlsRole::Server).await;
-    let send = at_a.sdes[0].clone();
-    let receive = SdesKey { tag: 1, suite, key_and_salt: (0..30).collect() };
-    let oracle = |key: &SdesKey| {
-        let (key, salt) = key.key_and_salt.split_at(16);
-        let profile = ProtectionProfile::Aes128CmHmacSha1_80;
-        webrtc_srtp::context::Context::new(key, salt, profile, None, None).unwrap()
-    };
-    let (mut theirs, mut ours) = (oracle(&receive), oracle(&send));
+    let profile = ProtectionProfile::Aes128CmHmacSha1_80;
+    let far = Oracle::facing_plain(&mut proxy, suite, profile).await;
+    let Oracle { socket, at_a, described, mut theirs, mut ours, mut b, from_b } = far;
     for index in (0..1u32 << 17).step_by(30_000).chain([1 << 17]) {
         theirs.encrypt_rtp(&rtp(0xa, index as u16)).unwrap();
         // What it would hear had the stream stayed what it was: nothing.
         let _ = ours.encrypt_rtp(&rtp(0xb, index as u16)).unwrap();
     }
-    let mut described = remote(socket.local_addr().unwrap(), socket.local_addr().unwrap());
-    described.sdes = Some(SdesPair { send, receive });
-    let from_b = b.describe(&at_b, DtlsRole::Server);
     let ops = vec![
         describe(A, described),
         describe(B, from_b),

@@ -4,13 +4,11 @@
 use std::time::Duration;
 
 use landline_call::Input;
-use landline_control::{
-    Framer, FromRelay, Hello, RelayId, Request, RequestId, ToRelay, VERSION, encode,
-};
+use landline_control::{Framer, FromRelay, Hello, RelayId, Request, RequestId, ToRelay, VERSION};
 
 use super::{ProxyHost, Task};
 use crate::cx::{Cx, Node};
-use crate::relay::in_pieces;
+use crate::relay::say;
 use crate::stream::{Kind, What};
 use crate::tenants;
 
@@ -49,17 +47,9 @@ impl ProxyHost {
             return self.unlinked(cx, stream);
         }
         if link.is_greeted {
-            self.say(cx, stream, &ToRelay::Ping(1));
+            say(cx, stream, 0, &ToRelay::Ping(1));
         }
         self.later(cx, PING, Task::Ping(stream));
-    }
-
-    fn say(&mut self, cx: &mut Cx, stream: usize, message: &ToRelay) {
-        let mut octets = Vec::new();
-        match encode(message, &mut octets) {
-            Ok(()) => in_pieces(cx, stream, 0, &octets),
-            Err(error) => cx.fault(format!("a proxy's message cannot be framed: {error}")),
-        }
     }
 
     pub(super) fn ask_relay(
@@ -74,7 +64,7 @@ impl ProxyHost {
             links.iter().find(|(_, link)| link.is_greeted && id(link.relay) == *relay)
         });
         if let Some((&stream, _)) = up {
-            self.say(cx, stream, &ToRelay::Request(request, what));
+            say(cx, stream, 0, &ToRelay::Request(request, what));
         }
     }
 
@@ -88,7 +78,7 @@ impl ProxyHost {
                     // Another one for each link: what the last one carried is gone.
                     incarnation: self.lives << 32 | stream as u64,
                 };
-                self.say(cx, stream, &ToRelay::Hello(hello));
+                say(cx, stream, 0, &ToRelay::Hello(hello));
             }
             What::Octets(octets) => self.heard(cx, stream, &octets),
             What::Closed | What::Lost => self.unlinked(cx, stream),

@@ -6,16 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use landline_call::{Input, PeerId};
-use landline_control::{Framer, encode};
+use landline_control::Framer;
 use landline_proxy::replica::{
     Frames, FromPeer, Greeting, Replication, ToPeer, VERSION, queue, replica,
 };
 use landline_region::CallSid;
-use serde::Serialize;
 
 use super::{ProxyHost, Task};
 use crate::cx::{Cx, Node};
-use crate::relay::in_pieces;
+use crate::relay::{in_pieces, say};
 use crate::stream::{Kind, What};
 use crate::tenants;
 
@@ -287,13 +286,5 @@ impl ProxyHost {
         for token in overdue {
             self.input(cx, Input::Journaled(token));
         }
-    }
-}
-
-fn say<M: Serialize>(cx: &mut Cx, stream: usize, side: usize, message: &M) {
-    let mut octets = Vec::new();
-    match encode(message, &mut octets) {
-        Ok(()) => in_pieces(cx, stream, side, &octets),
-        Err(error) => cx.fault(format!("a message between proxies cannot be framed: {error}")),
     }
 }
