@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::{drain, settings};
 use crate::config::{BindAddress, Config, Scope};
 use crate::open;
-use crate::telemetry::{EgressMetrics, Health, Readers, Server, StoreMetrics};
+use crate::telemetry::{EgressMetrics, Health, MemoryMetrics, Readers, Server, StoreMetrics};
 
 /// How long a database may take to answer before it counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -135,6 +135,7 @@ impl Region {
         let counted = store.clone();
         let read = move || counted.gate().counted();
         registry.register(Box::new(EgressMetrics::new(config.region.code, read)?))?;
+        registry.register(Box::new(MemoryMetrics::new(config.region.code)?))?;
         let telemetry = match telemetry_address(config, roles) {
             Some(address) => {
                 let health = health(&store, &relay, &proxy);

@@ -3,6 +3,7 @@
 
 mod egress;
 mod http;
+mod memory;
 mod store;
 
 use std::io::IsTerminal;
@@ -16,6 +17,7 @@ use crate::config::{LogFormat, Telemetry};
 
 pub use egress::EgressMetrics;
 pub use http::{Health, Readers, Server};
+pub use memory::MemoryMetrics;
 pub use store::StoreMetrics;
 
 /// Starts logging to standard error. `RUST_LOG` overrides the level.
