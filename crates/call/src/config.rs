@@ -8,6 +8,8 @@ use landline_region::egress::Gate;
 use landline_region::{NumberKey, PseudonymKey, RegionCode};
 use landline_sip::Transport;
 
+use crate::call::SessionPolicy;
+
 #[derive(Debug, Clone)]
 pub struct CoreConfig {
     pub region: RegionCode,
@@ -55,6 +57,14 @@ impl CoreConfig {
             limits: CoreLimits::default(),
             timers: CoreTimers::default(),
         }
+    }
+}
+
+impl CoreConfig {
+    pub(crate) fn session_policy(&self) -> SessionPolicy {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        let CoreTimers { session, min_session, .. } = self.timers;
+        SessionPolicy { interval: seconds(session), least: seconds(min_session) }
     }
 }
 
@@ -155,6 +165,12 @@ pub struct CoreTimers {
     pub throttle: Duration,
     /// How long an answered call whose relay is gone is kept without another.
     pub adrift: Duration,
+    /// In which time each side of an answered call is to give a sign of life
+    /// (RFC 4028): what is asked of who leaves it to us, and the longest that
+    /// others get.
+    pub session: Duration,
+    /// The shortest such time that is agreed to, at least 90 s.
+    pub min_session: Duration,
 }
 
 impl Default for CoreTimers {
@@ -174,6 +190,8 @@ impl Default for CoreTimers {
             nonce: Duration::from_secs(300),
             throttle: Duration::from_secs(60),
             adrift: Duration::from_secs(6),
+            session: Duration::from_secs(1800),
+            min_session: Duration::from_secs(90),
         }
     }
 }

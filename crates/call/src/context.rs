@@ -77,6 +77,11 @@ pub(crate) enum ClientUse {
         call: CallKey,
         leg: usize,
     },
+    /// An UPDATE of ours without an offer towards this leg.
+    Refresh {
+        call: CallKey,
+        leg: usize,
+    },
     Forward(ForwardKey),
 }
 

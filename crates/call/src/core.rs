@@ -222,6 +222,9 @@ impl Core {
             ClientUse::Pass { call, .. } => {
                 self.with(call, |call, cx| call.pass_response(cx, key, &response));
             }
+            ClientUse::Refresh { call, leg } => {
+                self.with(call, |call, cx| call.refresh_response(cx, leg, key, &response));
+            }
             ClientUse::Forward(forward) => self.forward_response(forward, response),
         }
     }
@@ -246,6 +249,9 @@ impl Core {
             }
             ClientUse::Pass { call, .. } => {
                 self.with(call, |call, cx| call.pass_lost(cx, key, cause));
+            }
+            ClientUse::Refresh { call, leg } => {
+                self.with(call, |call, cx| call.refresh_lost(cx, leg, key, cause));
             }
             ClientUse::Forward(forward) => self.forward_failed(forward, cause),
         }
@@ -286,6 +292,7 @@ impl Core {
             CallTimer::MoveRoom(session) => call.move_is_slow(cx, session),
             CallTimer::MoveOverdue(session) => call.move_is_overdue(cx, session),
             CallTimer::Farewell => call.say_farewell(cx),
+            CallTimer::Session(leg) => call.session_due(cx, leg),
         });
     }
 

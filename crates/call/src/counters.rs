@@ -104,6 +104,12 @@ counters! {
     media_faults,
     ack_timeouts,
     late_answers,
+    /// Sides of calls that were refreshed by us (RFC 4028), and calls ended
+    /// because one was not refreshed.
+    sessions_refreshed,
+    sessions_expired,
+    /// Requests for a shorter time to refresh in than is allowed.
+    session_intervals_refused,
     descriptions_refused,
     encryption_missing,
 }

@@ -22,7 +22,7 @@ enum Serves {
 }
 
 /// Extensions that a request may require of us.
-const SUPPORTED: [&str; 1] = ["path"];
+const SUPPORTED: [&str; 2] = ["path", "timer"];
 
 impl Core {
     pub(crate) fn request(&mut self, key: ServerKey, flow: Flow, request: Request) {
@@ -270,11 +270,26 @@ impl Core {
             self.cx.respond(key, response);
             return false;
         }
+        let makes_session = matches!(request.method, Method::Invite | Method::Update);
+        let policy = self.cx.config.session_policy();
+        if makes_session && policy.refuses(&request.headers) {
+            self.interval_too_small(key, request, policy.least());
+            return false;
+        }
         if is_readable(request) {
             return true;
         }
         self.unreadable(key, request);
         false
+    }
+
+    /// RFC 4028 §9.
+    fn interval_too_small(&mut self, key: ServerKey, request: &Request, least: u32) {
+        self.cx.counters.session_intervals_refused += 1;
+        let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
+        let mut response = self.cx.response(request, status);
+        response.headers.push(HeaderName::MinSe, least.to_string());
+        self.cx.respond(key, response);
     }
 
     /// A body of a kind that is not taken (RFC 3261 §21.4.13).

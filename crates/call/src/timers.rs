@@ -51,6 +51,8 @@ pub(crate) enum CallTimer {
     MoveRoom(SessionId),
     /// A side has had long enough to agree to a move.
     MoveOverdue(SessionId),
+    /// This leg's session is to be refreshed, or was not (RFC 4028 §10).
+    Session(usize),
 }
 
 #[derive(Debug, Default)]

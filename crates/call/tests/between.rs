@@ -197,6 +197,8 @@ fn nothing_crosses_but_what_the_call_needs() {
             "Contact",
             "Allow",
             "Accept",
+            "Supported",
+            "Session-Expires",
             "Landline-Join",
             "Content-Type",
             "Content-Length"

@@ -88,6 +88,7 @@ fn read_all(headers: &Headers) {
     }
     let _ = (headers.expires(), headers.min_expires(), headers.content_type());
     let _ = (headers.reason_header(), headers.supports("timer"), headers.requires("100rel"));
+    let _ = (headers.session_expires(), headers.min_se(), headers.rseq(), headers.rack());
     for (name, value) in headers.iter() {
         headers.values(name).for_each(drop);
         headers.tokens(name).into_iter().for_each(drop);

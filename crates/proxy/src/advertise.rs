@@ -80,6 +80,8 @@ pub(crate) fn core_config(
         min_expiry: config.limits.min_expiry,
         default_expiry: config.limits.default_expiry,
         max_expiry: config.limits.max_expiry,
+        session: config.limits.session,
+        min_session: config.limits.min_session,
         ..CoreTimers::default()
     };
     CoreConfig {

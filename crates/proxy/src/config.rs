@@ -148,6 +148,10 @@ pub struct Limits {
     pub calls: usize,
     /// How long callees may ring.
     pub ring: Duration,
+    /// In which time each side of an answered call is refreshed (RFC 4028), and
+    /// the shortest such time that clients get.
+    pub session: Duration,
+    pub min_session: Duration,
     /// What the registrar grants (RFC 3261 §10.3): a shorter registration gets
     /// 423, a longer one is cut.
     pub min_expiry: Duration,
@@ -184,6 +188,8 @@ impl Default for Limits {
             transactions: 200_000,
             calls: 20_000,
             ring: Duration::from_secs(60),
+            session: Duration::from_secs(1800),
+            min_session: Duration::from_secs(90),
             min_expiry: Duration::from_secs(60),
             default_expiry: Duration::from_secs(3600),
             max_expiry: Duration::from_secs(7200),

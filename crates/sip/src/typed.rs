@@ -12,6 +12,7 @@ use crate::method::Method;
 use crate::name_addr::NameAddr;
 use crate::params::{self, Params};
 use crate::scan;
+use crate::session::{RAck, SessionExpires};
 use crate::via::Via;
 
 /// RFC 3261 §20.16.
@@ -210,6 +211,10 @@ accessors! {
     min_expires() -> Result<Option<u32>, HeaderError>;
     content_type() -> Result<Option<MediaType>, HeaderError>;
     reason_header() -> Option<Reason>;
+    session_expires() -> Result<Option<SessionExpires>, HeaderError>;
+    min_se() -> Result<Option<u32>, HeaderError>;
+    rseq() -> Result<Option<u32>, HeaderError>;
+    rack() -> Result<RAck, HeaderError>;
     supports(option: &str) -> bool;
     requires(option: &str) -> bool;
     /// Option tags, methods and the like, of any list header.

@@ -41,9 +41,10 @@ impl Call {
         leg: usize,
         response: &Response,
     ) -> Result<(), Mismatch> {
-        let account = self.account.clone();
+        let (account, now) = (self.account.clone(), self.now(cx));
         let Some(it) = self.legs.get_mut(leg) else { return Err(Mismatch::Unreadable) };
         let dialog = dialog(it, response).ok_or(Mismatch::Unreadable)?;
+        it.timer.accepted(&response.headers, now);
         it.state = LegState::Confirmed;
         it.status = response.status.code();
         it.learn_methods(&response.headers);
@@ -199,6 +200,7 @@ impl Call {
             let timer = Timer::Call(self.key, CallTimer::MaxDuration);
             cx.timers.set(cx.now.instant + longest.saturating_sub(so_far), timer);
         }
+        self.watch_sessions(cx);
     }
 
     /// The 200 to the caller's INVITE.
@@ -207,6 +209,8 @@ impl Call {
         let mut response = self.caller_response(StatusCode::OK)?;
         response.set_body(SDP, body?);
         response.headers.push(landline_sip::HeaderName::Allow, super::allow_header());
+        let caller = self.legs.first()?;
+        caller.timer.tell(&caller.incoming()?.request.headers, &mut response.headers);
         Some(response)
     }
 

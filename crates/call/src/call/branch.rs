@@ -67,6 +67,7 @@ impl Call {
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED
                 if self.prove_branch(cx, leg, response) => {}
+            StatusCode::SESSION_INTERVAL_TOO_SMALL if self.ask_longer(cx, leg, response) => {}
             StatusCode::NOT_ACCEPTABLE_HERE
             | StatusCode::NOT_ACCEPTABLE_ANYWHERE
             | StatusCode::UNSUPPORTED_MEDIA_TYPE
@@ -176,6 +177,20 @@ impl Call {
         }
         branch.retries += 1;
         it.challenged = Some(asked);
+        self.ring(cx, leg);
+        true
+    }
+
+    /// Asks for the session interval that the callee wants (RFC 4028 §7.3).
+    /// True when the INVITE went out again.
+    fn ask_longer(&mut self, cx: &mut Context, leg: usize, response: &Response) -> bool {
+        let policy = cx.config.session_policy();
+        let Some(it) = self.legs.get_mut(leg) else { return false };
+        let is_longer = it.timer.lengthen(policy, &response.headers);
+        let Some(branch) = it.branch().filter(|it| is_longer && it.retries <= 3) else {
+            return false;
+        };
+        branch.retries += 1;
         self.ring(cx, leg);
         true
     }

@@ -5,6 +5,7 @@ use landline_region::{LegSid, RegionCode};
 use landline_sip::digest::Challenge;
 use landline_sip::{ClientKey, Destination, Dialog, Flow, HeaderName, Headers, Request, ServerKey};
 
+use super::session_timer::SessionTimer;
 use crate::context::Context;
 use crate::negotiate::{Description, LegMedia, Profiles};
 use crate::record::{LegRole, Party};
@@ -41,6 +42,9 @@ pub(crate) struct Leg {
     pub edges: Vec<RegionCode>,
     /// The peer takes UPDATE (RFC 3311 §5.1).
     pub takes_update: bool,
+    pub timer: SessionTimer,
+    /// An UPDATE of ours that refreshes the session is under way.
+    pub refreshing: Option<ClientKey>,
     /// A 2xx of ours to an INVITE of this peer awaits its ACK.
     pub unacked: Option<ServerKey>,
     /// An offer of ours in this dialog awaits its final response.
@@ -140,6 +144,8 @@ impl Leg {
             is_recorded: false,
             edges: Vec::new(),
             takes_update: false,
+            timer: SessionTimer::default(),
+            refreshing: None,
             unacked: None,
             offering: None,
             owes_bye: false,

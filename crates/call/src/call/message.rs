@@ -22,6 +22,9 @@ pub(crate) fn accept_header() -> ByteStr {
 
 pub(super) const SDP: &str = "application/sdp";
 
+/// Extensions that a callee may use with us.
+const OFFERED: &str = "timer";
+
 /// What a caller may say to a callee beside the call itself.
 const PASSED: [HeaderName; 3] = [HeaderName::Subject, HeaderName::Priority, HeaderName::Privacy];
 
@@ -169,6 +172,7 @@ impl Call {
         let mut from = identity.shown_from(&it.side, &domain);
         from.set_tag(&tag_text(it.tag));
         let (is_trunk, is_away) = (it.side.is_trunk(), it.side.is_region());
+        let timer = it.timer.clone();
         let branch = it.branch()?;
         branch.cseq += 1;
         let target = &branch.target;
@@ -187,6 +191,8 @@ impl Call {
         headers.push(HeaderName::Contact, &contact);
         headers.push(HeaderName::Allow, allow_header());
         headers.push(HeaderName::Accept, accept_header());
+        headers.push(HeaderName::Supported, OFFERED);
+        timer.ask(cx.config.session_policy(), headers);
         if let (Some(join), true) = (self.join, is_away) {
             headers.push(join_header(), join.to_string());
         }

@@ -97,7 +97,8 @@ impl Call {
         Some(response)
     }
 
-    /// An UPDATE without an offer moves the peer's target and no more.
+    /// An UPDATE without an offer moves the peer's target and refreshes its
+    /// session, and no more.
     fn refresh(&mut self, cx: &mut Context, leg: usize, key: ServerKey, request: &Request) {
         let Some(dialog) = self.legs.get_mut(leg).and_then(|it| it.dialog.as_mut()) else {
             return self.gone(cx, key, request);
@@ -107,9 +108,11 @@ impl Call {
             dialog.refresh_target(contacts);
         }
         let has_moved = *dialog.remote_target() != former;
-        let response = dialog.respond(request, StatusCode::OK);
+        let mut response = dialog.respond(request, StatusCode::OK);
+        self.session_taken(cx, leg, request, &mut response);
         cx.respond(key, response);
-        if has_moved {
+        let expires = self.legs.get(leg).is_some_and(|it| it.timer.agreed.is_some());
+        if has_moved || expires {
             self.keep(cx);
         }
     }
@@ -152,6 +155,7 @@ impl Call {
         response.set_body(SDP, body);
         it.unacked = Some(key);
         cx.servers.insert(key, ServerUse::Modify { call: self.key, leg });
+        self.session_taken(cx, leg, request, &mut response);
         cx.respond(key, response);
     }
 
@@ -268,6 +272,7 @@ impl Call {
         let body = it.media.as_mut()?.offer(terms)?;
         let mut request = it.dialog.as_mut()?.request(modification.method.clone());
         request.headers.push(HeaderName::Allow, super::allow_header());
+        it.timer.ask_again(cx.config.session_policy(), &mut request.headers);
         request.set_body(SDP, body);
         it.prove(cx, &mut request);
         let destination = it.destination(cx)?;

@@ -37,7 +37,8 @@ impl Call {
         }
     }
 
-    /// Every 2xx to an INVITE gets its ACK, wanted or not.
+    /// Every 2xx to an INVITE gets its ACK, wanted or not, and refreshes the
+    /// session.
     pub(super) fn acknowledge(&mut self, cx: &mut Context, leg: usize, response: &Response) {
         let Ok(cseq) = response.cseq() else { return };
         let Some(it) = self.legs.get_mut(leg) else { return };
@@ -45,13 +46,11 @@ impl Call {
         if let Ok(contacts) = response.contacts() {
             dialog.refresh_target(contacts);
         }
-        if cseq.method != Method::Invite {
-            return;
-        }
-        let ack = dialog.ack(cseq.number);
-        if let Some(destination) = it.destination(cx) {
+        let ack = (cseq.method == Method::Invite).then(|| dialog.ack(cseq.number));
+        if let (Some(ack), Some(destination)) = (ack, it.destination(cx)) {
             cx.send_ack(ack, destination);
         }
+        self.session_accepted(cx, leg, &response.headers);
     }
 
     fn modify_accepted(&mut self, cx: &mut Context, leg: usize, response: &Response) {
@@ -91,6 +90,12 @@ impl Call {
         if let Some(media) = self.legs.get_mut(leg).and_then(|it| it.media.as_mut()) {
             media.withdraw();
         }
+        if status == StatusCode::SESSION_INTERVAL_TOO_SMALL
+            && let Some(it) = self.legs.get_mut(leg)
+        {
+            // The next refresh asks for as much.
+            it.timer.lengthen(cx.config.session_policy(), &response.headers);
+        }
         let Some(modification) = &self.modification else { return };
         let ours = modification.asked.is_none();
         if ours && status == StatusCode::REQUEST_PENDING && modification.retried < 3 {
@@ -98,7 +103,7 @@ impl Call {
             return self.wait_out(cx);
         }
         let passed = match status.code() {
-            401 | 407 | 300..=399 => StatusCode::NOT_ACCEPTABLE_HERE,
+            401 | 407 | 422 | 300..=399 => StatusCode::NOT_ACCEPTABLE_HERE,
             _ => status,
         };
         self.answer_asked_with(cx, passed, response);
@@ -194,6 +199,7 @@ impl Call {
                 cx.servers.remove(&asked.key);
             }
         }
+        self.session_taken(cx, asked.leg, &asked.request, &mut response);
         cx.respond(asked.key, response);
         self.keep(cx);
     }

@@ -50,6 +50,7 @@ impl Call {
         let body = side.media.offer(terms)?;
         let mut request = it.dialog.as_mut()?.request(Method::Invite);
         request.headers.push(HeaderName::Allow, super::allow_header());
+        it.timer.ask_again(cx.config.session_policy(), &mut request.headers);
         request.set_body(SDP, body);
         it.prove(cx, &mut request);
         let destination = it.destination(cx)?;
@@ -265,7 +266,7 @@ impl Call {
 
 impl Leg {
     /// No INVITE of either side is under way in its dialog (RFC 3261 §14.1).
-    fn may_be_offered(&self) -> bool {
+    pub(super) fn may_be_offered(&self) -> bool {
         self.offering.is_none() && self.unacked.is_none() && self.dialog.is_some()
     }
 }

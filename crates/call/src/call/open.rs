@@ -180,6 +180,7 @@ impl Call {
         if let Some(incoming) = leg.incoming() {
             let headers = incoming.request.headers.clone();
             leg.learn_methods(&headers);
+            leg.timer.take(cx.config.session_policy(), &headers, self.now(cx));
         }
         cx.servers.insert(key, ServerUse::Invite(self.key));
         cx.dialogs.insert(tag, (self.key, A));

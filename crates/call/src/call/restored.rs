@@ -7,12 +7,12 @@ use landline_control::{
     Adopt, LegId, MediaFault, Outcome, Request as RelayRequest, SessionId, TakeOver, TakenOver,
 };
 use landline_region::UnixMillis;
-use landline_sip::{Destination, Flow, FlowId, Method, Request, Response, ServerKey, Transport};
+use landline_sip::{Destination, Flow, FlowId, Request, Response, ServerKey, Transport};
 
 use super::leg::{Incoming, Invite};
 use super::{A, Call, Leg, Phase};
 use crate::config::LocalAddress;
-use crate::context::{ClientUse, Context, ServerUse};
+use crate::context::{Context, ServerUse};
 use crate::io::{Log, Output};
 use crate::negotiate::LegMedia;
 use crate::record::Step;
@@ -117,14 +117,9 @@ impl Call {
     /// without an offer carries our Contact and changes nothing else (RFC 3311
     /// §5.1). Others learn it by the next re-INVITE.
     fn tell_contact(&mut self, cx: &mut Context) {
-        let key = self.key;
         for leg in [Some(A), self.winner].into_iter().flatten() {
-            let Some(it) = self.legs.get_mut(leg).filter(|it| it.takes_update) else { continue };
-            let Some(dialog) = it.dialog.as_mut() else { continue };
-            let mut update = dialog.request(Method::Update);
-            it.prove(cx, &mut update);
-            if let Some(destination) = it.destination(cx) {
-                cx.send(ClientUse::Pass { call: key, leg }, update, destination);
+            if self.legs.get(leg).is_some_and(|it| it.takes_update) {
+                self.send_update(cx, leg);
             }
         }
         self.keep(cx);

@@ -10,7 +10,9 @@ use super::leg::{Incoming, Invite, LegState};
 use super::open::read_description;
 use super::restored::Restored;
 use super::start::Started;
-use super::written::{VERSION, WrittenCall, WrittenDialog, WrittenLeg, WrittenReach, WrittenSide};
+use super::written::{
+    VERSION, WrittenCall, WrittenDialog, WrittenLeg, WrittenReach, WrittenSide, WrittenTimer,
+};
 use super::{A, Call, Leg, Phase, Session};
 use crate::calls::CallKey;
 use crate::context::Context;
@@ -100,6 +102,7 @@ impl Call {
         let state = postcard::to_extend(&written, vec![VERSION]).ok()?;
         // Came later: who does not know it reads no further.
         let state = postcard::to_extend(&session.incarnation, state).ok()?;
+        let state = postcard::to_extend(&WrittenTimer::of(&self.legs), state).ok()?;
         Some(Snapshot {
             call: self.sid,
             account: self.account.sid,
@@ -141,7 +144,8 @@ impl Call {
             _ => return Err("it was kept by another version"),
         };
         let (written, rest) = written.map_err(|_| "it cannot be read")?;
-        let incarnation = postcard::from_bytes::<u64>(rest).unwrap_or(UNKNOWN);
+        let (incarnation, rest) = postcard::take_from_bytes::<u64>(rest).unwrap_or((UNKNOWN, &[]));
+        let timers = postcard::from_bytes::<Vec<WrittenTimer>>(rest).unwrap_or_default();
         let account = cx.tenants.account(written.account).cloned().ok_or("its account is gone")?;
         let caller = written.caller.read(cx).ok_or("its caller is gone")?;
         let direction: CallDirection =
@@ -160,6 +164,9 @@ impl Call {
         if let (Some(invite), Some(caller)) = (invite, legs.first_mut()) {
             caller.state = LegState::Early;
             caller.invite = Invite::Received(Box::new(invite));
+        }
+        for timer in timers {
+            timer.read(&mut legs);
         }
         if written.is_up {
             legs.iter_mut().filter_map(|leg| leg.media.as_mut()).for_each(|it| it.resume());

@@ -13,6 +13,8 @@ use landline_sip::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::leg::{Leg, LegState};
+use super::session_timer::{Agreed, SessionTimer};
 use crate::context::Context;
 use crate::negotiate::LegMedia;
 use crate::route::{Reach, Side};
@@ -63,6 +65,14 @@ pub(super) struct WrittenLeg {
     pub takes_update: bool,
 }
 
+/// The session timer of one leg; stands behind the call, of those that have one.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WrittenTimer {
+    leg: u32,
+    least: u32,
+    agreed: Agreed,
+}
+
 #[derive(Serialize, Deserialize)]
 pub(super) enum WrittenSide {
     User(UserSid),
@@ -107,6 +117,23 @@ pub(super) struct WrittenDialog {
     remote_target: String,
     is_secure: bool,
     is_confirmed: bool,
+}
+
+impl WrittenTimer {
+    pub fn of(legs: &[Leg]) -> Vec<Self> {
+        let timers = legs.iter().zip(0..).filter_map(|(leg, place)| {
+            let agreed = leg.timer.agreed.filter(|_| leg.state != LegState::Ended)?;
+            Some(Self { leg: place, least: leg.timer.least, agreed })
+        });
+        timers.collect()
+    }
+
+    pub fn read(self, legs: &mut [Leg]) {
+        if let Some(leg) = legs.get_mut(self.leg as usize) {
+            let agreed = Some(self.agreed);
+            leg.timer = SessionTimer { least: self.least, agreed, attempts: 0 };
+        }
+    }
 }
 
 impl WrittenSide {

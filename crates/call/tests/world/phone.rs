@@ -106,6 +106,10 @@ impl Phone {
         Some((key?, request))
     }
 
+    pub fn has_invite(&self) -> bool {
+        self.requests.iter().any(|it| it.2.method == Method::Invite)
+    }
+
     pub fn take_ack(&mut self) -> Option<Request> {
         let at = self.requests.iter().position(|it| it.2.method == Method::Ack)?;
         Some(self.requests.remove(at).2)
@@ -303,6 +307,11 @@ impl World {
     /// Sends an INVITE with its credentials; what comes of it is in the inbox.
     pub fn invite(&mut self, phone: usize, to: &str, body: Option<&str>) -> (ClientKey, Request) {
         let request = self.invite_request(phone, to, body);
+        self.invite_by(phone, request)
+    }
+
+    /// The same with an INVITE that says more.
+    pub fn invite_by(&mut self, phone: usize, request: Request) -> (ClientKey, Request) {
         self.phones[phone].responses.clear();
         self.send_request(phone, request.clone());
         self.settle();
@@ -337,12 +346,26 @@ impl World {
 
     /// 200 with a description; the phone's dialog of it.
     pub fn answer(&mut self, phone: usize, invite: &(ServerKey, Request), body: &str) -> Leg {
+        self.answer_saying(phone, invite, body, &[])
+    }
+
+    /// With further header fields.
+    pub fn answer_saying(
+        &mut self,
+        phone: usize,
+        invite: &(ServerKey, Request),
+        body: &str,
+        more: &[(HeaderName, &str)],
+    ) -> Leg {
         let contact = self.phones[phone].contact();
         let mut dialog = Dialog::uas(&invite.1, &format!("tag-{phone}"), contact).unwrap();
         dialog.confirm();
         let mut response = dialog
             .respond(&invite.1, StatusCode::OK)
             .with_header(HeaderName::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE, INFO");
+        for (name, value) in more {
+            response.headers.set(name.clone(), *value);
+        }
         if !body.is_empty() {
             response.set_body("application/sdp", body.to_owned());
         }
@@ -419,6 +442,24 @@ impl World {
         let mut response = leg.dialog.respond(&request, status);
         if let Some(body) = body {
             response.set_body("application/sdp", body.to_owned());
+        }
+        self.respond(leg.phone, key, response);
+        request
+    }
+
+    /// What it answers without a description, saying more; the request.
+    pub fn reply_within(
+        &mut self,
+        leg: &Leg,
+        method: Method,
+        status: u16,
+        more: &[(HeaderName, &str)],
+    ) -> Request {
+        let taken = self.phones[leg.phone].take(method.clone());
+        let (key, request) = taken.unwrap_or_else(|| panic!("no {method} arrived"));
+        let mut response = leg.dialog.respond(&request, StatusCode::new(status).unwrap());
+        for (name, value) in more {
+            response.headers.push(name.clone(), *value);
         }
         self.respond(leg.phone, key, response);
         request

@@ -164,6 +164,14 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
     at_least_one("proxy.limits.max_calls", proxy.limits.max_calls, findings);
     at_least_one("proxy.limits.max_connections", proxy.limits.max_connections, findings);
     at_least_one("proxy.limits.ring_timeout_seconds", proxy.limits.ring_timeout_seconds, findings);
+    let (least, interval) =
+        (proxy.limits.min_session_expires_seconds, proxy.limits.session_expires_seconds);
+    if least < 90 || interval < least {
+        findings.add(
+            "proxy.limits",
+            "wanted 90 ≤ min_session_expires_seconds ≤ session_expires_seconds (RFC 4028 §4)",
+        );
+    }
     check_peers(proxy, findings);
     let abandoned_after = proxy.limits.abandoned_after_minutes;
     at_least_one("proxy.limits.abandoned_after_minutes", abandoned_after, findings);

@@ -216,6 +216,11 @@ pub struct ProxyLimits {
     pub max_connections: u32,
     /// How long a callee may ring before the caller gets 480.
     pub ring_timeout_seconds: u32,
+    /// In which time each side of an answered call is to be refreshed
+    /// (RFC 4028).
+    pub session_expires_seconds: u32,
+    /// The shortest such time that a client gets.
+    pub min_session_expires_seconds: u32,
     /// How long another proxy of the region may give no sign of life before its
     /// open calls are closed as lost.
     pub abandoned_after_minutes: u32,
@@ -232,6 +237,8 @@ impl Default for ProxyLimits {
             max_calls: 20_000,
             max_connections: 20_000,
             ring_timeout_seconds: 60,
+            session_expires_seconds: 1800,
+            min_session_expires_seconds: 90,
             abandoned_after_minutes: 360,
             longest_wait_milliseconds: 50,
             emergency_numbers: landline_proxy::Limits::default().emergency_numbers,

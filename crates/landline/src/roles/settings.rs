@@ -147,6 +147,8 @@ pub fn limits(proxy: &Proxy) -> landline_proxy::Limits {
         connections: limits.max_connections as usize,
         calls: limits.max_calls as usize,
         ring: seconds(limits.ring_timeout_seconds),
+        session: seconds(limits.session_expires_seconds),
+        min_session: seconds(limits.min_session_expires_seconds),
         longest_wait: Duration::from_millis(u64::from(limits.longest_wait_milliseconds)),
         emergency_numbers: limits.emergency_numbers.clone(),
         abandoned_after: Duration::from_secs(60 * u64::from(limits.abandoned_after_minutes)),
