@@ -123,7 +123,8 @@ impl Authenticator {
             true => credentials.nonce_count().unwrap_or(0),
             false => 1,
         };
-        match self.replays.check_and_record(&credentials.nonce, count) {
+        let expired = self.nonces.oldest(cx.now.unix.0);
+        match self.replays.check_and_record(&credentials.nonce, count, expired) {
             true => {
                 cx.counters.auth_accepted += 1;
                 Verdict::Accepted(user)

@@ -69,6 +69,11 @@ impl NonceIssuer {
         }
     }
 
+    /// Nonces issued before this time, in Unix milliseconds, are too old by now.
+    pub fn oldest(&self, now_unix_ms: i64) -> i64 {
+        now_unix_ms.saturating_sub(self.lifetime_ms)
+    }
+
     fn proof(&self, body: &[u8], realm: &str) -> [u8; PROOF] {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(body);

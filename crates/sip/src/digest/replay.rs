@@ -8,9 +8,10 @@ use super::nonce;
 /// `nc`). Ask only after [`super::verify`] said yes, so that a stranger cannot
 /// fill it.
 ///
-/// Bounded: the oldest entry makes room, and from then on nonces issued no
-/// later than the forgotten one are refused unless still known. A legitimate
-/// client is challenged anew; nobody replays.
+/// Bounded by how many nonces are used in the time that they hold, and by its
+/// capacity: the oldest entry makes room, and from then on nonces issued no later
+/// than the forgotten one are refused unless still known. A legitimate client is
+/// challenged anew; nobody replays.
 #[derive(Debug)]
 pub struct ReplayWindow {
     capacity: usize,
@@ -38,8 +39,10 @@ impl ReplayWindow {
         }
     }
 
-    /// `true` the first time; `false`: answer with a new challenge, `stale`.
-    pub fn check_and_record(&mut self, nonce: &str, nc: u32) -> bool {
+    /// `true` the first time; `false`: answer with a new challenge, `stale`. What
+    /// was issued before `expired`, in Unix milliseconds, is refused for its age
+    /// and need not be remembered.
+    pub fn check_and_record(&mut self, nonce: &str, nc: u32, expired: i64) -> bool {
         let Some((body, _)) = nonce::decode(nonce) else { return false };
         if nc == 0 {
             return false;
@@ -50,7 +53,7 @@ impl ReplayWindow {
         if self.forgotten.is_some_and(|newest| nonce::issued_at(&body) <= newest) {
             return false;
         }
-        self.make_room();
+        self.make_room(expired);
         self.seen.insert(body, Counts { highest: nc, below: 1 });
         self.order.push_back(body);
         true
@@ -64,11 +67,15 @@ impl ReplayWindow {
         self.seen.is_empty()
     }
 
-    fn make_room(&mut self) {
-        while self.seen.len() >= self.capacity {
-            let Some(oldest) = self.order.pop_front() else { return };
-            self.seen.remove(&oldest);
-            self.forgotten = self.forgotten.max(Some(nonce::issued_at(&oldest)));
+    fn make_room(&mut self, expired: i64) {
+        while let Some(oldest) = self.order.front() {
+            let issued = nonce::issued_at(oldest);
+            if issued >= expired && self.seen.len() < self.capacity {
+                return;
+            }
+            self.seen.remove(oldest);
+            self.order.pop_front();
+            self.forgotten = self.forgotten.max(Some(issued));
         }
     }
 }
@@ -116,7 +123,7 @@ mod tests {
             (100, false),
             (0, false),
         ] {
-            assert_eq!(window.check_and_record(&nonce, nc), first, "nc {nc}");
+            assert_eq!(window.check_and_record(&nonce, nc, 0), first, "nc {nc}");
         }
     }
 
@@ -126,14 +133,26 @@ mod tests {
         let nonces: Vec<_> = (0..5).map(|at| issuer.issue(at, "r")).collect();
         let mut window = ReplayWindow::new(3);
         for nonce in &nonces {
-            assert!(window.check_and_record(nonce, 1));
+            assert!(window.check_and_record(nonce, 1, 0));
         }
         assert_eq!(window.len(), 3);
         for nonce in &nonces {
-            assert!(!window.check_and_record(nonce, 1));
+            assert!(!window.check_and_record(nonce, 1, 0));
         }
-        assert!(!window.check_and_record(&nonces[0], 2));
-        assert!(window.check_and_record(&nonces[4], 2));
-        assert!(!window.check_and_record("not ours", 1));
+        assert!(!window.check_and_record(&nonces[0], 2, 0));
+        assert!(window.check_and_record(&nonces[4], 2, 0));
+        assert!(!window.check_and_record("not ours", 1, 0));
+    }
+
+    #[test]
+    fn what_is_too_old_to_be_taken_is_forgotten() {
+        let mut issuer = issuer();
+        let mut window = ReplayWindow::new(1_000_000);
+        for at in 0..100_000 {
+            let nonce = issuer.issue(at, "r");
+            assert!(window.check_and_record(&nonce, 1, issuer.oldest(at)));
+            assert!(!window.check_and_record(&nonce, 1, issuer.oldest(at)));
+            assert!(window.len() <= 1001, "as many as a lifetime has");
+        }
     }
 }
