@@ -77,6 +77,8 @@ pub(crate) enum ClientUse {
         call: CallKey,
         leg: usize,
     },
+    /// An acknowledgement of a provisional response: nothing follows from it.
+    Prack,
     /// An UPDATE of ours without an offer towards this leg.
     Refresh {
         call: CallKey,

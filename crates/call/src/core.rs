@@ -225,6 +225,7 @@ impl Core {
             ClientUse::Refresh { call, leg } => {
                 self.with(call, |call, cx| call.refresh_response(cx, leg, key, &response));
             }
+            ClientUse::Prack => {}
             ClientUse::Forward(forward) => self.forward_response(forward, response),
         }
     }
@@ -253,6 +254,7 @@ impl Core {
             ClientUse::Refresh { call, leg } => {
                 self.with(call, |call, cx| call.refresh_lost(cx, leg, key, cause));
             }
+            ClientUse::Prack => {}
             ClientUse::Forward(forward) => self.forward_failed(forward, cause),
         }
     }
@@ -293,6 +295,7 @@ impl Core {
             CallTimer::MoveOverdue(session) => call.move_is_overdue(cx, session),
             CallTimer::Farewell => call.say_farewell(cx),
             CallTimer::Session(leg) => call.session_due(cx, leg),
+            CallTimer::Provisional(rseq) => call.provisional_overdue(cx, rseq),
         });
     }
 

@@ -104,6 +104,16 @@ counters! {
     media_faults,
     ack_timeouts,
     late_answers,
+    /// Provisional responses to callers that are sent until they are
+    /// acknowledged (RFC 3262), and those for which too many waited.
+    provisionals_reliable,
+    provisionals_dropped,
+    /// Those of callees that we acknowledged, and those that came again or too
+    /// early.
+    pracks_sent,
+    provisionals_repeated,
+    /// PRACKs for nothing that we sent.
+    pracks_unmatched,
     /// Sides of calls that were refreshed by us (RFC 4028), and calls ended
     /// because one was not refreshed.
     sessions_refreshed,

@@ -22,7 +22,7 @@ enum Serves {
 }
 
 /// Extensions that a request may require of us.
-const SUPPORTED: [&str; 2] = ["path", "timer"];
+const SUPPORTED: [&str; 3] = ["path", "timer", "100rel"];
 
 impl Core {
     pub(crate) fn request(&mut self, key: ServerKey, flow: Flow, request: Request) {
@@ -366,9 +366,7 @@ impl Core {
             Method::Invite | Method::Update => call.modify(cx, leg, key, request),
             Method::Info => call.info(cx, leg, key, request),
             Method::Options => call.answer_here(cx, leg, key, &request, StatusCode::OK),
-            Method::Prack => {
-                call.answer_here(cx, leg, key, &request, StatusCode::CALL_DOES_NOT_EXIST);
-            }
+            Method::Prack => call.prack(cx, leg, key, &request),
             _ => {
                 cx.counters.unsupported_methods += 1;
                 call.answer_here(cx, leg, key, &request, StatusCode::METHOD_NOT_ALLOWED);
@@ -382,7 +380,7 @@ impl Core {
         leg: usize,
         request: &Request,
     ) -> Option<Result<(), StatusCode>> {
-        let dialog = self.calls.get(call)?.legs.get_mut(leg)?.dialog.as_mut()?;
+        let dialog = self.calls.get(call)?.legs.get_mut(leg)?.dialog_for(request)?;
         Some(dialog.accept(request).map_err(|error| error.status()))
     }
 

@@ -53,6 +53,8 @@ pub(crate) enum CallTimer {
     MoveOverdue(SessionId),
     /// This leg's session is to be refreshed, or was not (RFC 4028 §10).
     Session(usize),
+    /// A response to the caller with this number may want to be sent again.
+    Provisional(u32),
 }
 
 #[derive(Debug, Default)]

@@ -263,6 +263,12 @@ impl Dialog {
         Ok(())
     }
 
+    /// It was early before, and made anew by the 2xx: our requests go on counting
+    /// from there.
+    pub fn go_on_from(&mut self, early: &Self) {
+        self.local_cseq = self.local_cseq.max(early.local_cseq);
+    }
+
     /// The peer moved: call it with the Contact of its target refresh request
     /// (INVITE, UPDATE) once that is accepted, or of its 2xx to ours, RFC 3261
     /// §12.2. Without a SIP URI in it nothing changes.

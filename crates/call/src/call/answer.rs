@@ -101,9 +101,12 @@ impl Call {
         let request = caller.incoming().map(|it| it.request.clone());
         let (Some(local), Some(request)) = (local, request) else { return };
         if let Ok(dialog) = landline_sip::Dialog::uas(&request, &tag_text(tag), local) {
-            caller.dialog = Some(dialog);
+            let former = caller.dialog.replace(dialog);
             caller.former_tag = Some(caller.tag);
             caller.tag = tag;
+            if let Some(incoming) = caller.incoming_mut() {
+                incoming.reliable.leave(former);
+            }
             cx.dialogs.insert(tag, (key, A));
         }
     }
@@ -112,7 +115,8 @@ impl Call {
         let Some(session) = self.session.clone() else { return };
         let offered = self.caller_hears();
         // A party that we rang has answered an offer of ours already.
-        if offered && self.started.is_none() && self.answer_caller(leg).is_none() {
+        let owes_answer = self.started.is_none() && !self.has_answered_reliably();
+        if offered && owes_answer && self.answer_caller(leg).is_none() {
             return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
         }
         let mut ops = match offered {
@@ -149,7 +153,7 @@ impl Call {
     pub(super) fn joined(&mut self, cx: &mut Context) {
         let winner = self.winner.filter(|_| self.phase == Phase::Answering);
         let Some(leg) = winner.and_then(|leg| self.legs.get(leg)).map(|it| it.sid) else { return };
-        if self.answered_at.is_some() {
+        if self.answered_at.is_some() || self.must_hold_answer() {
             return;
         }
         self.answered_at = Some(self.now(cx));
@@ -189,6 +193,9 @@ impl Call {
                 (Some(Incoming::FORMER), Some(restored)) => restored.reply = Some(response),
                 (Some(key), _) => {
                     caller.unacked = Some(key);
+                    if let Some(incoming) = caller.incoming_mut() {
+                        incoming.reliable.is_over();
+                    }
                     cx.respond(key, response);
                 }
                 (None, _) => {}
@@ -205,9 +212,11 @@ impl Call {
 
     /// The 200 to the caller's INVITE.
     pub(super) fn answer_for_caller(&mut self, winner: usize) -> Option<Response> {
-        let body = self.answer_caller(winner).or_else(|| self.offer_caller(winner));
         let mut response = self.caller_response(StatusCode::OK)?;
-        response.set_body(SDP, body?);
+        if !self.has_answered_reliably() {
+            let body = self.answer_caller(winner).or_else(|| self.offer_caller(winner));
+            response.set_body(SDP, body?);
+        }
         response.headers.push(landline_sip::HeaderName::Allow, super::allow_header());
         let caller = self.legs.first()?;
         caller.timer.tell(&caller.incoming()?.request.headers, &mut response.headers);
@@ -258,6 +267,8 @@ impl Call {
         }
         if self.offer_awaits_answer(leg) {
             self.late_answer(cx, leg, ack);
+        } else if leg == A && self.answer_has_changed() {
+            self.align(cx, A);
         }
         self.press_on(cx);
     }

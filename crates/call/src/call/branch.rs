@@ -127,6 +127,7 @@ impl Call {
         let Some(it) = self.legs.get_mut(leg) else { return };
         it.state = LegState::Ended;
         it.status = status;
+        it.dialog = None;
         if self.early == Some(leg) {
             self.early = None;
         }
@@ -250,8 +251,12 @@ pub(super) fn challenged(response: &Response) -> Option<Challenged> {
 
 /// The dialog of a 2xx to a branch's INVITE.
 pub(super) fn dialog(leg: &mut Leg, response: &Response) -> Option<Dialog> {
-    let request = leg.branch()?.request.clone()?;
-    if let Ok(dialog) = Dialog::uac(&request, response) {
+    let branch = leg.branch()?;
+    let request = branch.request.clone()?;
+    if let Ok(mut dialog) = Dialog::uac(&request, response) {
+        if let Some(early) = branch.early.of(&dialog.id()) {
+            dialog.go_on_from(early);
+        }
         return Some(dialog);
     }
     // Without a Contact of its own it can only be where we sent to.

@@ -4,7 +4,6 @@ use landline_control::{Op, Request as RelayRequest};
 use landline_sip::{Response, StatusCode};
 
 use super::leg::LegState;
-use super::message::SDP;
 use super::open::read_body;
 use super::{A, Call, Leg};
 use crate::context::Context;
@@ -13,6 +12,9 @@ use crate::relays::RelayStep;
 
 impl Call {
     pub(super) fn branch_provisional(&mut self, cx: &mut Context, leg: usize, said: &Response) {
+        if !self.acknowledge_provisional(cx, leg, said) {
+            return;
+        }
         let status = said.status;
         // 100 is the next hop's own; 199 says that a fork of it ended.
         if status == StatusCode::TRYING
@@ -94,20 +96,5 @@ impl Call {
         let status = StatusCode::new(status).unwrap_or(StatusCode::SESSION_PROGRESS);
         let body = self.answer_caller(leg);
         self.tell_caller(cx, status, body);
-    }
-
-    /// A provisional response to the caller, each status once.
-    fn tell_caller(&mut self, cx: &mut Context, status: StatusCode, body: Option<bytes::Bytes>) {
-        let Some(mut response) = self.caller_response(status) else { return };
-        let Some(incoming) = self.legs.get_mut(A).and_then(Leg::incoming_mut) else { return };
-        if incoming.provisional == status.code() && body.is_none() {
-            return;
-        }
-        incoming.provisional = status.code();
-        let key = incoming.key;
-        if let Some(body) = body {
-            response.set_body(SDP, body);
-        }
-        cx.respond(key, response);
     }
 }

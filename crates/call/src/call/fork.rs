@@ -9,6 +9,7 @@ use landline_region::egress::Refused;
 
 use super::leg::{Branch, Invite, LegState};
 use super::message::{SDP, bare};
+use super::prack::EarlyDialogs;
 use super::{A, Call, Ending, Leg, Phase, Session};
 use crate::context::{ClientUse, Context};
 use crate::io::Log;
@@ -128,6 +129,7 @@ impl Call {
             key: None,
             cseq: 0,
             call_id: cx.entropy.hex::<16>(),
+            early: EarlyDialogs::default(),
             profiles,
             retries: 0,
             is_pending: false,
@@ -262,6 +264,7 @@ impl Call {
     pub(super) fn cancel_branch(&mut self, cx: &mut Context, leg: usize, reason: Option<String>) {
         let Some(it) = self.legs.get_mut(leg) else { return };
         it.state = LegState::Ended;
+        it.dialog = None;
         let Some(branch) = it.branch() else { return };
         if branch.is_cancelled || !branch.is_pending {
             return;

@@ -3,8 +3,12 @@
 use landline_control::{LegId, LegStats};
 use landline_region::{LegSid, RegionCode};
 use landline_sip::digest::Challenge;
-use landline_sip::{ClientKey, Destination, Dialog, Flow, HeaderName, Headers, Request, ServerKey};
+use landline_sip::{
+    ClientKey, Destination, Dialog, Flow, HeaderName, Headers, Method, Request, ServerKey,
+};
 
+use super::prack::EarlyDialogs;
+use super::reliable::Reliable;
 use super::session_timer::SessionTimer;
 use crate::context::Context;
 use crate::negotiate::{Description, LegMedia, Profiles};
@@ -91,6 +95,7 @@ pub(crate) struct Incoming {
     pub offer: Option<Description>,
     /// The last provisional status we sent.
     pub provisional: u16,
+    pub reliable: Reliable,
 }
 
 impl Incoming {
@@ -107,6 +112,7 @@ pub(crate) struct Branch {
     pub key: Option<ClientKey>,
     pub cseq: u32,
     pub call_id: String,
+    pub early: EarlyDialogs,
     /// Ways to offer media that are left.
     pub profiles: Profiles,
     pub retries: u8,
@@ -207,6 +213,15 @@ impl Leg {
     /// Where requests inside the dialog go. Over a flow whatever the route set
     /// says: it is the only way through the peer's NAT (RFC 5626 §5.3).
     pub(crate) fn destination(&self, cx: &Context) -> Option<Destination> {
+        self.destination_in(cx, self.dialog.as_ref())
+    }
+
+    /// In another dialog of this leg's, while it is early.
+    pub(super) fn destination_in(
+        &self,
+        cx: &Context,
+        dialog: Option<&Dialog>,
+    ) -> Option<Destination> {
         match &self.reach {
             Reach::Flow(flow) => Some(Destination::Flow(flow.clone())),
             Reach::Address(addr) => Some(Destination::Address {
@@ -215,7 +230,6 @@ impl Leg {
                 server_name: None,
             }),
             Reach::Region(region, destination) => {
-                let dialog = self.dialog.as_ref();
                 let first = dialog.and_then(|it| it.route_set().first().cloned());
                 // Of a call between accounts the far home proxy is the peer itself.
                 let contact = dialog
@@ -226,7 +240,23 @@ impl Leg {
                 let named = named.filter(|it| cx.directory.has_proxy(*region, it));
                 Some(named.unwrap_or_else(|| destination.clone()))
             }
-            Reach::Uri => self.dialog.as_ref().map(|it| Destination::Uri(it.next_hop().clone())),
+            Reach::Uri => dialog.map(|it| Destination::Uri(it.next_hop().clone())),
+        }
+    }
+
+    /// The dialog that a request from this leg is within: a PRACK may be for an
+    /// early one that another has taken the place of.
+    pub(crate) fn dialog_for(&mut self, request: &Request) -> Option<&mut Dialog> {
+        let tag = || tag_number(request.to().ok()?.tag()?);
+        match &mut self.invite {
+            Invite::Received(incoming)
+                if request.method == Method::Prack
+                    && self.former_tag.is_some()
+                    && tag() == self.former_tag =>
+            {
+                incoming.reliable.former_dialog()
+            }
+            _ => self.dialog.as_mut(),
         }
     }
 

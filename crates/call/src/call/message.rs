@@ -13,7 +13,7 @@ use crate::route::{Reach, Side, Target};
 use crate::tenancy::is_e164;
 
 pub(crate) fn allow_header() -> ByteStr {
-    ByteStr::from_static("INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REGISTER")
+    ByteStr::from_static("INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REGISTER")
 }
 
 pub(crate) fn accept_header() -> ByteStr {
@@ -23,7 +23,7 @@ pub(crate) fn accept_header() -> ByteStr {
 pub(super) const SDP: &str = "application/sdp";
 
 /// Extensions that a callee may use with us.
-const OFFERED: &str = "timer";
+const OFFERED: &str = "timer, 100rel";
 
 /// What a caller may say to a callee beside the call itself.
 const PASSED: [HeaderName; 3] = [HeaderName::Subject, HeaderName::Priority, HeaderName::Privacy];
@@ -173,8 +173,11 @@ impl Call {
         from.set_tag(&tag_text(it.tag));
         let (is_trunk, is_away) = (it.side.is_trunk(), it.side.is_region());
         let timer = it.timer.clone();
+        // The former one's early dialogs have ended with it.
+        it.dialog = None;
         let branch = it.branch()?;
-        branch.cseq += 1;
+        branch.cseq = branch.cseq.max(branch.early.cseq()) + 1;
+        branch.early.clear();
         let target = &branch.target;
         let contact = contact(cx, &ContactFor::Target(target));
         let crosses = matches!(target.reach, Reach::Region(..));

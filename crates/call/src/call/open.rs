@@ -9,6 +9,7 @@ use landline_sip::{Dialog, Flow, HeaderName, Limits, Request, Response, ServerKe
 use super::keys::Keyring;
 use super::leg::{Incoming, Invite, tag_text};
 use super::message::{ContactFor, accept_header, contact, display_of, push_warning, reason_for};
+use super::reliable::Reliable;
 use super::{A, Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
 use crate::context::{Context, ServerUse};
@@ -172,7 +173,9 @@ impl Call {
         let relay_leg = self.relay_leg();
         debug_assert_eq!(relay_leg, LegId(0));
         let reach = Reach::back(&flow, self.caller.is_trunk());
-        let invite = Invite::Received(Box::new(Incoming { key, request, offer, provisional: 0 }));
+        let reliable = Reliable::of(&request.headers, offer.is_some());
+        let incoming = Incoming { key, request, offer, provisional: 0, reliable };
+        let invite = Invite::Received(Box::new(incoming));
         let sid = LegSid::new(&mut cx.entropy);
         let mut leg = Leg::new(sid, self.caller.clone(), reach, tag, relay_leg, invite);
         leg.dialog = dialog.ok();
@@ -240,8 +243,9 @@ impl Call {
             let seconds = 2 + cx.entropy.u64() % 9;
             response.headers.push(HeaderName::RetryAfter, seconds.to_string());
         }
-        if let Some(key) = self.legs.first().and_then(Leg::incoming).map(|it| it.key) {
-            cx.respond(key, response);
+        if let Some(incoming) = self.legs.get_mut(A).and_then(Leg::incoming_mut) {
+            incoming.reliable.is_over();
+            cx.respond(incoming.key, response);
         }
     }
 }

@@ -8,6 +8,7 @@ use landline_sip::{ByteStr, Limits, Message, Request};
 
 use super::leg::{Incoming, Invite, LegState};
 use super::open::read_description;
+use super::reliable::Reliable;
 use super::restored::Restored;
 use super::start::Started;
 use super::written::{
@@ -251,7 +252,8 @@ fn read_leg(cx: &Context, written: WrittenLeg) -> Option<Leg> {
 fn read_invite(cx: &mut Context, octets: Vec<u8>) -> Option<Incoming> {
     let request = invite_of(octets)?;
     let offer = read_description(cx, &request).ok()?;
-    Some(Incoming { key: Incoming::FORMER, request, offer, provisional: 0 })
+    let (key, reliable) = (Incoming::FORMER, Reliable::default());
+    Some(Incoming { key, request, offer, provisional: 0, reliable })
 }
 
 fn invite_of(octets: Vec<u8>) -> Option<Request> {
