@@ -105,6 +105,17 @@ fn a_callee_that_only_rings_is_cancelled_when_its_time_is_over() {
     assert!(record["answered_at"].is_null(), "{record}");
 }
 
+/// Of the shortest session that there is (RFC 4028 §4): 90 s, of which the last
+/// 30 are left out.
+#[test]
+fn a_session_is_refreshed_by_update_and_ends_when_its_refresher_is_silent() {
+    let Some(bench) = Bench::start() else { return };
+    // The callee leaves its side to us and is asked; the caller, who was refused
+    // too short a time, was to ask and does not.
+    let record = bench.call("uac_timer_silent", Some("uas_timer"), "sipp-b");
+    assert_eq!((text(&record["cause"]), &record["sip_status"]), ("signalling_lost", &200.into()));
+}
+
 #[test]
 fn plain_rtp_is_refused_where_encryption_is_required() {
     let Some(mut bench) = Bench::start() else { return };

@@ -41,7 +41,7 @@ impl Sipp {
             .arg("-sf")
             .arg(scenario_file(scenario))
             .args(["-i", "127.0.0.1", "-p", &local.to_string(), "-m", &calls.to_string()])
-            .args(["-nostdin", "-trace_err", "-timeout", "40s", "-timeout_error"])
+            .args(["-nostdin", "-trace_err", "-timeout", "90s", "-timeout_error"])
             .args(["-error_file", &format!("{scenario}-{local}.errors")]);
         give(&mut command, keys);
         Self {
@@ -94,7 +94,7 @@ impl Sipp {
     /// Waits for the end; every call must have gone by the scenario.
     #[track_caller]
     pub fn succeeds(&mut self) {
-        let code = self.process.wait(Duration::from_secs(45));
+        let code = self.process.wait(Duration::from_secs(100));
         assert_eq!(code, 0, "SIPp's calls did not go by their scenario");
     }
 }
