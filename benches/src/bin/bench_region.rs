@@ -104,6 +104,7 @@ fn configuration(ip: IpAddr) -> Result<String, Failure> {
         ca: "pki/ca.pem".into(),
         certificates: "pki/ie1".into(),
         listen: vec![(Transport::Udp, at(5060))],
+        origins: None,
         inter_region: at(5062),
         control: at(5065),
         media: ip,

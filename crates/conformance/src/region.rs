@@ -329,6 +329,7 @@ fn configuration(cast: Cast, address: SocketAddr, database: &str, scope: Scope) 
             (Transport::Tcp, at(SIP)),
             (Transport::Tls, at(SIPS)),
         ],
+        origins: None,
         inter_region: at(INTER_REGION),
         control: local(CONTROL),
         media: address.ip(),

@@ -18,6 +18,7 @@ use crate::config::{CallControl, ConsoleConfig, RegionInfo};
 use crate::homes::Homes;
 use crate::input::{Input, Query};
 use crate::metrics::Metrics;
+use crate::page::Page;
 use crate::problem::Problem;
 use crate::rate::Buckets;
 use crate::reply::{Payload, Reply};
@@ -31,6 +32,8 @@ const BODY: Duration = Duration::from_secs(15);
 const WORK: Duration = Duration::from_secs(30);
 /// Failed authentications of one source: so many at once, then one in six seconds.
 const FAILURES: (f64, f64) = (1.0 / 6.0, 10.0);
+/// Domains looked up by one source for its phones: so many a second, so many at once.
+const LOOKUPS: (f64, f64) = (0.5, 30.0);
 /// Recordings that are rendered at one time.
 const RENDERERS: usize = 4;
 
@@ -45,6 +48,10 @@ pub struct App {
     pub metrics: Metrics,
     pub webhooks: Arc<Sender>,
     pub failures: Buckets<IpAddr>,
+    /// Where the web phone connects, if there is one.
+    pub edges: Option<Vec<String>>,
+    pub lookups: Buckets<IpAddr>,
+    page: Option<Page>,
     pub renderers: Arc<Semaphore>,
     rates: Buckets<ApiKeySid>,
 }
@@ -59,7 +66,14 @@ impl App {
             config.webhooks,
             metrics.clone(),
         )?);
+        let page = config
+            .phone
+            .as_ref()
+            .map(|phone| Page::new(phone).ok_or_else(|| StartError::Edge(phone.edges.join(" "))));
         Ok(Self {
+            page: page.transpose()?,
+            edges: config.phone.map(|phone| phone.edges),
+            lookups: Buckets::new(LOOKUPS.0, LOOKUPS.1),
             region: config.region,
             store: config.store,
             homes,
@@ -76,6 +90,12 @@ impl App {
         let path = request.uri().path().to_owned();
         let if_none_match = request.headers().get(header::IF_NONE_MATCH).cloned();
         let if_none_match = if_none_match.as_ref().and_then(|value| value.to_str().ok());
+        if let Some(page) = &self.page
+            && let Some(response) = page.answer(request.method(), &path, if_none_match)
+        {
+            self.metrics.answered("phone_page", response.status().as_u16());
+            return secured(response);
+        }
         let app = Arc::clone(&self);
         let (operation, answer) = match route::find(request.method(), &path) {
             Ok((route, parts)) => {
@@ -89,13 +109,10 @@ impl App {
         };
         self.metrics.answered(operation, response.status().as_u16());
         tracing::debug!(operation, status = response.status().as_u16(), "answered");
-        let headers = response.headers_mut();
         // Nothing here is for a cache to keep: it is one account's alone.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let hsts = HeaderValue::from_static("max-age=31536000");
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
-        response
+        let private = HeaderValue::from_static("private, no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, private);
+        secured(response)
     }
 
     async fn on_route(
@@ -268,6 +285,14 @@ impl App {
             Err(_) => Err(Problem::unavailable("the answer took too long")),
         }
     }
+}
+
+fn secured(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let hsts = HeaderValue::from_static("max-age=31536000");
+    headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    response
 }
 
 /// What the request is about: the last sid of its path.

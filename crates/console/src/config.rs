@@ -21,7 +21,26 @@ pub struct ConsoleConfig {
     pub calls: Option<Arc<dyn CallControl>>,
     pub limits: Limits,
     pub webhooks: WebhookConfig,
+    /// The web phone at `/phone/`; without one there is none.
+    pub phone: Option<Phone>,
     pub registry: Registry,
+}
+
+/// A page that registers users and calls.
+#[derive(Debug, Clone)]
+pub struct Phone {
+    pub files: Vec<PhoneFile>,
+    /// Where browsers reach SIP in this region, as `wss://sip.ie1.example`, the
+    /// first to be tried first. Nothing else may the page connect to.
+    pub edges: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct PhoneFile {
+    /// Below `/phone/`; `index.html` is the page itself.
+    pub path: &'static str,
+    pub media_type: &'static str,
+    pub bytes: &'static [u8],
 }
 
 /// What the region says of itself.

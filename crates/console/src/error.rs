@@ -8,6 +8,8 @@ pub enum StartError {
     File { path: PathBuf, problem: String },
     #[error("{address} cannot be bound: {error}")]
     Bind { address: SocketAddr, error: std::io::Error },
+    #[error("`{0}` cannot be an address of the web phone: wanted wss://HOST or wss://HOST:PORT")]
+    Edge(String),
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("directory {}: {problem}", path.display())]

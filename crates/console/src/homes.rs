@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use landline_call::directory::RegionEntry;
-use landline_region::{AccountSid, RegionCode};
+use landline_call::tenancy::EdgePolicy;
+use landline_region::{AccountSid, Jurisdiction, RegionCode};
 use landline_store::directory::{self, Stamp};
 
 use crate::StartError;
@@ -23,6 +24,7 @@ pub struct Homes {
 struct Known {
     stamp: Stamp,
     accounts: HashMap<AccountSid, RegionCode>,
+    domains: HashMap<String, (RegionCode, EdgePolicy)>,
     regions: BTreeMap<RegionCode, RegionEntry>,
 }
 
@@ -45,6 +47,16 @@ impl Homes {
     /// region all the same, and new.
     pub fn of(&self, account: AccountSid) -> Option<RegionCode> {
         self.known.load().accounts.get(&account).copied()
+    }
+
+    /// The home of the account with this domain, in lower case, and what other
+    /// regions' edges do for it.
+    pub fn of_domain(&self, domain: &str) -> Option<(RegionCode, EdgePolicy)> {
+        self.known.load().domains.get(domain).copied()
+    }
+
+    pub fn jurisdiction(&self, code: RegionCode) -> Option<Jurisdiction> {
+        Some(self.known.load().regions.get(&code)?.jurisdiction)
     }
 
     pub fn is_region(&self, code: RegionCode) -> bool {
@@ -76,6 +88,10 @@ impl Known {
         })?;
         let accounts =
             directory.accounts.values().map(|entry| (entry.sid, entry.home_region)).collect();
-        Ok(Self { stamp, accounts, regions: directory.regions })
+        let domains = directory.accounts.iter().map(|(domain, entry)| {
+            (domain.to_ascii_lowercase(), (entry.home_region, entry.edge_policy))
+        });
+        let domains = domains.collect();
+        Ok(Self { stamp, accounts, domains, regions: directory.regions })
     }
 }

@@ -17,6 +17,7 @@ mod homes;
 mod input;
 mod metrics;
 pub mod openapi;
+mod page;
 mod problem;
 mod rate;
 mod reply;
@@ -28,7 +29,7 @@ mod tls;
 mod upkeep;
 mod webhook;
 
-pub use config::{CallControl, ConsoleConfig, Limits, RegionInfo, TlsFiles};
+pub use config::{CallControl, ConsoleConfig, Limits, Phone, PhoneFile, RegionInfo, TlsFiles};
 pub use error::StartError;
 pub use server::{Console, ConsoleHandle};
 pub use webhook::WebhookConfig;

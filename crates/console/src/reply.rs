@@ -99,7 +99,7 @@ pub fn etag_of(body: &[u8]) -> String {
 
 /// Whether a list of entity tags (RFC 9110 §8.8.3) names this one. Weak
 /// comparison: nothing here has two representations of one version.
-fn names(list: &str, etag: &str) -> bool {
+pub fn names(list: &str, etag: &str) -> bool {
     list.split(',')
         .map(str::trim)
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)

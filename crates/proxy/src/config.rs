@@ -10,6 +10,8 @@ use landline_region::RegionCode;
 use landline_sip::Transport;
 use landline_store::Store;
 
+use crate::origin::Origins;
+
 /// Everything one proxy process of one region needs. Complete before anything
 /// is bound.
 pub struct ProxyConfig {
@@ -23,6 +25,8 @@ pub struct ProxyConfig {
     pub keeper: Option<PathBuf>,
     /// Shown to clients on the `tls` and `wss` listeners.
     pub client_tls: Option<TlsFiles>,
+    /// Pages that may open a WebSocket.
+    pub origins: Origins,
     /// Who this process is towards other regions and towards its relays.
     pub identity: RegionIdentity,
     /// Where proxies of other regions reach this one; `None`: they cannot.
@@ -127,6 +131,10 @@ pub struct Limits {
     /// A connection without traffic is closed after this; above the longest
     /// registration, so that a quiet phone keeps its way in.
     pub idle: Duration,
+    /// A WebSocket that says nothing for so long is sent a ping (RFC 6455
+    /// §5.5.2): what lies between keeps it open, and who does not answer three
+    /// of them is gone.
+    pub ping: Duration,
     /// How long a peer may leave written octets unread.
     pub write: Duration,
     /// Messages waiting to be written to one connection.
@@ -180,6 +188,7 @@ impl Default for Limits {
             first_message: Duration::from_secs(30),
             whole_message: Duration::from_secs(15),
             idle: Duration::from_secs(2 * 3600),
+            ping: Duration::from_secs(30),
             write: Duration::from_secs(20),
             write_queue: 256,
             write_queue_octets: 1024 * 1024,

@@ -18,6 +18,7 @@ mod keeper;
 mod listen;
 mod metrics;
 mod mirror;
+mod origin;
 mod pace;
 mod proxy;
 mod relay_link;
@@ -43,5 +44,6 @@ pub use config::{
 pub use error::StartError;
 pub use keeper::{Keeper, KeeperConfig, KeeperHandle};
 pub use landline_sip::Transport;
+pub use origin::{InvalidOrigin, Origin, Origins};
 pub use proxy::{Proxy, ProxyHandle, ProxyStatus};
 pub use tls::reveal_session_secrets;

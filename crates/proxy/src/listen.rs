@@ -232,7 +232,7 @@ async fn start_websocket<S>(stream: S, opening: Opening) -> Result<(), Cause>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let socket = websocket::accept(stream, &opening.shared.limits).await?;
+    let socket = websocket::accept(stream, &opening.shared).await?;
     opening
         .start(|flow, written, shared| async move {
             websocket::serve(socket, flow, written, &shared).await;

@@ -69,7 +69,8 @@ impl Proxy {
         let sockets = Sockets::bind(&config, &certificates, &runtime, listeners)?;
         let (inbox, from_network) = mpsc::channel(config.limits.inbox);
         let (answers, from_within) = mpsc::channel(config.limits.inbox);
-        let shared = Shared::new(config.limits.clone(), metrics, inbox, answers, unix_now().0);
+        let (limits, origins) = (config.limits.clone(), config.origins.clone());
+        let shared = Shared::new(limits, origins, metrics, inbox, answers, unix_now().0);
         let transports: Vec<_> = sockets.bound.iter().map(|bound| bound.transport).collect();
         let dns = Arc::new(Dns::new(&config.dns, &transports, entropy.seed())?);
 

@@ -7,10 +7,13 @@ use tokio::runtime::Handle;
 use crate::Limits;
 use crate::inbox::Inbox;
 use crate::metrics::Metrics;
+use crate::origin::Origins;
 
 /// What every task around the driver holds.
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
+    /// Pages that may open a WebSocket.
+    pub(crate) origins: Origins,
     pub(crate) metrics: Metrics,
     /// What comes from the network by connections.
     pub(crate) inbox: Inbox,
@@ -29,6 +32,7 @@ impl Shared {
     /// the runtime that carries the tasks.
     pub(crate) fn new(
         limits: Limits,
+        origins: Origins,
         metrics: Metrics,
         inbox: Inbox,
         answers: Inbox,
@@ -36,7 +40,8 @@ impl Shared {
     ) -> Arc<Self> {
         let first = unix_millis.unsigned_abs() << 20;
         let tasks = Handle::current();
-        Arc::new(Self { limits, metrics, inbox, answers, tasks, next_flow: AtomicU64::new(first) })
+        let next_flow = AtomicU64::new(first);
+        Arc::new(Self { limits, origins, metrics, inbox, answers, tasks, next_flow })
     }
 
     pub(crate) fn next_flow(&self) -> FlowId {

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use landline_sip::Flow;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes, error::CapacityError};
 
-use crate::Limits;
 use crate::inbox::{Incoming, Written};
 use crate::metrics::Drop as Cause;
 use crate::shared::Shared;
@@ -22,12 +21,16 @@ use crate::stream::{Patience, Side, answer_ping, deliver};
 /// The subprotocol of RFC 7118 §4.
 const SUBPROTOCOL: &str = "sip";
 const WRITE_BATCH: usize = 32;
+/// Unanswered, after which a client is gone.
+const PINGS: u32 = 3;
 
-/// The HTTP handshake. A client that does not offer `sip` is refused (§5.1).
-pub(crate) async fn accept<S>(stream: S, limits: &Limits) -> Result<WebSocketStream<S>, Cause>
+/// The HTTP handshake. A page of an origin that is not allowed is refused, and
+/// a client that does not offer `sip` (§5.1).
+pub(crate) async fn accept<S>(stream: S, shared: &Shared) -> Result<WebSocketStream<S>, Cause>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let limits = &shared.limits;
     let most = Some(limits.message.max_message);
     let config = WebSocketConfig::default()
         .max_message_size(most)
@@ -35,19 +38,26 @@ where
         .read_buffer_size(16 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(limits.write_queue_octets + limits.message.max_message);
-    let mut offered = true;
+    let mut refused = Cause::HandshakeFailed;
     // The shape of tungstenite's callback.
     #[allow(clippy::result_large_err)]
     let check = |request: &Request, response: Response| {
-        offered = offers_sip(request);
-        choose_sip(offered, response)
+        let origin = request.headers().get(header::ORIGIN).map(HeaderValue::as_bytes);
+        if !shared.origins.allow(origin) {
+            refused = Cause::WrongOrigin;
+            let why = "this page's origin is not in `proxy.origins`";
+            return Err(refusal(StatusCode::FORBIDDEN, why));
+        }
+        if !offers_sip(request) {
+            refused = Cause::WrongSubprotocol;
+            let why = "the subprotocol `sip` is wanted (RFC 7118)";
+            return Err(refusal(StatusCode::BAD_REQUEST, why));
+        }
+        Ok(choosing_sip(response))
     };
     let accepted =
         tokio_tungstenite::accept_hdr_async_with_config(stream, check, Some(config)).await;
-    accepted.map_err(|_| match offered {
-        true => Cause::HandshakeFailed,
-        false => Cause::WrongSubprotocol,
-    })
+    accepted.map_err(|_| refused)
 }
 
 fn offers_sip(request: &Request) -> bool {
@@ -59,18 +69,16 @@ fn offers_sip(request: &Request) -> bool {
         .any(|name| name.trim().eq_ignore_ascii_case(SUBPROTOCOL))
 }
 
-// The shape of tungstenite's callback.
-#[allow(clippy::result_large_err)]
-fn choose_sip(offered: bool, mut response: Response) -> Result<Response, ErrorResponse> {
-    if !offered {
-        let mut refusal =
-            ErrorResponse::new(Some("the subprotocol `sip` is wanted (RFC 7118)\n".to_owned()));
-        *refusal.status_mut() = StatusCode::BAD_REQUEST;
-        return Err(refusal);
-    }
+fn refusal(status: StatusCode, why: &str) -> ErrorResponse {
+    let mut refusal = ErrorResponse::new(Some(format!("{why}\n")));
+    *refusal.status_mut() = status;
+    refusal
+}
+
+fn choosing_sip(mut response: Response) -> Response {
     let chosen = HeaderValue::from_static(SUBPROTOCOL);
     response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
-    Ok(response)
+    response
 }
 
 /// Runs a connection to its end, as [`crate::stream::serve`] does.
@@ -110,17 +118,28 @@ where
 {
     let pong = written.own();
     let mut patience = Patience::new(Side::Accepted, shared);
+    let mut silence = Silence::new(shared.limits.ping);
     let mut batch = Vec::with_capacity(WRITE_BATCH);
     loop {
         let deadline = patience.deadline();
         tokio::select! {
-            received = timeout_at(deadline, socket.next()) => {
+            received = timeout_at(deadline.min(silence.until), socket.next()) => {
                 let message = match received {
+                    Err(_) if silence.until < deadline => {
+                        silence.lasts()?;
+                        let ping = socket.send(Message::Ping(Bytes::new()));
+                        match timeout(shared.limits.write, ping).await {
+                            Ok(Ok(())) => continue,
+                            Ok(Err(_)) => return Ok(()),
+                            Err(_) => return Err(Cause::SlowReader),
+                        }
+                    }
                     Err(_) => return Err(patience.cause()),
                     Ok(None) => return Ok(()),
                     Ok(Some(Err(error))) => return ended_by(&error),
                     Ok(Some(Ok(message))) => message,
                 };
+                silence.is_broken();
                 let bytes = match message {
                     Message::Text(text) => Bytes::from(text),
                     Message::Binary(bytes) => bytes,
@@ -147,6 +166,34 @@ where
                 }
             }
         }
+    }
+}
+
+/// How long nothing was heard, pongs included.
+struct Silence {
+    /// Between two pings.
+    pause: Duration,
+    until: Instant,
+    unanswered: u32,
+}
+
+impl Silence {
+    fn new(pause: Duration) -> Self {
+        Self { pause, until: Instant::now() + pause, unanswered: 0 }
+    }
+
+    /// Time for a ping, or for good.
+    fn lasts(&mut self) -> Result<(), Cause> {
+        if self.unanswered == PINGS {
+            return Err(Cause::Vanished);
+        }
+        self.unanswered += 1;
+        self.until = Instant::now() + self.pause;
+        Ok(())
+    }
+
+    fn is_broken(&mut self) {
+        *self = Self::new(self.pause);
     }
 }
 

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod calls;
 pub mod keys;
 pub mod numbers;
+pub mod phone;
 pub mod receipts;
 pub mod recordings;
 pub mod region;

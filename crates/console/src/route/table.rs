@@ -6,8 +6,8 @@ use schemars::{Schema, SchemaGenerator};
 
 use super::{Audit, Content, Kind, Parameter, Route};
 use crate::resources::{
-    account, audit, calls, keys, numbers, receipts, recordings, region, routes, trunks, usage,
-    users, webhooks,
+    account, audit, calls, keys, numbers, phone, receipts, recordings, region, routes, trunks,
+    usage, users, webhooks,
 };
 
 const fn parameter(name: &'static str, kind: Kind, summary: &'static str) -> Parameter {
@@ -58,6 +58,8 @@ const REPORT_QUERY: &[Parameter] = &[
 ];
 const ROUTE_QUERY: &[Parameter] =
     &[parameter("To", Kind::Text, "Only those that fit this E.164 number.")];
+const PHONE_QUERY: &[Parameter] =
+    &[parameter("Domain", Kind::Text, "Of a SIP address, what stands after the `@`.")];
 const USAGE_QUERY: &[Parameter] = &[
     parameter("StartDate", Kind::Time, "The first day (UTC); 29 days before the last if not said."),
     parameter("EndDate", Kind::Time, "The last day, which counts; today if not said."),
@@ -90,6 +92,18 @@ pub static ROUTES: &[Route] = &[
         body: None,
         success: (200, Content::Json(schema::<region::RegionView>)),
         run: run!(region::show),
+    },
+    Route {
+        operation: "phone_show",
+        method: Method::GET,
+        path: "/v1/phone",
+        roles: ANYONE,
+        audit: Audit::No,
+        summary: "Which region is home to a domain, and where a web phone connects for it.",
+        query: PHONE_QUERY,
+        body: None,
+        success: (200, Content::Json(schema::<phone::PhoneView>)),
+        run: run!(phone::show),
     },
     Route {
         operation: "openapi_show",

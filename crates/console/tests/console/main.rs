@@ -5,6 +5,7 @@ mod administration;
 mod calls;
 mod doors;
 mod fuzz;
+mod phone;
 mod receipts;
 mod receiver;
 mod recordings;

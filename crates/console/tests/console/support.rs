@@ -17,7 +17,8 @@ use landline_call::record::{
 };
 use landline_call::tenancy::{Account, EdgePolicy};
 use landline_console::{
-    CallControl, Console, ConsoleConfig, ConsoleHandle, Limits, RegionInfo, TlsFiles, WebhookConfig,
+    CallControl, Console, ConsoleConfig, ConsoleHandle, Limits, Phone, PhoneFile, RegionInfo,
+    TlsFiles, WebhookConfig,
 };
 use landline_control::Protocol;
 use landline_region::{
@@ -84,6 +85,7 @@ pub struct World {
 pub struct Settings {
     pub limits: Limits,
     pub webhooks: WebhookConfig,
+    pub phone: Phone,
     /// Whether webhooks may be certified by the world's own authority.
     pub trusts_own: bool,
     pub account_countries: Option<Vec<&'static str>>,
@@ -93,7 +95,22 @@ impl Default for Settings {
     fn default() -> Self {
         let limits = Limits { requests_per_second: 1000, burst: 1000, ..Limits::default() };
         let webhooks = WebhookConfig::default();
-        Self { limits, webhooks, trusts_own: false, account_countries: None }
+        let phone = Phone {
+            files: vec![
+                PhoneFile {
+                    path: "index.html",
+                    media_type: "text/html; charset=utf-8",
+                    bytes: b"<!doctype html>",
+                },
+                PhoneFile {
+                    path: "phone.js",
+                    media_type: "text/javascript",
+                    bytes: b"'use strict'",
+                },
+            ],
+            edges: vec!["wss://sip.example:8443".to_owned()],
+        };
+        Self { limits, webhooks, phone, trusts_own: false, account_countries: None }
     }
 }
 
@@ -268,6 +285,7 @@ impl Region {
             calls: Some(Arc::clone(&heard) as Arc<dyn CallControl>),
             limits: settings.limits.clone(),
             webhooks: settings.webhooks.clone(),
+            phone: Some(settings.phone.clone()),
             registry,
         };
         let console = Console::start(config(store.clone(), registry.clone())).await.unwrap();

@@ -66,6 +66,7 @@ pub(super) fn config(config: &Config) -> Vec<Finding> {
         let rate = limits.requests_per_second;
         at_least_one("console.limits.requests_per_second", rate, &mut findings);
         at_least_one("console.limits.burst", limits.burst, &mut findings);
+        check_edges(console.phone.edges.as_deref().unwrap_or_default(), &mut findings);
     }
     check_sockets(config, &mut findings);
     if config.telemetry.log_level.parse::<tracing_subscriber::filter::Targets>().is_err() {
@@ -147,6 +148,13 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
                 .add(format!("proxy.relays[{index}].name"), "another relay has this name already");
         }
     }
+    for (index, origin) in proxy.origins.iter().flatten().enumerate() {
+        if origin != "*"
+            && let Err(error) = origin.parse::<landline_proxy::Origin>()
+        {
+            findings.add(format!("proxy.origins[{index}]"), error.to_string());
+        }
+    }
     let registrar = &proxy.registrar;
     let ordered = registrar.min_expires_seconds <= registrar.default_expires_seconds
         && registrar.default_expires_seconds <= registrar.max_expires_seconds;
@@ -177,6 +185,20 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
     at_least_one("proxy.limits.abandoned_after_minutes", abandoned_after, findings);
     let longest_wait = proxy.limits.longest_wait_milliseconds;
     at_least_one("proxy.limits.longest_wait_milliseconds", longest_wait, findings);
+}
+
+/// They stand in the page's Content-Security-Policy: nothing may follow the port.
+fn check_edges(edges: &[String], findings: &mut Findings) {
+    for (index, edge) in edges.iter().enumerate() {
+        let origin = edge.strip_prefix("wss://").map(|rest| format!("https://{rest}"));
+        let fits = origin.is_some_and(|origin| {
+            !origin.ends_with(":*") && origin.parse::<landline_proxy::Origin>().is_ok()
+        });
+        if !fits {
+            let text = format!("`{edge}` is no edge: wanted wss://HOST or wss://HOST:PORT");
+            findings.add(format!("console.phone.edges[{index}]"), text);
+        }
+    }
 }
 
 fn check_peers(proxy: &Proxy, findings: &mut Findings) {

@@ -129,6 +129,8 @@ pub struct Proxy {
     pub listen: Vec<Listen>,
     /// What clients are shown; needed by `tls` and `wss` listeners.
     pub tls: Option<KeyPair>,
+    /// Pages whose scripts may open a WebSocket; left out, those of the regions' consoles.
+    pub origins: Option<Vec<String>>,
     /// What relays and other regions' proxies are shown.
     pub identity: KeyPair,
     pub inter_region: InterRegion,
@@ -310,6 +312,17 @@ pub struct Console {
     pub limits: ConsoleLimits,
     #[serde(default)]
     pub webhooks: Webhooks,
+    #[serde(default)]
+    pub phone: Phone,
+}
+
+/// The page that an account's users call with, at `/phone/`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Phone {
+    /// Where browsers reach SIP in this region, as `wss://sip.ie1.example`; left
+    /// out, the `wss` listeners of this file's [proxy]; without any, no phone.
+    pub edges: Option<Vec<String>>,
 }
 
 /// How accounts' own addresses are told of events.

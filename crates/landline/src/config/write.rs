@@ -8,8 +8,9 @@ use landline_region::{Jurisdiction, RegionCode};
 
 use super::{
     BindAddress, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress,
-    InterRegion, KeyPair, Listen, Media, PortRange, Proxy, ProxyLimits, Region, Regions, Registrar,
-    Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, Webhooks, ninety,
+    InterRegion, KeyPair, Listen, Media, Phone, PortRange, Proxy, ProxyLimits, Region, Regions,
+    Registrar, Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, Webhooks,
+    ninety,
 };
 use crate::pki;
 
@@ -27,6 +28,8 @@ pub struct Draft {
     /// What [`pki::provide_region`] made.
     pub certificates: PathBuf,
     pub listen: Vec<(Transport, SocketAddr)>,
+    /// Pages that may connect; `None`: those of the regions' consoles.
+    pub origins: Option<Vec<String>>,
     pub inter_region: SocketAddr,
     pub control: SocketAddr,
     pub media: IpAddr,
@@ -68,6 +71,7 @@ impl Draft {
                 tls: self.pair(pki::CONSOLE_TLS),
                 limits: ConsoleLimits::default(),
                 webhooks: Webhooks::default(),
+                phone: Phone::default(),
             }),
             egress: Egress::default(),
             backup: None,
@@ -91,6 +95,7 @@ impl Draft {
             name: pki::first_proxy(self.code),
             listen: self.listen.iter().map(listen).collect(),
             tls: secure.then(|| self.pair(pki::PROXY_TLS)),
+            origins: self.origins.clone(),
             identity: self.pair(pki::PROXY_IDENTITY),
             inter_region: InterRegion { address: BindAddress(self.inter_region), advertise: None },
             relays: vec![RelayLink { name: self.relay_name(), address: self.control.into() }],
@@ -166,6 +171,7 @@ mod tests {
             ca: "ca.pem".into(),
             certificates: "certs".into(),
             listen: Transport::ALL.into_iter().zip((5060..).map(address)).collect(),
+            origins: Some(vec!["https://phone.example".to_owned()]),
             inter_region: address(5070),
             control: address(5071),
             media: [127, 0, 0, 1].into(),

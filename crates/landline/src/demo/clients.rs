@@ -43,7 +43,6 @@ pub fn instructions(layout: &Layout, accounts: &[Account]) -> String {
     let (Some(alice), Some(bob), Some(carol)) = (user("alice"), user("bob"), user("carol")) else {
         return String::new();
     };
-    let wss = site.sip(Transport::Wss);
     let mut text = format!(
         "To join in as a user of {domain} (every region's proxy takes every account's users):\n\n",
         domain = account.domain
@@ -57,6 +56,18 @@ pub fn instructions(layout: &Layout, accounts: &[Account]) -> String {
         text.push('\n');
     };
     add(
+        "The web phone, in a browser that trusts the CA below (or that you tell to go on):",
+        &[
+            format!("https://{}/phone/", site.console()),
+            format!(
+                "sign in as {user}@{domain}, password {password}; then call bob",
+                user = carol.user,
+                domain = account.domain,
+                password = carol.password,
+            ),
+        ],
+    );
+    add(
         "baresip, two of them, each in a terminal; then /dial bob:",
         &[
             format!("baresip -f {}", baresip_dir(layout, account, alice).display()),
@@ -68,20 +79,6 @@ pub fn instructions(layout: &Layout, accounts: &[Account]) -> String {
         &[format!("linphonec -c {}", linphone_file(layout, account, carol).display())],
     );
     add("Any other softphone:", &by_hand(layout, account, site));
-    add(
-        "A browser (trust the CA above first), with JsSIP:",
-        &[
-            "new JsSIP.UA({".to_owned(),
-            format!("  sockets: [new JsSIP.WebSocketInterface(\"wss://{wss}\")],"),
-            format!(
-                "  uri: \"sip:{user}@{domain}\", password: \"{password}\"",
-                user = carol.user,
-                domain = account.domain,
-                password = carol.password,
-            ),
-            "}).start()".to_owned(),
-        ],
-    );
     text.push_str(&format!(
         "Records: landline calls list --data {data}    recordings: landline recording list --data {data}",
         data = layout.data.display()

@@ -29,6 +29,7 @@ fn region(site: &Site) -> Value {
     json!({
         "sip": sip,
         "console": format!("https://{}", site.console()),
+        "phone": format!("https://{}/phone/", site.console()),
         "database": site.database(),
         "media_ip": site.bind,
     })

@@ -195,6 +195,7 @@ impl Site {
             ca: "../ca.pem".into(),
             certificates: "certs".into(),
             listen: listen.to_vec(),
+            origins: Some(origins(self)),
             inter_region: self.inter_region(),
             control: self.control(),
             media: self.bind,
@@ -209,6 +210,17 @@ impl Site {
             log_level: "warn".to_owned(),
         })
     }
+}
+
+/// The regions' own pages, and whatever is tried out on the same machine.
+fn origins(site: &Site) -> Vec<String> {
+    let hosts = [site.bind.to_string(), "127.0.0.1".to_owned(), "localhost".to_owned()];
+    let mut origins: Vec<String> = hosts
+        .iter()
+        .flat_map(|host| ["https", "http"].map(|scheme| format!("{scheme}://{host}:*")))
+        .collect();
+    origins.dedup();
+    origins
 }
 
 /// Says whose file it is: it is written anew at each start.

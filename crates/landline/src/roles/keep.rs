@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use super::{settings, signals, wanted};
+use crate::config::Regions;
 use crate::telemetry::start_logging;
 
 /// The keeper's door, in `data_dir`.
@@ -37,6 +38,7 @@ pub async fn keep(file: &Path) -> Result<()> {
         socket: socket.clone(),
         listeners: settings::listeners(proxy),
         client_tls: proxy.tls.as_ref().map(settings::tls_files),
+        origins: settings::origins(proxy, &Regions::load(&config.directory.regions)?),
         limits: settings::limits(proxy),
     });
     let _keeper = keeper.await.context("the keeper cannot start")?;

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use super::{drain, settings};
-use crate::config::{BindAddress, Config, Scope};
+use crate::config::{BindAddress, Config, Regions, Scope};
 use crate::open;
 use crate::telemetry::{EgressMetrics, Health, MemoryMetrics, Readers, Server, StoreMetrics};
 
@@ -106,7 +106,8 @@ impl Region {
         }
         let mut proxy = None;
         if let Some(wanted) = config.proxy.as_ref().filter(|_| roles.proxy) {
-            let mut settings = settings::proxy(config, wanted, store.clone(), &registry);
+            let regions = Regions::load(&config.directory.regions)?;
+            let mut settings = settings::proxy(config, wanted, &regions, store.clone(), &registry);
             settings.keeper = keeper.map(Path::to_owned);
             proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
         }

@@ -7,14 +7,14 @@ use landline_call::PeerId;
 use landline_console::{CallControl, ConsoleConfig};
 use landline_control::RelayId;
 use landline_proxy::{
-    DnsConfig, InterRegionListener, ListenerConfig, PeerAddress, ProxyConfig, RegionIdentity,
-    RelayAddress,
+    DnsConfig, InterRegionListener, ListenerConfig, Origins, PeerAddress, ProxyConfig,
+    RegionIdentity, RelayAddress,
 };
 use landline_relay::{MediaAddress, RecordingSink, RelayConfig};
 use landline_store::Store;
 use prometheus::Registry;
 
-use crate::config::{Config, Console, HostPort, KeyPair, Listen, Proxy, Relay, Transport};
+use crate::config::{Config, Console, HostPort, KeyPair, Listen, Proxy, Regions, Relay, Transport};
 
 pub fn relay(
     config: &Config,
@@ -50,7 +50,13 @@ pub fn relay(
     settings
 }
 
-pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) -> ProxyConfig {
+pub fn proxy(
+    config: &Config,
+    proxy: &Proxy,
+    regions: &Regions,
+    store: Store,
+    registry: &Registry,
+) -> ProxyConfig {
     let relays = proxy
         .relays
         .iter()
@@ -70,6 +76,7 @@ pub fn proxy(config: &Config, proxy: &Proxy, store: Store, registry: &Registry) 
         listeners: listeners(proxy),
         keeper: None,
         client_tls: proxy.tls.as_ref().map(tls_files),
+        origins: origins(proxy, regions),
         identity: RegionIdentity {
             files: tls_files(&proxy.identity),
             authorities: config.ca.clone(),
@@ -102,6 +109,49 @@ pub fn listeners(proxy: &Proxy) -> Vec<ListenerConfig> {
         advertised: listen.advertise.as_ref().map(host_port),
     };
     proxy.listen.iter().map(listener).collect()
+}
+
+/// Who may open a WebSocket: where nothing is said, the regions' own pages.
+pub fn origins(proxy: &Proxy, regions: &Regions) -> Origins {
+    let consoles = || {
+        let consoles = regions.regions.iter().filter_map(|region| region.console.as_deref());
+        consoles.map(origin_of).collect()
+    };
+    let texts: Vec<&str> = match &proxy.origins {
+        Some(list) => list.iter().map(String::as_str).collect(),
+        None => consoles(),
+    };
+    match texts.contains(&"*") {
+        true => Origins::Any,
+        false => Origins::These(texts.iter().filter_map(|text| text.parse().ok()).collect()),
+    }
+}
+
+/// A console's URL may have a path; an origin has none.
+fn origin_of(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url.get(host..).and_then(|rest| rest.find('/')).map(|at| host + at);
+    end.and_then(|end| url.get(..end)).unwrap_or(url)
+}
+
+/// The web phone, where browsers have a way in.
+fn phone(config: &Config, console: &Console) -> Option<landline_console::Phone> {
+    let edges = console.phone.edges.clone().unwrap_or_else(|| {
+        let proxies = config.proxy.iter().flat_map(|proxy| &proxy.listen);
+        let secure = proxies.filter(|listen| listen.transport == Transport::Wss);
+        let url = |listen: &Listen| match &listen.advertise {
+            Some(advertised) => format!("wss://{advertised}"),
+            None => format!("wss://{}", listen.address.0),
+        };
+        secure.map(url).collect()
+    });
+    let file = |file: &landline_webphone::File| landline_console::PhoneFile {
+        path: file.path,
+        media_type: file.media_type,
+        bytes: file.bytes,
+    };
+    let files = landline_webphone::FILES.iter().map(file).collect();
+    (!edges.is_empty()).then_some(landline_console::Phone { files, edges })
 }
 
 pub fn console(
@@ -137,6 +187,7 @@ pub fn console(
             authorities: console.webhooks.ca.clone(),
             ..landline_console::WebhookConfig::default()
         },
+        phone: phone(config, console),
         registry: registry.clone(),
     }
 }

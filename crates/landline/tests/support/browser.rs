@@ -61,6 +61,7 @@ impl Browser {
                 .env("XDG_CACHE_HOME", home.join("cache"))
                 .arg(format!("--user-data-dir={}", home.join("profile").display()))
                 .args(FLAGS)
+                .arg(UNASKED)
                 .arg(url),
             &parent.join(format!("chromium-{}.log", user.name)),
         );
@@ -158,7 +159,7 @@ impl Browser {
 
 /// As a person's browser is, apart from what a machine without screen, sound
 /// and people needs.
-const FLAGS: [&str; 11] = [
+pub(super) const FLAGS: [&str; 10] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -169,14 +170,15 @@ const FLAGS: [&str; 11] = [
     "--no-first-run",
     "--no-default-browser-check",
     "--mute-audio",
-    // The page makes sound without anybody having clicked.
-    "--autoplay-policy=no-user-gesture-required",
 ];
+
+/// The test's page makes sound without anybody having clicked.
+const UNASKED: &str = "--autoplay-policy=no-user-gesture-required";
 
 /// Puts the demo's authority where Chromium looks for a user's own: the NSS
 /// database in the home directory, here a private one.
 #[track_caller]
-fn trust(home: &Path, ca: &Path) {
+pub(super) fn trust(home: &Path, ca: &Path) {
     let directory = home.join(".pki/nssdb");
     std::fs::create_dir_all(&directory).unwrap();
     let database = format!("sql:{}", directory.display());

@@ -4,6 +4,7 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod cable;
 pub mod calling;
 pub mod holding;
 pub mod linphone;
@@ -13,6 +14,7 @@ pub mod region;
 pub mod server;
 pub mod sipp;
 pub mod tone;
+pub mod webphone;
 
 use std::fs::File;
 use std::net::{TcpListener, UdpSocket};

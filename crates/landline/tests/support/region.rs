@@ -228,6 +228,7 @@ fn draft(code: &str, jurisdiction: &str, base: u16, database: &Database) -> Draf
         ca: "../pki/ca.pem".into(),
         certificates: format!("../pki/{code}").into(),
         listen: vec![(Transport::Udp, local(base))],
+        origins: Some(vec!["http://127.0.0.1:*".to_owned()]),
         inter_region: local(base + 3),
         control: local(base + 4),
         media: local(0).ip(),

@@ -28,7 +28,7 @@ use crate::journal::unix_now;
 use crate::listen::{Kind, Listener};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
-use crate::{Limits, ListenerConfig, StartError, TlsFiles, tls, udp, upkeep};
+use crate::{Limits, ListenerConfig, Origins, StartError, TlsFiles, tls, udp, upkeep};
 
 /// Frames on their way to the proxy.
 const QUEUE: usize = 1024;
@@ -44,6 +44,8 @@ pub struct KeeperConfig {
     pub listeners: Vec<ListenerConfig>,
     /// Needed by TLS and WSS listeners.
     pub client_tls: Option<TlsFiles>,
+    /// Pages that may open a WebSocket.
+    pub origins: Origins,
     pub limits: Limits,
 }
 
@@ -86,7 +88,8 @@ impl Keeper {
         let (inbox, incoming) = mpsc::channel(config.limits.inbox);
         // What the driver hears from within a proxy; there is none here.
         let (answers, _) = mpsc::channel(1);
-        let shared = Shared::new(config.limits.clone(), metrics, inbox, answers, unix_now().0);
+        let (limits, origins) = (config.limits.clone(), config.origins);
+        let shared = Shared::new(limits, origins, metrics, inbox, answers, unix_now().0);
         let mut tasks = JoinSet::new();
         let clients =
             Admission::new(config.limits.connections, config.limits.connections_per_source);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use landline_call::tenancy::MediaPolicy;
 use landline_control::RelayId;
 use landline_proxy::{
-    HostPort, Keeper, KeeperConfig, KeeperHandle, Limits, ListenerConfig, Proxy, ProxyConfig,
-    ProxyHandle, RelayAddress, Transport,
+    HostPort, Keeper, KeeperConfig, KeeperHandle, Limits, ListenerConfig, Origins, Proxy,
+    ProxyConfig, ProxyHandle, RelayAddress, Transport,
 };
 
 use crate::calls::{DOMAIN, Phone};
@@ -38,6 +38,7 @@ async fn scene(limits: Limits) -> Scene {
         socket: socket.clone(),
         listeners: config.listeners,
         client_tls: config.client_tls,
+        origins: Origins::Any,
         limits,
     };
     let keeper = Keeper::start(keeper).await.unwrap();

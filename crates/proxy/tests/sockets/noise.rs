@@ -219,6 +219,55 @@ async fn a_websocket_without_the_sip_subprotocol_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_websocket_is_pinged_and_one_that_never_answers_is_closed() {
+    let limits = Limits { ping: Duration::from_millis(200), ..Limits::default() };
+    let scene = Scene::new(limits).await;
+    let address = scene.proxy.address(Transport::Ws).unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: sip\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    // Until it is closed: who reads and says nothing is gone.
+    tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut heard))
+        .await
+        .expect("it was never closed")
+        .unwrap();
+    let pings = heard.windows(2).filter(|frame| *frame == [0x89, 0]).count();
+    assert_eq!(pings, 3, "{heard:02x?}");
+    until("it is counted", || scene.drops("vanished") == 1.0).await;
+}
+
+/// The scene lets in pages of `https://phone.test`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_origin_opens_no_websocket() {
+    let scene = Scene::new(quick()).await;
+    let address = scene.proxy.address(Transport::Ws).unwrap();
+    let opened = |origin: &'static str| async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: sip\r\n{origin}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        String::from_utf8(status.to_vec()).unwrap()
+    };
+    assert_eq!(opened("Origin: https://phone.test\r\n").await, "HTTP/1.1 101");
+    assert_eq!(opened("").await, "HTTP/1.1 101");
+    for other in ["https://phone.test.evil.test", "http://phone.test", "null"] {
+        let header: &'static str = Box::leak(format!("Origin: {other}\r\n").into_boxed_str());
+        assert_eq!(opened(header).await, "HTTP/1.1 403", "{other}");
+    }
+    until("they are counted", || scene.drops("wrong_origin") == 3.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_is_refused_in_part_and_the_proxy_serves_as_before_when_it_is_over() {
     let limits = Limits { longest_wait: Duration::from_millis(10), ..quick() };
     let scene = Scene::new(limits).await;

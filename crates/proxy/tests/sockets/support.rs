@@ -9,8 +9,8 @@ use futures_util::{SinkExt, StreamExt};
 use landline_call::directory::{AccountEntry, InterRegionAddress, RegionEntry};
 use landline_call::tenancy::{CallsFrom, DigestSecrets, EdgePolicy, MediaPolicy};
 use landline_proxy::{
-    InterRegionListener, Limits, ListenerConfig, Proxy, ProxyConfig, ProxyHandle, RegionIdentity,
-    TlsFiles, Transport,
+    InterRegionListener, Limits, ListenerConfig, Origins, Proxy, ProxyConfig, ProxyHandle,
+    RegionIdentity, TlsFiles, Transport,
 };
 use landline_region::egress::{Declared, Gate};
 use landline_region::{Personal, RegionCode, Secret};
@@ -192,6 +192,7 @@ impl Region {
             region: self.code,
             listeners: listeners.collect(),
             client_tls: Some(self.client_tls.clone()),
+            origins: Origins::These(vec!["https://phone.test".parse().unwrap()]),
             identity: self.identity.clone(),
             inter_region: Some(InterRegionListener {
                 bind: SocketAddr::new(V4, 0),

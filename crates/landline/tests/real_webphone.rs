@@ -1,0 +1,357 @@
+//! The web phone that the console serves, in headless Chromium: used by mouse
+//! and keys, judged by the tones each end hears.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::baresip::{self, Baresip, Options};
+use support::browser;
+use support::cable::Cable;
+use support::server::{Demo, User, array, text};
+use support::webphone::WebPhone;
+use support::{eventually, have, tone};
+
+const SOON: Duration = Duration::from_secs(30);
+/// Longer than the 0 is pressed for a plus.
+const LONG: Duration = Duration::from_millis(800);
+
+#[test]
+fn two_users_call_by_the_dial_pad_and_hear_each_other() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let before = demo.closed_calls("acme.test", 0).len();
+    let (alice, bob) = (demo.user("acme.test", "alice"), demo.user("acme.test", "bob"));
+    let calling = phone(directory.path(), &demo, "ie1", &alice, 500);
+    // acme lives in ie1; bob opened the page of us1.
+    let called = phone(directory.path(), &demo, "us1", &bob, 900);
+    assert_eq!(calling.text("#home-region"), "ie1 · Ireland");
+    assert_eq!(called.text("#home-region"), "ie1 · Ireland");
+    assert_eq!(called.text("#edge-region"), "us1 · United States");
+
+    calling.press_mouse("#keys [data-key='0']", LONG);
+    for digit in bob.number.trim_start_matches('+').chars() {
+        calling.click(&format!("#keys [data-key='{digit}']"));
+    }
+    calling.click("#call");
+    called.expect_call("incoming");
+    called.expect_text(".call .who", "alice");
+    called.click("[data-deed=answer]");
+    calling.expect_call("talking");
+    called.expect_call("talking");
+    calling.hears(900);
+    called.hears(500);
+    for phone in [&calling, &called] {
+        phone.expect_text(".call .where", "This call is in ie1 · Ireland");
+        phone.expect_text(".call .quality", "MOS 4");
+    }
+    called.click("[data-deed=end]");
+    calling.expect_text("#recent", "Outgoing");
+    let shown = recorded(&demo, before + 1, "callee_hung_up");
+    assert_eq!(shown["media_region"], "ie1", "{shown}");
+}
+
+#[test]
+fn the_page_and_a_softphone_call_each_other() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, baresip::PROGRAM]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let desk = demo.add_user("acme.test", "desk", &["--media", "sdes"]);
+    let before = demo.closed_calls("acme.test", 0).len();
+    let mut desk = softphone(directory.path(), &demo, &desk, 900);
+    let page = phone(directory.path(), &demo, "ie1", &demo.user("acme.test", "carol"), 500);
+
+    page.fill("#target", "desk");
+    page.key("Enter");
+    page.expect_call("talking");
+    talk(&page, &desk);
+
+    page.click("[data-deed=keys]");
+    for key in ["4", "2"] {
+        page.click(&format!(".call [data-key='{key}']"));
+    }
+    page.expect_text(".pressed", "42");
+
+    page.click("[data-deed=mute]");
+    eventually("silence of who is muted", SOON, || desk.heard().is_none().then_some(()));
+    page.click("[data-deed=mute]");
+    talk(&page, &desk);
+
+    page.click("[data-deed=hold]");
+    page.expect_text(".call .doing", "On hold");
+    eventually("silence while on hold", SOON, || page.heard().is_none().then_some(()));
+    let heard = desk.samples();
+    page.click("[data-deed=hold]");
+    page.expect_text(".call .doing", "Talking");
+    eventually("the softphone hears the page again", SOON, || {
+        let later = desk.samples() > heard + 8000;
+        (later && tone::same(desk.heard(), 500)).then_some(())
+    });
+    page.hears(900);
+    page.click("[data-deed=end]");
+    desk.expect("CALL_CLOSED", SOON);
+    let shown = recorded(&demo, before + 1, "caller_hung_up");
+    let pressed = &shown["legs"][0]["stats"]["received"]["dtmf_events"];
+    assert_eq!(pressed, 2, "{shown}");
+
+    desk.forget();
+    desk.dial("sip:carol@acme.test");
+    page.expect_call("incoming");
+    page.click("[data-state=incoming] [data-deed=answer]");
+    page.expect_call("talking");
+    talk(&page, &desk);
+    desk.hang_up();
+    page.expect_text("#recent", "Incoming");
+    recorded(&demo, before + 2, "caller_hung_up");
+}
+
+#[test]
+fn what_is_wrong_at_sign_in_is_said_with_what_to_do() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let alice = demo.user("acme.test", "alice");
+    let address = page(&demo, "ie1");
+    let page = WebPhone::open(directory.path(), "alice", address, demo.ca(), 500);
+    let nowhere = User { domain: "nowhere.test".to_owned(), ..demo.user("acme.test", "alice") };
+    page.sign_in(&nowhere, "x");
+    page.expect_text("#notice", "no account with the domain nowhere.test");
+    page.sign_in(&alice, "wrong");
+    page.expect_text("#notice", "alice@acme.test and the password do not fit");
+    assert_eq!(page.js("document.activeElement.id"), "password");
+    page.sign_in(&alice, &alice.password);
+    page.until("being signed in", "!document.getElementById('phone').hidden");
+
+    page.fill("#target", "nobody-here");
+    page.key("Enter");
+    page.expect_text("#notice", "There is no nobody-here");
+    page.allow_microphone(address, false);
+    page.fill("#target", "bob");
+    page.key("Enter");
+    page.expect_text("#notice", "allow the microphone, and try again");
+    // The address outlives the page, the password does not.
+    let stored =
+        page.js("JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])");
+    assert_eq!(stored, "[{\"landline.address\":\"alice@acme.test\"},{},\"\"]");
+    page.send("Page.reload", serde_json::json!({}));
+    page.until("the page anew", "document.activeElement.id === 'password'");
+    assert_eq!(page.js("document.getElementById('address').value"), "alice@acme.test");
+    assert_eq!(page.js("document.getElementById('password').value"), "");
+}
+
+#[test]
+fn who_has_a_keyboard_alone_signs_in_calls_and_answers() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let (alice, bob) = (demo.user("acme.test", "alice"), demo.user("acme.test", "bob"));
+    let open = |user: &User, tone| {
+        let page =
+            WebPhone::open(directory.path(), &user.name, page(&demo, "ie1"), demo.ca(), tone);
+        page.keys(&format!("{}@{}", user.name, user.domain));
+        page.key("Tab");
+        page.keys(&user.password);
+        page.key("Enter");
+        page.until("being signed in", "document.activeElement.id === 'target'");
+        page
+    };
+    let (calling, called) = (open(&alice, 500), open(&bob, 900));
+    calling.keys("bob");
+    calling.key("Enter");
+    called.expect_call("incoming");
+    tab_to(&called, "Answer");
+    called.key("Enter");
+    calling.expect_call("talking");
+    calling.hears(900);
+    called.hears(500);
+    // The keypad takes the keyboard's digits; Escape puts it away.
+    tab_to(&calling, "Keypad");
+    calling.key(" ");
+    calling.keys("7");
+    calling.expect_text(".pressed", "7");
+    calling.key("Escape");
+    tab_to(&calling, "Mute");
+    calling.key(" ");
+    calling.expect_text(".call .doing", "muted");
+    tab_to(&calling, "Hang up");
+    calling.key("Enter");
+    called.expect_text("#recent", "alice");
+}
+
+/// Goes on by the Tab key until the focus is on what has this name.
+#[track_caller]
+fn tab_to(page: &WebPhone, name: &str) {
+    for _ in 0..60 {
+        page.key("Tab");
+        let focused = page.js("(() => { const it = document.activeElement;
+            const outline = getComputedStyle(it).outlineStyle;
+            return { name: it.innerText ?? '', seen: outline !== 'none' }; })()");
+        if text(&focused["name"]).trim() == name {
+            assert_eq!(focused["seen"], true, "the focus on {name} cannot be seen");
+            return;
+        }
+    }
+    panic!("no {name} within 60 tabs");
+}
+
+#[test]
+fn a_call_outlives_the_connection_to_the_server() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(directory.path());
+    let edge = demo.sip("ie1", "wss").trim_start_matches("wss://").parse().unwrap();
+    let cable = Cable::to(edge);
+    // The page is told of the cable in place of the edge.
+    let config = demo.data.join("ie1/config.toml");
+    let written = std::fs::read_to_string(&config).unwrap();
+    let edges = format!("[console.phone]\nedges = [\"wss://127.0.0.1:{}\"]\n", cable.port());
+    assert!(written.contains("[console.phone]\n"), "{written}");
+    std::fs::write(&config, written.replace("[console.phone]\n", &edges)).unwrap();
+    demo.only("ie1", ("log_level", "\"info\""));
+    let (alice, bob) = (demo.user("acme.test", "alice"), demo.user("acme.test", "bob"));
+    let page = phone(directory.path(), &demo, "ie1", &alice, 500);
+    let other = phone(directory.path(), &demo, "ie1", &bob, 900);
+    page.fill("#target", "bob");
+    page.key("Enter");
+    other.expect_call("incoming");
+    other.click("[data-deed=answer]");
+    page.hears(900);
+
+    cable.cut();
+    page.expect_text("#status", "Reconnecting");
+    page.expect_text("#notice", "connection to the server is lost");
+    page.hears(900);
+    other.hears(500);
+    cable.mend();
+    page.expect_text("#status", "alice@acme.test");
+    other.expect_text("#status", "bob@acme.test");
+    // What the other side does reaches the page by its new connection.
+    other.click("[data-deed=hold]:not(:disabled)");
+    page.expect_text(".call .doing", "put you on hold");
+    other.click("[data-deed=hold]:not(:disabled)");
+    page.hears(900);
+    other.hears(500);
+    other.click("[data-deed=end]");
+    page.expect_text("#recent", "bob");
+}
+
+const PHONE: (u32, u32) = (360, 740);
+const DESKTOP: (u32, u32) = (1280, 800);
+
+/// With `LANDLINE_SCREENSHOTS` naming a directory the pictures stay there.
+#[test]
+fn every_view_is_accessible_and_fits_a_small_screen() {
+    let axe = format!("{}/axe-core/axe.min.js", browser::PACKAGES);
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, &axe]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let (alice, bob) = (demo.user("acme.test", "alice"), demo.user("acme.test", "bob"));
+    let page = WebPhone::open(directory.path(), "alice", page(&demo, "us1"), demo.ca(), 500);
+    look(&page, "1-sign-in");
+    page.sign_in(&alice, "wrong");
+    page.expect_text("#notice", "do not fit");
+    look(&page, "2-wrong-password");
+    page.sign_in(&alice, &alice.password);
+    page.until("being signed in", "!document.getElementById('phone').hidden");
+    look(&page, "3-signed-in");
+    let other = phone(directory.path(), &demo, "ie1", &bob, 900);
+    other.fill("#target", "alice");
+    other.key("Enter");
+    page.expect_call("incoming");
+    look(&page, "4-incoming");
+    page.click("[data-deed=answer]");
+    page.expect_text(".call .quality", "MOS");
+    look(&page, "5-talking");
+    page.click("[data-deed=keys]");
+    page.click(".call [data-key='5']");
+    look(&page, "6-keypad");
+    page.click("[data-deed=keys]");
+    page.click("[data-deed=transfer]");
+    look(&page, "7-transfer");
+    page.click("#transfer-close");
+    page.click("#open-settings");
+    look(&page, "8-settings");
+    page.click("#settings .main-button");
+    page.click("[data-deed=end]");
+    page.expect_text("#recent", "bob");
+    page.until("the call gone", "document.querySelector('.call') === null");
+    look(&page, "9-recent");
+}
+
+/// Takes pictures of what is shown, and has nothing overflow and no rule of
+/// accessibility broken, in both sizes and both schemes.
+#[track_caller]
+fn look(page: &WebPhone, view: &str) {
+    for (size, name) in [(PHONE, "phone"), (DESKTOP, "desktop")] {
+        for (dark, scheme) in [(false, "light"), (true, "dark")] {
+            page.look(size, dark);
+            let overflow = page.js("document.documentElement.scrollWidth - innerWidth");
+            assert!(overflow.as_i64() <= Some(0), "{view} is {overflow} px too wide on a {name}");
+            page.screenshot(&format!("{view}-{name}-{scheme}"));
+            let faults = page.faults();
+            assert!(faults.is_empty(), "{view}, {name}, {scheme}: {faults:#?}");
+        }
+    }
+}
+
+/// Each hears the other.
+#[track_caller]
+fn talk(page: &WebPhone, desk: &Baresip) {
+    page.hears(900);
+    eventually("the softphone hears the page", SOON, || {
+        tone::same(desk.heard(), 500).then_some(())
+    });
+}
+
+#[track_caller]
+fn phone(parent: &Path, demo: &Demo, region: &str, user: &User, tone: u32) -> WebPhone {
+    WebPhone::signed_in(parent, page(demo, region), demo.ca(), user, tone)
+}
+
+/// The page's address at a region's console.
+fn page<'a>(demo: &'a Demo, region: &str) -> &'a str {
+    text(&demo.info["regions"][region]["phone"])
+}
+
+/// The record of the latest of so many calls, by both of its legs' statistics.
+#[track_caller]
+fn recorded(demo: &Demo, calls: usize, cause: &str) -> Value {
+    let closed = demo.closed_calls("acme.test", calls);
+    let shown = demo.admin(&["calls", "show", text(&closed[0]["sid"])]);
+    assert_eq!(shown["cause"], cause, "{shown}");
+    for leg in array(&shown["legs"]) {
+        assert!(leg["stats"]["received"]["packets"].as_u64() > Some(0), "{leg}");
+    }
+    shown
+}
+
+fn softphone(parent: &Path, demo: &Demo, user: &User, tone: u32) -> Baresip {
+    let options = Options {
+        user: &user.name,
+        domain: &user.domain,
+        password: &user.password,
+        transport: "tls",
+        proxy: demo.sip("ie1", "tls"),
+        encryption: Some("srtp-mand"),
+        tone,
+        codec: "pcmu",
+        ca: demo.ca(),
+        answers: true,
+    };
+    Baresip::registered(parent, &options)
+}

@@ -1,0 +1,354 @@
+//! The web phone in headless Chromium, used as a person uses it: by mouse and
+//! keys through the DevTools protocol, with a tone for a microphone.
+
+use std::cell::{Cell, RefCell};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+
+use super::browser::{FLAGS, PACKAGES, PROGRAM, trust};
+use super::process::Process;
+use super::server::User;
+use super::{eventually, tone};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Seconds of tone in the microphone's file, which is played round and round.
+/// A whole number of periods of every tone fits.
+const SECONDS: u32 = 10;
+
+/// A browser with the page open.
+pub struct WebPhone {
+    process: RefCell<Process>,
+    socket: RefCell<WebSocket<TcpStream>>,
+    calls: Cell<u64>,
+    name: String,
+    shots: PathBuf,
+}
+
+impl WebPhone {
+    /// Opens the page at `url`; the microphone hears `tone`.
+    #[track_caller]
+    pub fn open(parent: &Path, name: &str, url: &str, ca: &Path, tone: u32) -> Self {
+        let home = parent.join(format!("webphone-{name}"));
+        trust(&home, ca);
+        std::fs::create_dir(home.join("tmp")).unwrap();
+        let microphone = home.join("microphone.wav");
+        write_tone(&microphone, tone);
+        let profile = home.join("profile");
+        let process = Process::start(
+            Command::new(PROGRAM)
+                .env("HOME", &home)
+                .env("TMPDIR", home.join("tmp"))
+                .env("XDG_CONFIG_HOME", home.join("config"))
+                .env("XDG_CACHE_HOME", home.join("cache"))
+                .arg(format!("--user-data-dir={}", profile.display()))
+                .args(FLAGS)
+                .arg("--use-fake-device-for-media-stream")
+                .arg(format!("--use-file-for-fake-audio-capture={}", microphone.display()))
+                .args(["--remote-debugging-port=0", "about:blank"]),
+            &parent.join(format!("webphone-{name}.log")),
+        );
+        let port = eventually("the browser's DevTools port", PATIENCE, || {
+            let file = std::fs::read_to_string(profile.join("DevToolsActivePort")).ok()?;
+            file.lines().next()?.parse().ok()
+        });
+        let shots = parent.to_owned();
+        let (process, socket) = (RefCell::new(process), RefCell::new(attach(port)));
+        let phone = Self { process, socket, calls: Cell::new(0), name: name.to_owned(), shots };
+        for domain in ["Runtime.enable", "Log.enable", "Page.enable"] {
+            phone.send(domain, json!({}));
+        }
+        phone.allow_microphone(url, true);
+        phone.send("Page.navigate", json!({ "url": url }));
+        phone.until("the page", "document.querySelector('#keys .key') !== null");
+        phone
+    }
+
+    #[track_caller]
+    pub fn signed_in(parent: &Path, url: &str, ca: &Path, user: &User, tone: u32) -> Self {
+        let phone = Self::open(parent, &user.name, url, ca, tone);
+        phone.sign_in(user, &user.password);
+        phone.until("being signed in", "!document.getElementById('phone').hidden");
+        phone
+    }
+
+    /// What the person says when the browser asks.
+    pub fn allow_microphone(&self, url: &str, allowed: bool) {
+        let setting = if allowed { "granted" } else { "denied" };
+        let origin = url.split('/').take(3).collect::<Vec<_>>().join("/");
+        let permission = json!({
+            "permission": { "name": "microphone" }, "setting": setting, "origin": origin,
+        });
+        self.send("Browser.setPermission", permission);
+    }
+
+    #[track_caller]
+    pub fn sign_in(&self, user: &User, password: &str) {
+        self.fill("#address", &format!("{}@{}", user.name, user.domain));
+        self.fill("#password", password);
+        self.click("#sign-in-button");
+    }
+
+    /// Puts text into a field in place of what is there.
+    #[track_caller]
+    pub fn fill(&self, field: &str, text: &str) {
+        self.click(field);
+        self.js(&format!("document.querySelector({field:?}).select()"));
+        self.send("Input.insertText", json!({ "text": text }));
+    }
+
+    /// A mouse click at the middle of an element, which must be what is there.
+    #[track_caller]
+    pub fn click(&self, selector: &str) {
+        self.press_mouse(selector, Duration::ZERO);
+    }
+
+    #[track_caller]
+    pub fn press_mouse(&self, selector: &str, long: Duration) {
+        let place = self.until(
+            &format!("{selector} to be clicked"),
+            &format!(
+                "(() => {{ const it = document.querySelector({selector:?}); if (!it) return null;
+                it.scrollIntoView({{ block: 'center' }});
+                const box = it.getBoundingClientRect();
+                const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+                const top = document.elementFromPoint(x, y);
+                return it.contains(top) && !it.disabled ? {{ x, y }} : null; }})()"
+            ),
+        );
+        for kind in ["mousePressed", "mouseReleased"] {
+            let event = json!({
+                "type": kind, "x": place["x"], "y": place["y"], "button": "left", "clickCount": 1,
+            });
+            self.send("Input.dispatchMouseEvent", event);
+            if kind == "mousePressed" {
+                std::thread::sleep(long);
+            }
+        }
+    }
+
+    /// A key of the keyboard, by its name or its letter.
+    pub fn key(&self, key: &str) {
+        let (code, text) = match key {
+            "Enter" => (13, "\r"),
+            "Tab" => (9, ""),
+            "Escape" => (27, ""),
+            " " => (32, " "),
+            // Of signs, the letter's code is another key's, as the full stop's is Delete.
+            sign if !sign.as_bytes()[0].is_ascii_alphanumeric() => (0, sign),
+            letter => (u32::from(letter.as_bytes()[0].to_ascii_uppercase()), letter),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let text = if kind == "keyDown" { text } else { "" };
+            let event = json!({
+                "type": kind, "key": key, "windowsVirtualKeyCode": code, "text": text,
+                "code": if key.len() > 1 { key } else { "" },
+            });
+            self.send("Input.dispatchKeyEvent", event);
+        }
+    }
+
+    pub fn keys(&self, text: &str) {
+        for letter in text.chars() {
+            self.key(&letter.to_string());
+        }
+    }
+
+    /// Waits until a call is in this state, and says so.
+    #[track_caller]
+    pub fn expect_call(&self, state: &str) {
+        self.until(
+            &format!("a call that is {state}"),
+            &format!("document.querySelector('.call[data-state={state}]') !== null"),
+        );
+    }
+
+    #[track_caller]
+    pub fn text(&self, selector: &str) -> String {
+        let text = self.js(&format!("document.querySelector({selector:?})?.innerText ?? ''"));
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    #[track_caller]
+    pub fn expect_text(&self, selector: &str, wanted: &str) {
+        self.until(
+            &format!("{wanted:?} in {selector}, not {:?}", self.text(selector)),
+            &format!("document.querySelector({selector:?})?.innerText.includes({wanted:?})"),
+        );
+    }
+
+    /// The strongest frequency of what the page plays of its call, in Hz;
+    /// `None` in silence.
+    pub fn heard(&self) -> Option<f64> {
+        let heard = self.js(EAR);
+        (heard["decibels"].as_f64()? > -60.0).then(|| heard["hz"].as_f64())?
+    }
+
+    #[track_caller]
+    pub fn hears(&self, sent: u32) {
+        eventually(
+            &format!("{} hears {sent} Hz, not {:?}", self.name, self.heard()),
+            Duration::from_secs(20),
+            || tone::same(self.heard(), sent).then_some(()),
+        );
+    }
+
+    /// Waits until an expression is true of the page; its value.
+    #[track_caller]
+    pub fn until(&self, what: &str, expression: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.js(expression);
+            if !value.is_null() && value != false {
+                return value;
+            }
+            let page = self.js("document.body?.innerText ?? ''");
+            let alive = self.process.borrow_mut().exit_code();
+            assert_eq!(alive, None, "Chromium ended: {}", self.process.borrow().log());
+            assert!(
+                Instant::now() < deadline,
+                "{}: not within {PATIENCE:?}: {what}; the page shows:\n{}",
+                self.name,
+                page.as_str().unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Evaluates an expression in the page, as after a person's click.
+    #[track_caller]
+    pub fn js(&self, expression: &str) -> Value {
+        let answer = self.send(
+            "Runtime.evaluate",
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true, "userGesture": true }),
+        );
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
+        answer["result"]["value"].clone()
+    }
+
+    /// Shows the page in another size and in light or dark colours.
+    pub fn look(&self, (width, height): (u32, u32), dark: bool) {
+        let mobile = width < 600;
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile }),
+        );
+        let scheme = if dark { "dark" } else { "light" };
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.send("Emulation.setEmulatedMedia", json!({ "features": features }));
+    }
+
+    /// Writes what is seen now into a file beside the test's others.
+    #[track_caller]
+    pub fn screenshot(&self, name: &str) -> PathBuf {
+        let shot = self.send("Page.captureScreenshot", json!({ "format": "png" }));
+        let bytes = BASE64_STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+        let directory =
+            std::env::var_os("LANDLINE_SCREENSHOTS").map_or(self.shots.clone(), PathBuf::from);
+        let file = directory.join(format!("{name}.png"));
+        std::fs::write(&file, bytes).unwrap();
+        file
+    }
+
+    /// What axe-core finds wrong with what is shown now, by rule and element.
+    #[track_caller]
+    pub fn faults(&self) -> Vec<String> {
+        let axe = Path::new(PACKAGES).join("axe-core/axe.min.js");
+        let source = std::fs::read_to_string(&axe).unwrap();
+        self.send("Runtime.evaluate", json!({ "expression": source }));
+        let found =
+            self.js("axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) =>
+            violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) =>
+            `${id}: ${target}: ${failureSummary}`)))");
+        let found = found.as_array().cloned().unwrap_or_default();
+        found.iter().map(|fault| fault.as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// One command of the DevTools protocol; its result.
+    #[track_caller]
+    pub fn send(&self, method: &str, parameters: Value) -> Value {
+        let id = self.calls.get() + 1;
+        self.calls.set(id);
+        let command = json!({ "id": id, "method": method, "params": parameters });
+        let mut socket = self.socket.borrow_mut();
+        socket.send(Message::text(command.to_string())).unwrap();
+        loop {
+            // Events between are of no interest.
+            let Message::Text(text) = socket.read().unwrap() else { continue };
+            let answer: Value = serde_json::from_str(&text).unwrap();
+            if answer["id"] == id {
+                assert!(answer["error"].is_null(), "{method}: {answer}");
+                return answer["result"].clone();
+            }
+        }
+    }
+}
+
+/// An ear at the page's player, kept from one look to the next.
+const EAR: &str = "(() => {
+  const player = [...document.querySelectorAll('.call audio')].find((it) => it.srcObject?.getAudioTracks().length);
+  if (!player || player.paused) return {};
+  const track = player.srcObject.getAudioTracks()[0];
+  if (window.ear?.track !== track) {
+    const context = new AudioContext({ sampleRate: 48000 });
+    const analyser = new AnalyserNode(context, { fftSize: 16384, smoothingTimeConstant: 0 });
+    context.createMediaStreamSource(new MediaStream([track])).connect(analyser);
+    window.ear = { track, analyser, levels: new Float32Array(analyser.frequencyBinCount) };
+  }
+  const { analyser, levels } = window.ear;
+  analyser.getFloatFrequencyData(levels);
+  const strongest = levels.indexOf(Math.max(...levels));
+  return { hz: strongest * 48000 / 16384, decibels: Math.max(levels[strongest], -200) };
+})()";
+
+/// The DevTools connection of the browser's one page.
+#[track_caller]
+fn attach(port: u16) -> WebSocket<TcpStream> {
+    let url = eventually("the browser's page", PATIENCE, || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        write!(stream, "GET /json/list HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").ok()?;
+        let mut answer = Vec::new();
+        // The connection stays open after the answer.
+        let pages = loop {
+            let mut part = [0; 4096];
+            let count = stream.read(&mut part).ok().filter(|count| *count > 0)?;
+            answer.extend_from_slice(&part[..count]);
+            let text = String::from_utf8_lossy(&answer);
+            let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
+            if let Some(pages) = body.and_then(|body| serde_json::from_str::<Value>(body).ok()) {
+                break pages;
+            }
+        };
+        let page = pages.as_array()?.iter().find(|it| it["type"] == "page")?.clone();
+        page["webSocketDebuggerUrl"].as_str().map(str::to_owned)
+    });
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let config = tungstenite::protocol::WebSocketConfig::default()
+        .max_message_size(None)
+        .max_frame_size(None);
+    tungstenite::client::client_with_config(url, stream, Some(config)).unwrap().0
+}
+
+fn write_tone(file: &Path, hz: u32) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 48_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(file, spec).unwrap();
+    for sample in 0..48_000 * SECONDS {
+        let angle = f64::from(sample) * std::f64::consts::TAU * f64::from(hz) / 48_000.0;
+        writer.write_sample((angle.sin() * 9000.0) as i16).unwrap();
+    }
+    writer.finalize().unwrap();
+}

@@ -1,0 +1,54 @@
+// Run by crates/webphone/tests/units.rs.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Told, parseAddress, parseTarget, shown } from '../src/address';
+import { mos } from '../src/quality';
+import { duration, microphone, refusal, registration } from '../src/words';
+
+test('an address is a name and a domain', () => {
+  assert.deepEqual(parseAddress(' sip:alice@ACME.example '), { user: 'alice', domain: 'acme.example' });
+  assert.deepEqual(parseAddress('+353155501234@a'), { user: '+353155501234', domain: 'a' });
+  for (const bad of ['', 'alice', '@a', 'alice@', 'al ice@a', 'alice@a b', 'a@b@', 'alice@-a.example', 'alice@a..b']) {
+    assert.throws(() => parseAddress(bad), Told, bad);
+  }
+});
+
+test('what is dialled is a number, a name or an address', () => {
+  const target = (text: string) => parseTarget(text, 'acme.test');
+  assert.deepEqual(target('bob'), { user: 'bob', domain: 'acme.test' });
+  assert.deepEqual(target('+353 (1) 555-0123'), { user: '+35315550123', domain: 'acme.test' });
+  assert.deepEqual(target('tel:112'), { user: '112', domain: 'acme.test' });
+  assert.deepEqual(target('*21#'), { user: '*21%23', domain: 'acme.test' });
+  assert.deepEqual(target('eve@globex.test'), { user: 'eve', domain: 'globex.test' });
+  for (const bad of ['', '  ', 'two words', 'a@', '<script>']) assert.throws(() => target(bad), Told, bad);
+});
+
+test('an address of our own domain is shown by its name', () => {
+  assert.equal(shown({ user: 'bob', domain: 'acme.test' }, 'acme.test'), 'bob');
+  assert.equal(shown({ user: 'eve', domain: 'globex.test' }, 'acme.test'), 'eve@globex.test');
+  assert.equal(shown({ user: '*21%23', domain: 'a' }, 'a'), '*21#');
+  assert.equal(shown({ user: '100%', domain: 'a' }, 'a'), '100%');
+});
+
+test('the score is the one that relays reckon with, and delay costs', () => {
+  // As in crates/media/src/quality.rs.
+  assert.equal(mos('PCMU', 0, 0, 0).toFixed(2), '4.41');
+  const [one, five, half] = [mos('PCMU', 1, 0, 0), mos('PCMU', 5, 0, 0), mos('PCMU', 50, 0, 0)];
+  assert.ok(4.41 > one && one > five && five > half && half >= 1);
+  assert.ok(mos('opus', 0, 80, 0) < mos('opus', 0, 5, 0));
+  assert.ok(mos('opus', 0, 0, 600) < mos('opus', 0, 0, 100) - 0.3);
+});
+
+test('every refusal says something to do or to know', () => {
+  for (let status = 300; status < 700; status++) {
+    for (const words of [refusal(status, 'bob'), registration(status, 'a@b')]) {
+      assert.match(words, /^[A-Za-z].*\.$/);
+    }
+  }
+  assert.match(refusal(486, 'bob'), /busy/);
+  assert.match(microphone(new DOMException('', 'NotAllowedError')), /allow the microphone/);
+});
+
+test('time is told as clocks do', () => {
+  assert.deepEqual([5, 65, 3665].map(duration), ['0:05', '1:05', '1:01:05']);
+});
