@@ -11,6 +11,7 @@ use landline_sip::{
 };
 use rustc_hash::FxHashMap;
 
+use crate::call::Letter;
 use crate::calls::CallKey;
 use crate::config::CoreConfig;
 use crate::counters::Counters;
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     /// Restored calls whose callers may not have got the 200, by the Call-ID of
     /// the INVITE.
     pub unheard: FxHashMap<ByteStr, CallKey>,
+    /// What calls have to say to each other.
+    pub letters: VecDeque<Letter>,
     pub usage: Usage,
     pub closing: bool,
     /// Every host and port by which a URI can mean us.
@@ -69,6 +72,11 @@ pub(crate) enum ClientUse {
     },
     /// A re-INVITE of ours towards this leg, to another relay.
     Move {
+        call: CallKey,
+        leg: usize,
+    },
+    /// A re-INVITE of ours towards this leg, which came from another call.
+    Guest {
         call: CallKey,
         leg: usize,
     },
@@ -140,6 +148,7 @@ impl Context {
             relays: Relays::new(entropy.u64()),
             entropy,
             out: VecDeque::new(),
+            letters: VecDeque::new(),
             counters: Counters::default(),
             tenants: Arc::default(),
             directory: Arc::default(),

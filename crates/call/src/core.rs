@@ -76,6 +76,7 @@ impl Core {
                 }
             }
         }
+        self.exchange_letters();
         self.begin_moves();
     }
 
@@ -101,6 +102,7 @@ impl Core {
                 Timer::Forward(key) => self.forward_expired(key),
             }
         }
+        self.exchange_letters();
         self.begin_moves();
     }
 
@@ -219,6 +221,9 @@ impl Core {
             ClientUse::Move { call, leg } => {
                 self.with(call, |call, cx| call.move_response(cx, leg, key, response));
             }
+            ClientUse::Guest { call, leg } => {
+                self.with(call, |call, cx| call.guest_response(cx, leg, key, response));
+            }
             ClientUse::Pass { call, .. } => {
                 self.with(call, |call, cx| call.pass_response(cx, key, &response));
             }
@@ -247,6 +252,9 @@ impl Core {
             }
             ClientUse::Move { call, leg } => {
                 self.with(call, |call, cx| call.move_lost(cx, leg, key, cause));
+            }
+            ClientUse::Guest { call, leg } => {
+                self.with(call, |call, cx| call.guest_lost(cx, leg, key, cause));
             }
             ClientUse::Pass { call, .. } => {
                 self.with(call, |call, cx| call.pass_lost(cx, key, cause));
@@ -293,6 +301,8 @@ impl Core {
             CallTimer::MoveAsk => call.ask_sides_again(cx),
             CallTimer::MoveRoom(session) => call.move_is_slow(cx, session),
             CallTimer::MoveOverdue(session) => call.move_is_overdue(cx, session),
+            CallTimer::Depart => call.depart_on_time(cx),
+            CallTimer::Gather => call.ask_guests_again(cx),
             CallTimer::Farewell => call.say_farewell(cx),
             CallTimer::Session(leg) => call.session_due(cx, leg),
             CallTimer::Provisional(rseq) => call.provisional_overdue(cx, rseq),

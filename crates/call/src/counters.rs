@@ -100,6 +100,10 @@ counters! {
     region_calls_refused,
     /// Calls that the egress gate did not let out.
     region_calls_kept_in,
+    /// Calls transferred, transfers that came to nothing, and those refused at once.
+    transfers,
+    transfers_failed,
+    transfers_refused,
     glare,
     media_faults,
     ack_timeouts,

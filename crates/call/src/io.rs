@@ -226,6 +226,11 @@ pub enum Log {
         from: RelayId,
         to: RelayId,
     },
+    /// One party of the call is to become the other call's.
+    CallReferred {
+        call: CallSid,
+        to: CallSid,
+    },
     /// No other relay was there in time.
     CallAdrift {
         call: CallSid,
@@ -281,6 +286,7 @@ impl fmt::Display for Log {
                 write!(f, "{call} taken over from {from}")
             }
             Self::CallTakenOver { call, from: None } => write!(f, "{call} taken back"),
+            Self::CallReferred { call, to } => write!(f, "{call}: a party is referred to {to}"),
             Self::CallTaken { call } => write!(f, "{call} is another proxy's now"),
             Self::CallClosed { call, cause, sip_status } => {
                 write!(f, "{call} closed: {cause}, status {sip_status}")

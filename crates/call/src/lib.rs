@@ -31,6 +31,7 @@ mod standby;
 mod tenants;
 mod throttle;
 mod timers;
+mod transfer;
 
 pub use self::core::Core;
 pub use config::{CoreConfig, CoreLimits, CoreTimers, LocalAddress};

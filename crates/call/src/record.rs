@@ -173,6 +173,8 @@ pub enum Cause {
     Lost,
     /// No relay, overload, or a fault of ours; the status says which.
     Failed,
+    /// One party referred the other elsewhere, and a call of their own goes on.
+    Transferred,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +202,7 @@ named!(Cause {
     HungUpByAdmin = "hung_up_by_admin",
     Lost = "lost",
     Failed = "failed",
+    Transferred = "transferred",
 });
 named!(HungUpBy { Caller = "caller", Callee = "callee", Us = "us" });
 
@@ -217,7 +220,8 @@ impl Cause {
             | Self::SignallingLost
             | Self::HungUpByAdmin
             | Self::Lost
-            | Self::Failed => HungUpBy::Us,
+            | Self::Failed
+            | Self::Transferred => HungUpBy::Us,
         }
     }
 }

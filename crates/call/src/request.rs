@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landline_sip::{Flow, HeaderName, Host, Method, Request, Scheme, ServerKey, StatusCode};
+use landline_sip::{Flow, HeaderName, Host, Method, Request, Scheme, ServerKey, StatusCode, Uri};
 
 use crate::auth::{Verdict, source_of, strip_credentials};
 use crate::call::{Attempt, Call, accept_header, allow_header, tag_number};
@@ -10,7 +10,7 @@ use crate::calls::CallKey;
 use crate::core::Core;
 use crate::directory::AccountEntry;
 use crate::registrar::register;
-use crate::route::{Side, dialled};
+use crate::route::{Refusal, Route, Side, dialled};
 use crate::tenancy::{Account, Trunk, User};
 
 /// Who serves a request.
@@ -22,7 +22,7 @@ enum Serves {
 }
 
 /// Extensions that a request may require of us.
-const SUPPORTED: [&str; 3] = ["path", "timer", "100rel"];
+const SUPPORTED: [&str; 4] = ["path", "timer", "100rel", "norefersub"];
 
 impl Core {
     pub(crate) fn request(&mut self, key: ServerKey, flow: Flow, request: Request) {
@@ -196,6 +196,7 @@ impl Core {
             }
             Method::Invite => self.invite(key, flow, request, account, user),
             Method::Options => self.answer_options(key, &request),
+            Method::Refer => self.refuse_stray_refer(key, &request),
             Method::Bye | Method::Update | Method::Info | Method::Prack => {
                 self.cx.counters.stray_dialog_requests += 1;
                 self.cx.reply(key, &request, StatusCode::CALL_DOES_NOT_EXIST);
@@ -221,20 +222,7 @@ impl Core {
         let Some(dialled) = dialled(&request.uri) else {
             return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
         };
-        let host = &request.uri.host;
-        let is_own = !request.uri.is_sip()
-            || host.name().is_some_and(|it| it.eq_ignore_ascii_case(&account.domain))
-            || self.cx.is_ours(host, request.uri.port);
-        // Nobody calls out of the account but by its trunks, and to accounts
-        // that the directory knows.
-        let (route, dialled) = match is_own {
-            true => (self.cx.route_from_user(account, &dialled), dialled),
-            false => {
-                let domain = host.to_string().to_ascii_lowercase();
-                let route = self.cx.route_to_domain(account, &domain, &dialled);
-                (route, format!("{dialled}@{domain}"))
-            }
-        };
+        let (route, dialled) = self.route_to_uri(account, &request.uri, dialled);
         self.open(Attempt {
             key,
             flow: flow.clone(),
@@ -245,6 +233,30 @@ impl Core {
             route,
             join: None,
         });
+    }
+
+    /// Where an address leads that a user of the account dialled, and how the
+    /// record names it.
+    pub(crate) fn route_to_uri(
+        &self,
+        account: &Account,
+        uri: &Uri,
+        dialled: String,
+    ) -> (Result<Route, Refusal>, String) {
+        let host = &uri.host;
+        let is_own = !uri.is_sip()
+            || host.name().is_some_and(|it| it.eq_ignore_ascii_case(&account.domain))
+            || self.cx.is_ours(host, uri.port);
+        // Nobody calls out of the account but by its trunks, and to accounts
+        // that the directory knows.
+        match is_own {
+            true => (self.cx.route_from_user(account, &dialled), dialled),
+            false => {
+                let domain = host.to_string().to_ascii_lowercase();
+                let route = self.cx.route_to_domain(account, &domain, &dialled);
+                (route, format!("{dialled}@{domain}"))
+            }
+        }
     }
 
     pub(crate) fn open(&mut self, attempt: Attempt) {
@@ -357,8 +369,12 @@ impl Core {
             return self.cx.respond(key, response);
         }
         let has_session = matches!(request.method, Method::Invite | Method::Update);
-        if has_session && !self.understood(key, &request) {
+        let refers = request.method == Method::Refer;
+        if (has_session || refers) && !self.understood(key, &request) {
             return;
+        }
+        if refers {
+            return self.refer(key, call, leg, &request);
         }
         self.with(call, |call, cx| match request.method {
             Method::Bye => call.bye(cx, leg, key, &request),

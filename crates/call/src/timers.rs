@@ -35,6 +35,11 @@ pub(crate) enum CallTimer {
     MaxDuration,
     /// A re-INVITE of our own is due again after a 491 (RFC 3261 §14.1).
     Retry,
+    /// A leg that is to be another call's is asked for again, or a transferred call
+    /// has waited long enough for its end.
+    Depart,
+    /// A guest that was asked at the wrong moment is asked again.
+    Gather,
     /// The BYE that ended the call is answered, whatever is still under way.
     Farewell,
     /// The relay of a restored call did not come, or did not answer.

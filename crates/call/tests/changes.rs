@@ -233,7 +233,7 @@ fn info_passes_and_options_is_answered_here() {
     let response = world.phones[a.phone].take_final().unwrap();
     assert_eq!(response.status.code(), 200);
     assert!(response.headers.contains(&HeaderName::Allow));
-    world.within(&mut a, Method::Refer, None);
+    world.within(&mut a, Method::Publish, None);
     assert_eq!(world.phones[a.phone].take_final().unwrap().status.code(), 405);
     world.hang_up(&mut a);
     world.assert_at_rest();

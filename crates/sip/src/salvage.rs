@@ -79,6 +79,7 @@ fn reason(fault: &Fault) -> &'static str {
         (Kind::MissingHeader, Some(HeaderName::From)) => "Missing From header field",
         (Kind::MissingHeader, Some(HeaderName::To)) => "Missing To header field",
         (Kind::MissingHeader, Some(HeaderName::CSeq)) => "Missing CSeq header field",
+        (Kind::DuplicateHeader, Some(HeaderName::ReferTo)) => "More than one Refer-To",
         (Kind::DuplicateHeader, _) => "Repeated header field",
         (Kind::ContentLength, _) => "Bad Content-Length header field",
         (Kind::StartLine, _) => "Bad request line",

@@ -31,6 +31,9 @@ impl Call {
         self.phase = Phase::Answering;
         self.nowhere_else(cx);
         self.other_early_dialog(cx, leg);
+        if self.is_gathering() {
+            return self.gather(cx);
+        }
         self.join(cx, leg);
     }
 
@@ -177,6 +180,7 @@ impl Call {
             // It was offered all we know, before anybody knew what the other speaks.
             self.align(cx, A);
         }
+        self.gathered(cx);
         self.leave_if_draining(cx);
     }
 

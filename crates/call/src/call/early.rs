@@ -40,6 +40,10 @@ impl Call {
 
     /// Whether media can be played to the caller before the answer.
     pub(super) fn caller_hears(&self) -> bool {
+        // A guest is still where it came from.
+        if self.handover.is_some() {
+            return false;
+        }
         self.started.is_some()
             || self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some())
     }

@@ -65,7 +65,11 @@ impl Call {
         };
         let incarnation = cx.relays.incarnation(&relay);
         self.session = Some(Session { relay: relay.clone(), id, incarnation, lost: false });
-        cx.ask_relay(&relay, self.key, RelayStep::Open, RelayRequest::Open(open));
+        let open = match self.has_guests() {
+            true => self.open_resumed(open),
+            false => RelayRequest::Open(open),
+        };
+        cx.ask_relay(&relay, self.key, RelayStep::Open, open);
     }
 
     /// A caller without an offer gets ours in the 200: made as for a callee.
@@ -144,6 +148,10 @@ impl Call {
 
     /// The relay made the legs of the group: let them ring.
     pub(super) fn ring_group(&mut self, cx: &mut Context) {
+        if self.has_guests_alone() {
+            self.phase = Phase::Answering;
+            return self.gather(cx);
+        }
         self.phase = Phase::Ringing;
         // The callee's home decides when it rang long enough.
         let is_away = self.legs.last().is_some_and(|leg| leg.side.is_region());
@@ -197,6 +205,9 @@ impl Call {
 
     /// What the caller offers, or all we know where it leaves that to us.
     fn offered_by_caller(&self) -> Terms {
+        if let Some(terms) = self.terms_of_guest() {
+            return terms;
+        }
         let caller = self.legs.first();
         // What a party that we rang answered is offered to the other.
         let answered = caller.filter(|_| self.started.is_some()).and_then(|it| it.media.as_ref());

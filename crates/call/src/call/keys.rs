@@ -17,7 +17,7 @@ pub(crate) struct Keyring(Vec<(LegId, LegKeys)>);
 
 impl Keyring {
     /// What the relay told last counts.
-    fn set(&mut self, leg: LegId, keys: LegKeys) {
+    pub(super) fn set(&mut self, leg: LegId, keys: LegKeys) {
         self.0.retain(|(id, _)| *id != leg);
         if self.0.len() == MOST {
             self.0.remove(0);

@@ -75,7 +75,8 @@ pub(crate) enum LegState {
 pub(crate) enum Invite {
     Received(Box<Incoming>),
     Sent(Box<Branch>),
-    /// By a former process: all that is left of it is whose leg it is.
+    /// By a former process, or in another call: all that is left of it is whose leg
+    /// it is.
     Former(LegRole),
 }
 

@@ -13,7 +13,7 @@ use crate::route::{Reach, Side, Target};
 use crate::tenancy::is_e164;
 
 pub(crate) fn allow_header() -> ByteStr {
-    ByteStr::from_static("INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REGISTER")
+    ByteStr::from_static("INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, REGISTER")
 }
 
 pub(crate) fn accept_header() -> ByteStr {
@@ -165,7 +165,7 @@ impl Call {
         let hops = caller.and_then(|it| it.max_forwards().ok().flatten()).unwrap_or(70);
         let identity = match self.rings_first() {
             true => self.identity_for_first(),
-            false => self.identity.clone(),
+            false => self.identity_towards(self.legs.get(leg).map(|it| &it.side)),
         };
         let domain = self.account.domain.clone();
         let it = self.legs.get_mut(leg)?;
@@ -213,9 +213,10 @@ impl Call {
         for (name, value) in passed {
             headers.push(name, value);
         }
+        self.push_referred_by(&mut request.headers, leg);
         if crosses {
             // The callee's phone is behind another region's proxy.
-            crossing::withhold(headers);
+            crossing::withhold(&mut request.headers);
         }
         Some(request)
     }

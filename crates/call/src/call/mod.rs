@@ -7,9 +7,11 @@
 mod answer;
 mod bereft;
 mod branch;
+mod departing;
 mod early;
 mod figures;
 mod fork;
+mod guests;
 mod keys;
 mod leg;
 mod message;
@@ -29,6 +31,7 @@ mod session_timer;
 mod snapshot;
 mod start;
 mod teardown;
+mod transfer;
 mod written;
 
 use std::collections::VecDeque;
@@ -45,7 +48,9 @@ use crate::record::{CallDirection, Cause};
 use crate::route::{Side, Target};
 use crate::tenancy::Account;
 
+use departing::Departing;
 use figures::Departed;
+use guests::Handover;
 use keys::Keyring;
 pub(crate) use leg::{Leg, tag_number};
 pub(crate) use message::{accept_header, allow_header, reason};
@@ -58,6 +63,7 @@ pub(crate) use session_timer::SessionPolicy;
 pub(crate) use snapshot::DialogName;
 use start::Started;
 pub(crate) use teardown::Ending;
+pub(crate) use transfer::{Letter, Referral, ReferredTo, Returned, Word};
 
 /// The caller's leg is always the first.
 pub(crate) const A: usize = 0;
@@ -106,6 +112,10 @@ pub(crate) struct Call {
     moving: Option<Move>,
     /// Of its legs on its relay.
     keys: Keyring,
+    /// One of its parties is going to be another call's.
+    departing: Option<Box<Departing>>,
+    /// Its parties are other calls' as yet.
+    handover: Option<Box<Handover>>,
     /// Sessions on relays that the call has left, until their figures are known.
     departed: Vec<Departed>,
     /// Of the recording, after the first: one for each relay that goes on with it.

@@ -90,6 +90,7 @@ impl Call {
             None if self.is_between_relays() => pending,
             Some(_) => pending,
             None if self.phase != Phase::Up || unacked || self.awaits_adoption() => pending,
+            None if self.has_lent() => pending,
             None => return None,
         };
         cx.counters.glare += 1;

@@ -130,6 +130,9 @@ impl Call {
                 self.open_session(cx);
             }
             Phase::Up => self.session_lost(cx),
+            Phase::Answering if self.is_gathering() => {
+                self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay lost"));
+            }
             Phase::Answering => {
                 // The call is answered; what the relay made of it matters no more.
                 self.is_joined = true;
@@ -231,6 +234,7 @@ impl Call {
         };
         self.phase == Phase::Up
             && self.modification.is_none()
+            && !self.has_lent()
             && self.other(A).is_some_and(|other| agreed(A) && agreed(other))
     }
 

@@ -232,7 +232,7 @@ impl Call {
     }
 
     /// Offers a side the session that it left.
-    fn bring_back(&mut self, cx: &mut Context, leg: usize) {
+    pub(super) fn bring_back(&mut self, cx: &mut Context, leg: usize) {
         let Some(it) = self.legs.get(leg) else { return };
         let (Some(media), Some(session)) = (it.media.as_ref(), &self.session) else { return };
         // It had other keys meanwhile, as when it moves.

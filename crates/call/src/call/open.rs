@@ -112,6 +112,8 @@ impl Call {
             modification: None,
             moving: None,
             keys: Keyring::default(),
+            departing: None,
+            handover: None,
             departed: Vec::new(),
             segments: 0,
             closing: false,
@@ -344,7 +346,7 @@ fn wants_privacy(request: &Request) -> bool {
 
 impl Identity {
     /// The caller as the record names it.
-    fn recorded(&self) -> Personal<String> {
+    pub(super) fn recorded(&self) -> Personal<String> {
         match &self.domain {
             Some(domain) if !is_e164(self.user.expose()) => {
                 Personal::new(format!("{}@{domain}", self.user.expose()))

@@ -77,7 +77,10 @@ impl Call {
         cx.usage.add(self.account.sid, self.caller.sid());
         for (place, leg) in self.legs.iter().enumerate() {
             for tag in [Some(leg.tag), leg.former_tag].into_iter().flatten() {
-                cx.dialogs.insert(tag, (self.key, place));
+                let former = cx.dialogs.insert(tag, (self.key, place));
+                if let Some((other, _)) = former.filter(|(other, _)| *other != self.key) {
+                    self.claim(cx, other, tag);
+                }
             }
         }
         if let Some(session) = &self.session {
@@ -344,6 +347,7 @@ impl Call {
         self.drop_modification(cx);
         self.drop_move(cx);
         self.drop_passes(cx);
+        self.drop_transfer(cx);
         let snapshot = self.snapshot(cx).filter(|_| self.ending.is_none());
         // Who hung up here is not kept waiting.
         self.say_farewell(cx);

@@ -54,7 +54,7 @@ impl Call {
     /// that is still to be written.
     pub(crate) fn keep(&mut self, cx: &mut Context) {
         // What is under way is not agreed, and kept when it is.
-        if self.modification.is_some() || self.ending.is_some() {
+        if self.modification.is_some() || self.ending.is_some() || self.has_lent() {
             return;
         }
         let Some(snapshot) = self.snapshot(cx) else { return };

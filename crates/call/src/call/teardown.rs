@@ -76,6 +76,8 @@ impl Call {
         if self.ending.is_some() {
             return;
         }
+        self.end_departing(cx, &mut ending);
+        self.return_guests(cx, &ending);
         let was_answered = self.started.is_none() || self.answered_at.is_some();
         if was_answered && self.legs.first().is_some_and(|caller| caller.status != 0) {
             ending.caller_status = self.legs.first().map_or(0, |caller| caller.status);
@@ -298,9 +300,11 @@ impl Call {
     pub(crate) fn unlink(&mut self, cx: &mut Context) {
         self.heard_answer(cx);
         for leg in &self.legs {
-            cx.dialogs.remove(&leg.tag);
-            if let Some(tag) = leg.former_tag {
-                cx.dialogs.remove(&tag);
+            for tag in [Some(leg.tag), leg.former_tag].into_iter().flatten() {
+                // It may be another call's by now.
+                if cx.dialogs.get(&tag).is_some_and(|(call, _)| *call == self.key) {
+                    cx.dialogs.remove(&tag);
+                }
             }
             if let Some(incoming) = leg.incoming() {
                 cx.servers.remove(&incoming.key);

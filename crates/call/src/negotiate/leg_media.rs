@@ -151,6 +151,15 @@ impl LegMedia {
         }
     }
 
+    /// The dialog of this session came over from another leg of the relay's: what
+    /// was said in it stands, addresses and keys are this leg's.
+    pub(crate) fn go_on_from(&mut self, former: &Self) {
+        self.origin = former.origin.clone();
+        self.lines.clone_from(&former.lines);
+        (self.audio, self.bundle, self.mux) = (former.audio, former.bundle, former.mux);
+        self.agreed.clone_from(&former.agreed);
+    }
+
     /// The peer has seen a description that is of no more use: ours go on
     /// counting from there.
     pub(crate) fn count_on_from(&mut self, tried: Self) {

@@ -108,6 +108,8 @@ pub fn body(content_type: &str) -> &'static [Carried] {
     match media_type {
         _ if is(&"application/sdp") => SDP,
         _ if ["application/dtmf-relay", "application/dtmf"].iter().any(is) => KEYS,
+        // How a transfer goes on (RFC 3420): it may hold any header field.
+        _ if is(&"message/sipfrag") => PARTIES,
         _ => UNDECLARED,
     }
 }
@@ -144,5 +146,6 @@ mod tests {
         }
         assert_eq!(body("text/plain"), UNDECLARED);
         assert_ne!(body("Application/SDP;charset=utf-8"), UNDECLARED);
+        assert_ne!(body("message/sipfrag;version=2.0"), UNDECLARED);
     }
 }
