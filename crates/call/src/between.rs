@@ -188,6 +188,7 @@ impl Context {
                 destination,
                 transport: Transport::Tls,
                 profiles: region_profiles(),
+                stead: None,
             }]
         });
         Ok(Route {

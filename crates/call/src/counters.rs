@@ -50,6 +50,10 @@ counters! {
     auth_shut_out,
     /// Calls refused by a limit of user, account, trunk or core.
     calls_over_limit,
+    /// Times a call was sent on in a user's stead.
+    calls_diverted,
+    /// Times it was not, for the place leads nowhere.
+    diversions_refused,
     /// Calls that were asked for of users or with sids that will not do.
     starts_refused,
     calls_without_relay,

@@ -17,6 +17,7 @@ mod config;
 mod context;
 mod core;
 mod counters;
+mod diversion;
 mod edge;
 mod io;
 mod negotiate;

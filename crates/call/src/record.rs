@@ -56,6 +56,12 @@ pub enum Step {
     TakenOver {
         proxy: String,
     },
+    /// The leg is rung in this user's stead, who pays for it.
+    LegDiverted {
+        leg: LegSid,
+        by: UserSid,
+        reason: DivertReason,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -99,6 +105,19 @@ pub struct LegOpened {
 pub enum LegRole {
     A,
     B,
+}
+
+/// Why a call goes on to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DivertReason {
+    Always,
+    DoNotDisturb,
+    /// Busy, or declined.
+    Busy,
+    NoAnswer,
+    Unreachable,
+    /// One of the user's phones said so, by a 3xx.
+    Redirected,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +205,15 @@ pub enum HungUpBy {
 
 named!(CallDirection { Internal = "internal", Inbound = "inbound", Outbound = "outbound" });
 named!(LegRole { A = "a", B = "b" });
+// As a Diversion names them (RFC 5806 §4).
+named!(DivertReason {
+    Always = "unconditional",
+    DoNotDisturb = "do-not-disturb",
+    Busy = "user-busy",
+    NoAnswer = "no-answer",
+    Unreachable = "unavailable",
+    Redirected = "deflection",
+});
 named!(Cause {
     CallerHungUp = "caller_hung_up",
     CalleeHungUp = "callee_hung_up",

@@ -9,6 +9,7 @@ use landline_region::{Personal, RegionCode, UserSid};
 use landline_sip::{Destination, Flow, Host, NameAddr, Scheme, Transport, Uri};
 
 use crate::context::Context;
+use crate::diversion::{Diversion, Stead};
 use crate::negotiate::{
     Profiles, accepts_plain_trunk, accepts_plain_user, trunk_profiles, user_profiles,
 };
@@ -114,6 +115,8 @@ pub(crate) struct Target {
     pub transport: Transport,
     pub family: IpFamily,
     pub profiles: Profiles,
+    /// Rung for somebody who sent the call on.
+    pub stead: Option<Arc<Stead>>,
 }
 
 #[derive(Debug)]
@@ -161,14 +164,25 @@ impl Context {
         account: &Account,
         dialled: &str,
     ) -> Result<Route, Refusal> {
+        self.lead(account, dialled, &[])
+    }
+
+    /// The same, of a call that the users of `past` sent on.
+    pub(crate) fn lead(
+        &self,
+        account: &Account,
+        dialled: &str,
+        past: &[Diversion],
+    ) -> Result<Route, Refusal> {
+        let direction = CallDirection::Internal;
         if let Some(user) = self.tenants.user(account.sid, dialled) {
-            return self.to_user(account, user, CallDirection::Internal);
+            return self.reach(account, user, direction, past);
         }
         if !is_e164(dialled) {
             return Err(NOT_FOUND);
         }
         match self.tenants.number(account.sid, dialled).map(|number| number.target) {
-            Some(NumberTarget::User(sid)) => self.to_sid(account, sid, CallDirection::Internal),
+            Some(NumberTarget::User(sid)) => self.to_sid(account, sid, direction, past),
             Some(NumberTarget::Trunk(sid)) => {
                 self.to_trunk(self.tenants.trunk(sid).ok_or(NOT_FOUND)?, dialled)
             }
@@ -190,7 +204,7 @@ impl Context {
     ) -> Result<Route, Refusal> {
         let number = self.trunk_number(account, dialled).ok_or(NOT_FOUND)?;
         match number {
-            NumberTarget::User(sid) => self.to_sid(account, sid, CallDirection::Inbound),
+            NumberTarget::User(sid) => self.to_sid(account, sid, CallDirection::Inbound, &[]),
             NumberTarget::Trunk(_) => Err(NOT_FOUND),
         }
     }
@@ -203,10 +217,10 @@ impl Context {
         dialled: &str,
     ) -> Result<Route, Refusal> {
         if let Some(user) = self.tenants.user(account.sid, dialled) {
-            return self.to_user(account, user, CallDirection::Inbound);
+            return self.reach(account, user, CallDirection::Inbound, &[]);
         }
         match self.tenants.number(account.sid, dialled).map(|number| number.target) {
-            Some(NumberTarget::User(sid)) => self.to_sid(account, sid, CallDirection::Inbound),
+            Some(NumberTarget::User(sid)) => self.to_sid(account, sid, CallDirection::Inbound, &[]),
             Some(NumberTarget::Trunk(_)) | None => Err(NOT_FOUND),
         }
     }
@@ -225,10 +239,12 @@ impl Context {
         account: &Account,
         user: UserSid,
         direction: CallDirection,
+        past: &[Diversion],
     ) -> Result<Route, Refusal> {
-        self.to_user(account, self.tenants.user_by_sid(user).ok_or(NOT_FOUND)?, direction)
+        self.reach(account, self.tenants.user_by_sid(user).ok_or(NOT_FOUND)?, direction, past)
     }
 
+    /// To the phones of a user.
     pub(crate) fn to_user(
         &self,
         account: &Account,
@@ -288,6 +304,7 @@ impl Context {
             transport,
             family: if v6 { IpFamily::V6 } else { IpFamily::V4 },
             profiles: trunk_profiles(trunk.media, address.transport),
+            stead: None,
         };
         Ok(Route {
             direction: CallDirection::Outbound,
@@ -327,5 +344,6 @@ fn contact_target(account: &Account, user: &Arc<User>, contact: &Contact) -> Opt
         transport,
         family: if ip.to_canonical().is_ipv6() { IpFamily::V6 } else { IpFamily::V4 },
         profiles: user_profiles(user.media, transport, contact.binding.media, account.encryption),
+        stead: None,
     })
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use landline_region::{AccountSid, Personal, RegionCode, Secret, TrunkSid, UserSid};
@@ -156,6 +157,24 @@ pub struct User {
     pub media: MediaPolicy,
     /// Overrides the account's policy.
     pub recording: Option<RecordingPolicy>,
+    pub forwarding: Forwarding,
+}
+
+/// Where calls go in a user's stead: each to a user's name, or to a number of
+/// E.164 with `+`, and no further than the user's own calls may.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    /// And no phone of the user rings.
+    pub always: Option<Personal<String>>,
+    /// Busy, or declined.
+    pub busy: Option<Personal<String>>,
+    pub no_answer: Option<Personal<String>>,
+    /// No phone is registered, or none can be reached.
+    pub unreachable: Option<Personal<String>>,
+    /// How long the user's phones ring; `None`: as the proxy is configured.
+    pub ring: Option<Duration>,
+    /// As if busy: no phone rings.
+    pub do_not_disturb: bool,
 }
 
 /// H(username:realm:password) with the account's domain as realm (RFC 7616

@@ -194,7 +194,8 @@ fn print_table(rows: &[Value]) {
 
 #[test]
 fn what_grows_is_found() {
-    let sample = |second: f64| [1e5 + 200.0 * second, 50.0 + second, 40.0, 10.0 + second % 2.0, 2e4];
+    let sample =
+        |second: f64| [1e5 + 200.0 * second, 50.0 + second, 40.0, 10.0 + second % 2.0, 2e4];
     let taken: Vec<_> = (0..300).map(f64::from).map(|at| (at, [sample(at), sample(0.0)])).collect();
     let rows = judged(&taken, &[sample(0.0), sample(0.0)]);
     let grows = |row: &&Value| row["flat"] == false;

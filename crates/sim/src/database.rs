@@ -155,7 +155,11 @@ impl Row {
         self.last_at = self.last_at.max(event.at);
         self.taken.push(event.sequence);
         match &event.step {
-            Step::Opened(_) | Step::Ringing | Step::LegByEdge { .. } | Step::Moved { .. } => {}
+            Step::Opened(_)
+            | Step::Ringing
+            | Step::LegByEdge { .. }
+            | Step::LegDiverted { .. }
+            | Step::Moved { .. } => {}
             Step::TakenOver { proxy } => {
                 self.opened.proxy = proxy.clone();
                 self.taken_over = true;

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use landline_call::directory::{Directory, InterRegionAddress, RegionEntry};
 use landline_call::tenancy::{
-    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, MediaPolicy, RecordingPolicy,
-    Tenancy, User,
+    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding, MediaPolicy,
+    RecordingPolicy, Tenancy, User,
 };
 use landline_region::{AccountSid, Personal, RegionCode, Secret, UserSid};
 use landline_sip::digest::{Algorithm, ha1};
@@ -63,6 +63,7 @@ fn user(account: &Account, name: &str, number: usize) -> User {
         number: None,
         media: media_of(number),
         recording: None,
+        forwarding: Forwarding::default(),
     }
 }
 

@@ -152,6 +152,8 @@ struct Batch {
     legs_closed: Vec<Vec<Value>>,
     /// Rare: a phone of the account that is in another region.
     edges: Vec<(CallSid, LegSid, RegionCode)>,
+    /// Legs that are rung in somebody's stead, as the column has it.
+    diverted: Vec<(CallSid, LegSid, String)>,
     /// Moves to other relays, as the column has them.
     moves: Vec<(CallSid, String)>,
     /// Calls that other proxies have by now.
@@ -334,6 +336,9 @@ impl Batch {
             Step::Opened(_) => {}
             Step::Joined(join) => call.join = Some(*join),
             Step::LegByEdge { leg, edge } => self.edges.push((event.call, *leg, *edge)),
+            Step::LegDiverted { leg, by, reason } => {
+                self.diverted.push((event.call, *leg, format!("{by} {reason}")));
+            }
             Step::Moved { from, to } => {
                 self.moves.push((event.call, format!("{} {from} {to}", event.at.0)));
             }
@@ -431,6 +436,10 @@ impl Batch {
             let update = "UPDATE call_leg SET edge_regions = COALESCE(edge_regions || ' ', '') \
                           || $3 WHERE sid = $1 AND call = $2";
             tx.execute(update, values![leg, call, edge]).await?;
+        }
+        for (call, leg, diverted) in self.diverted {
+            let update = "UPDATE call_leg SET diverted = $3 WHERE sid = $1 AND call = $2";
+            tx.execute(update, values![leg, call, diverted]).await?;
         }
         for (call, moved) in self.moves {
             let update = "UPDATE call SET moves = COALESCE(moves || ';', '') || $2 WHERE sid = $1";

@@ -1,9 +1,11 @@
-use landline_call::record::{CallDirection, CallEvent, Cause, HungUpBy, LegRole, Party};
+use landline_call::record::{
+    CallDirection, CallEvent, Cause, DivertReason, HungUpBy, LegRole, Party,
+};
 use landline_control::{LegStats, Protocol, RelayId};
 use landline_region::catalogue::Sealed;
 use landline_region::catalogue::sealed::{SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID};
 use landline_region::{
-    AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, UnixMillis,
+    AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, UnixMillis, UserSid,
 };
 use sqlx::AssertSqlSafe;
 
@@ -128,6 +130,8 @@ pub struct LegRecord {
     pub party: Party,
     pub sip_call_id: Option<Personal<String>>,
     pub media: Option<Protocol>,
+    /// In whose stead it was rung, and why.
+    pub diverted: Option<(UserSid, DivertReason)>,
     pub opened_at: UnixMillis,
     pub closed_at: Option<UnixMillis>,
     pub sip_status: Option<u16>,
@@ -349,10 +353,21 @@ fn leg_of(row: &Row, sealer: Option<&Sealer>) -> Result<LegRecord> {
         party,
         sip_call_id: call_id,
         media: media.transpose()?,
+        diverted: diverted_of(row)?,
         opened_at: row.time("opened_at")?,
         closed_at: row.time_or_null("closed_at")?,
         sip_status: status(row)?,
         stats: stats.transpose()?,
+    })
+}
+
+fn diverted_of(row: &Row) -> Result<Option<(UserSid, DivertReason)>> {
+    let Some(written) = row.text_or_null("diverted")? else { return Ok(None) };
+    let read = |(by, reason): (&str, &str)| Some((by.parse().ok()?, reason.parse().ok()?));
+    let read = written.split_once(' ').and_then(read);
+    read.map(Some).ok_or_else(|| StoreError::Column {
+        column: "call_leg.diverted".to_owned(),
+        problem: "it does not say for whom and why".to_owned(),
     })
 }
 

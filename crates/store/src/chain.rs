@@ -93,7 +93,8 @@ const LEG_COLUMNS_2: &[(&str, Kind)] = &[
 /// Columns that came later: hashed by name where they are set, so that records
 /// from before have the hashes they had.
 const LATER_CALL_COLUMNS: &[(&str, Kind)] = &[("join_token", Text), ("moves", Text)];
-const LATER_LEG_COLUMNS: &[(&str, Kind)] = &[("party_region", Text), ("edge_regions", Text)];
+const LATER_LEG_COLUMNS: &[(&str, Kind)] =
+    &[("party_region", Text), ("edge_regions", Text), ("diverted", Text)];
 
 /// What the first record of a region's chain has before it.
 pub fn origin(region: RegionCode) -> [u8; 32] {

@@ -5,6 +5,7 @@
 use landline_call::record::{
     CallDirection, CallEvent, Cause, Closed, LegClosed, LegOpened, LegRole, Opened, Party, Step,
 };
+use landline_call::tenancy::UnknownName;
 use landline_control::{Consent, LegStats, Protocol, Recorded, RelayId};
 use landline_region::{
     AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, TrunkSid,
@@ -67,6 +68,11 @@ enum WrittenStep {
     },
     TakenOver {
         proxy: String,
+    },
+    LegDiverted {
+        leg: LegSid,
+        by: UserSid,
+        reason: String,
     },
 }
 
@@ -143,6 +149,9 @@ fn written_step(step: &Step) -> WrittenStep {
         Step::LegByEdge { leg, edge } => WrittenStep::LegByEdge { leg: *leg, edge: *edge },
         Step::Moved { from, to } => WrittenStep::Moved { from: from.clone(), to: to.clone() },
         Step::TakenOver { proxy } => WrittenStep::TakenOver { proxy: proxy.clone() },
+        Step::LegDiverted { leg, by, reason } => {
+            WrittenStep::LegDiverted { leg: *leg, by: *by, reason: reason.name().to_owned() }
+        }
     }
 }
 
@@ -199,5 +208,9 @@ fn read_step(step: WrittenStep) -> Result<Step, String> {
         WrittenStep::LegByEdge { leg, edge } => Step::LegByEdge { leg, edge },
         WrittenStep::Moved { from, to } => Step::Moved { from, to },
         WrittenStep::TakenOver { proxy } => Step::TakenOver { proxy },
+        WrittenStep::LegDiverted { leg, by, reason } => {
+            let reason = reason.parse().map_err(|e: UnknownName| e.to_string())?;
+            Step::LegDiverted { leg, by, reason }
+        }
     })
 }

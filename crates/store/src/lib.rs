@@ -21,6 +21,7 @@ mod egress;
 mod error;
 mod event;
 mod file;
+mod forwarding;
 pub mod keys;
 pub mod ledger;
 mod list;

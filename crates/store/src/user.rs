@@ -1,10 +1,13 @@
-use landline_call::tenancy::{DigestSecrets, MediaPolicy, NumberTarget, RecordingPolicy, User};
+use landline_call::tenancy::{
+    DigestSecrets, Forwarding, MediaPolicy, NumberTarget, RecordingPolicy, User,
+};
 use landline_region::catalogue::sealed::{
     INDEX_USER, SEALED_NUMBER, SEALED_USER_DIGEST, SEALED_USER_NAME,
 };
 use landline_region::{AccountSid, Personal, Secret, UserSid};
 
 use crate::error::{Result, StoreError};
+use crate::forwarding;
 use crate::number::checked_e164;
 use crate::seal::Sealer;
 use crate::sql::{Row, Tx, values};
@@ -29,10 +32,12 @@ pub struct UserChange {
     pub media: Option<MediaPolicy>,
     /// `Some(None)`: as the account says.
     pub recording: Option<Option<RecordingPolicy>>,
+    /// All of it anew.
+    pub forwarding: Option<Forwarding>,
 }
 
 /// A user with its own number. Both engines take it as a prefix of `WHERE`.
-pub(crate) const SELECT: &str = "SELECT u.sid, u.account, u.name, u.digest, u.media, u.recording, u.created_at, \
+pub(crate) const SELECT: &str = "SELECT u.sid, u.account, u.name, u.digest, u.media, u.recording, u.forwarding, u.created_at, \
                       u.revision, n.number, n.number_index FROM account_user u \
                       LEFT JOIN number n ON n.target_user = u.sid AND n.of_user = 1";
 
@@ -51,6 +56,7 @@ impl Store {
             number: new.number.clone(),
             media: new.media,
             recording: new.recording,
+            forwarding: Forwarding::default(),
         };
         let mut tx = self.database().begin().await?;
         let revision = bump_revision(&mut tx).await?;
@@ -110,9 +116,14 @@ impl Store {
         let revision = bump_revision(&mut tx).await?;
         let sid = self.user_sid(&mut tx, account, user).await?;
         let digest = change.digest.as_ref().map(|digest| sealed_digest(&sealer, sid, digest));
+        if let Some(forwarding) = &change.forwarding {
+            self.checked_forwarding(&mut tx, account, sid, forwarding).await?;
+        }
+        let forwarding = change.forwarding.as_ref();
         tx.execute(
             "UPDATE account_user SET digest = COALESCE($2, digest), \
              media = COALESCE($3, media), recording = CASE WHEN $4 = 1 THEN $5 ELSE recording END, \
+             forwarding = CASE WHEN $7 = 1 THEN $8 ELSE forwarding END, \
              revision = $6 WHERE sid = $1",
             values![
                 sid,
@@ -121,6 +132,8 @@ impl Store {
                 change.recording.is_some(),
                 change.recording.flatten().map(RecordingPolicy::name),
                 revision,
+                forwarding.is_some(),
+                forwarding.and_then(|it| forwarding::sealed(&sealer, sid, it)),
             ],
         )
         .await?;
@@ -177,7 +190,12 @@ impl Store {
         tx.commit().await
     }
 
-    async fn user_sid(&self, tx: &mut Tx, account: AccountSid, user: &str) -> Result<UserSid> {
+    pub(crate) async fn user_sid(
+        &self,
+        tx: &mut Tx,
+        account: AccountSid,
+        user: &str,
+    ) -> Result<UserSid> {
         let index = self.keys().index(&INDEX_USER, &account.to_string(), user);
         let select = "SELECT sid FROM account_user \
                       WHERE account = $1 AND (sid = $2 OR name_index = $3)";
@@ -209,6 +227,12 @@ impl Store {
             number,
             media: row.parse("media")?,
             recording: row.parse_or_null("recording")?,
+            forwarding: forwarding::opened(
+                &sealer,
+                sid,
+                account,
+                row.bytes_or_null("forwarding")?,
+            )?,
         })
     }
 }

@@ -72,6 +72,7 @@ impl Call {
             | StatusCode::NOT_ACCEPTABLE_ANYWHERE
             | StatusCode::UNSUPPORTED_MEDIA_TYPE
                 if self.offer_otherwise(cx, leg) => {}
+            redirection if redirection.class() == 3 && self.redirected(cx, leg, response) => {}
             _ => {
                 let mut reasons = reasons(&response.headers);
                 let is_away = self.legs.get(leg).is_some_and(|it| it.side.is_region());

@@ -156,7 +156,7 @@ impl Call {
         // The callee's home decides when it rang long enough.
         let is_away = self.legs.last().is_some_and(|leg| leg.side.is_region());
         let grace = if is_away { REGION_GRACE } else { Duration::ZERO };
-        let deadline = cx.now.instant + cx.config.timers.no_answer + grace;
+        let deadline = cx.now.instant + self.ring_time(cx) + grace;
         let timer = CallTimer::NoAnswer(self.group);
         cx.timers.set(deadline, Timer::Call(self.key, timer));
         for leg in self.rung() {
@@ -233,9 +233,17 @@ impl Call {
         if still || self.winner.is_some() || self.ending.is_some() {
             return;
         }
+        if self.groups.is_empty() && !self.divert_failed(cx) {
+            return self.fail(cx);
+        }
+        self.ring_next(cx);
+    }
+
+    /// The next group, beside what rings already.
+    pub(super) fn ring_next(&mut self, cx: &mut Context) {
         let legs = self.add_group(cx);
         let Some(session) = self.session.clone().filter(|_| !legs.is_empty()) else {
-            return self.fail(cx);
+            return self.group_failed(cx);
         };
         let ops = legs.into_iter().map(|(leg, spec)| Op::Add(leg, spec)).collect();
         let change = RelayRequest::Change(session.id, ops);

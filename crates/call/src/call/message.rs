@@ -9,6 +9,7 @@ use super::{Call, Identity, Leg};
 use crate::between::join_header;
 use crate::context::Context;
 use crate::crossing;
+use crate::diversion::Stead;
 use crate::route::{Reach, Side, Target};
 use crate::tenancy::is_e164;
 
@@ -112,6 +113,16 @@ pub(crate) fn own_uri(user: Option<&str>, host: &str) -> Uri {
 }
 
 impl Identity {
+    /// Towards who is rung in the callee's stead: a caller whom a carrier brought
+    /// is shown to the next one by number.
+    fn instead(mut self, stead: &Stead) -> Self {
+        self.callee = stead.callee.clone();
+        if self.number.is_none() && is_e164(self.user.expose()) && !self.is_private {
+            self.number = Some(self.user.clone());
+        }
+        self
+    }
+
     /// The From towards the callee.
     fn shown_from(&self, callee: &Side, domain: &str) -> NameAddr {
         let domain = self.domain.as_deref().unwrap_or(domain);
@@ -169,6 +180,10 @@ impl Call {
         };
         let domain = self.account.domain.clone();
         let it = self.legs.get_mut(leg)?;
+        let identity = match it.stead() {
+            Some(stead) => identity.instead(stead),
+            None => identity,
+        };
         let mut from = identity.shown_from(&it.side, &domain);
         from.set_tag(&tag_text(it.tag));
         let (is_trunk, is_away) = (it.side.is_trunk(), it.side.is_region());
@@ -206,7 +221,12 @@ impl Call {
         if let Some(product) = &cx.config.product {
             headers.push(HeaderName::UserAgent, product.as_str());
         }
-        if let (true, Some(number)) = (is_trunk, &identity.number) {
+        if let Some(stead) = &target.stead {
+            stead.tell(&target.side, &domain, headers);
+        }
+        // Who sent the call on answers for it to the carrier.
+        let own = target.stead.as_ref().map_or(identity.number.as_ref(), |it| it.number());
+        if let (true, Some(number)) = (is_trunk, own) {
             let asserted = NameAddr::new(own_uri(Some(number.expose()), &domain));
             headers.push(HeaderName::PAssertedIdentity, &asserted);
         }

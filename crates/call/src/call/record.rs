@@ -4,6 +4,7 @@ use landline_region::Personal;
 
 use super::{Call, Phase};
 use crate::context::Context;
+use crate::diversion::Diversion;
 use crate::io::{JournalToken, Log, Output};
 use crate::record::{CallEvent, Closed, LegClosed, LegOpened, Step};
 use crate::route::Reach;
@@ -51,7 +52,12 @@ impl Call {
             media: it.media.as_ref().map(|media| media.spec.protocol),
         };
         cx.counters.legs_opened += 1;
+        let diverted = it.stead().and_then(|stead| stead.past.last()).cloned();
+        let leg_sid = it.sid;
         self.journal(cx, Step::LegOpened(opened));
+        if let Some(Diversion { by, why }) = diverted {
+            self.journal(cx, Step::LegDiverted { leg: leg_sid, by: by.sid, reason: why });
+        }
         self.record_edge(cx, leg);
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use landline_call::tenancy::{
-    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, MediaPolicy, Number,
-    NumberTarget, RecordingPolicy, Tenancy, Trunk, TrunkCredentials, User,
+    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding, MediaPolicy,
+    Number, NumberTarget, RecordingPolicy, Tenancy, Trunk, TrunkCredentials, User,
 };
 use landline_region::{AccountSid, Personal, Secret, TrunkSid, UserSid};
 use landline_sip::digest::{Algorithm, ha1};
@@ -81,6 +81,7 @@ pub fn user(account: &Account, name: &str, sid: u128) -> User {
         number: None,
         media: MediaPolicy::Auto,
         recording: None,
+        forwarding: Forwarding::default(),
     }
 }
 

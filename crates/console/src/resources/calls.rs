@@ -107,6 +107,10 @@ pub struct LegView {
     pub party_sid: Option<String>,
     /// How its media is protected: rtp, sdes or dtls.
     pub media: Option<&'static str>,
+    /// The sid of the user in whose stead it was rung.
+    pub diverted_by: Option<String>,
+    /// As RFC 5806 names it: unconditional, user-busy, no-answer, …
+    pub diverted_because: Option<&'static str>,
     pub opened_at: String,
     pub closed_at: Option<String>,
     pub sip_status: Option<u16>,
@@ -225,6 +229,8 @@ impl LegView {
                 _ => None,
             },
             media: leg.media.map(Protocol::name),
+            diverted_by: leg.diverted.map(|(by, _)| by.to_string()),
+            diverted_because: leg.diverted.map(|(_, reason)| reason.name()),
             opened_at: leg.opened_at.to_string(),
             closed_at: rfc3339(leg.closed_at),
             sip_status: leg.sip_status,

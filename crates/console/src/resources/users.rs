@@ -1,7 +1,8 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::header;
-use landline_call::tenancy::{MediaPolicy, RecordingPolicy, User};
+use landline_call::tenancy::{Forwarding, MediaPolicy, RecordingPolicy, User};
 use landline_region::Personal;
 use landline_store::{Listed, NewUser, UserChange, password};
 use schemars::JsonSchema;
@@ -34,6 +35,17 @@ pub struct UserView {
     pub media: &'static str,
     /// `null`: as the account says.
     pub recording: Option<&'static str>,
+    /// Where all calls go in the user's stead: a user of the account, or E.164.
+    pub forward_always: Option<String>,
+    /// When the user is busy or declines.
+    pub forward_busy: Option<String>,
+    pub forward_no_answer: Option<String>,
+    /// When no phone of the user is registered, or none can be reached.
+    pub forward_unreachable: Option<String>,
+    /// How long the user's phones ring; `null`: as the region's proxy has it.
+    pub ring_seconds: Option<u64>,
+    /// No phone rings; callers hear busy, or go where busy calls go.
+    pub do_not_disturb: bool,
     /// A password that was made here; shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
@@ -68,6 +80,23 @@ pub struct UserUpdate {
     /// Empty: as the account says.
     #[schemars(extend("enum" = ["off", "all", ""]))]
     pub recording: Option<String>,
+    /// A user of the account, or E.164; empty takes it away. So with the others.
+    pub forward_always: Option<String>,
+    pub forward_busy: Option<String>,
+    pub forward_no_answer: Option<String>,
+    pub forward_unreachable: Option<String>,
+    /// 5 to 300; 0: as the region's proxy has it.
+    pub ring_seconds: Option<Seconds>,
+    #[schemars(extend("enum" = ["on", "off"]))]
+    pub do_not_disturb: Option<String>,
+}
+
+/// A number, or what a form writes for it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Seconds {
+    Number(u64),
+    Text(String),
 }
 
 impl UserView {
@@ -81,9 +110,51 @@ impl UserView {
             number: user.number.as_ref().map(|number| number.expose().clone()),
             media: user.media.name(),
             recording: user.recording.map(|policy| policy.name()),
+            forward_always: place(&user.forwarding.always),
+            forward_busy: place(&user.forwarding.busy),
+            forward_no_answer: place(&user.forwarding.no_answer),
+            forward_unreachable: place(&user.forwarding.unreachable),
+            ring_seconds: user.forwarding.ring.map(|ring| ring.as_secs()),
+            do_not_disturb: user.forwarding.do_not_disturb,
             password: None,
             uri: format!("{}/Users/{}.json", account_uri(user.account), user.sid),
         }
+    }
+}
+
+fn place(place: &Option<Personal<String>>) -> Option<String> {
+    place.as_ref().map(|it| it.expose().clone())
+}
+
+impl UserUpdate {
+    /// What is to be, where anything of it is to change.
+    fn forwarding(&self, known: &Forwarding) -> Result<Option<Forwarding>, Problem> {
+        let mut forwarding = known.clone();
+        let set = |place: &mut Option<Personal<String>>, change: &Option<String>| {
+            if let Some(to) = change {
+                *place = Some(to.clone()).filter(|to| !to.is_empty()).map(Personal::new);
+            }
+        };
+        set(&mut forwarding.always, &self.forward_always);
+        set(&mut forwarding.busy, &self.forward_busy);
+        set(&mut forwarding.no_answer, &self.forward_no_answer);
+        set(&mut forwarding.unreachable, &self.forward_unreachable);
+        if let Some(seconds) = &self.ring_seconds {
+            let seconds = match seconds {
+                Seconds::Number(seconds) => Ok(*seconds),
+                Seconds::Text(text) => text.parse(),
+            };
+            let seconds = seconds
+                .map_err(|_| Problem::invalid("ring_seconds", "wanted whole seconds, or 0"))?;
+            forwarding.ring = Some(seconds).filter(|it| *it > 0).map(Duration::from_secs);
+        }
+        forwarding.do_not_disturb = match self.do_not_disturb.as_deref() {
+            None => forwarding.do_not_disturb,
+            Some("on") => true,
+            Some("off") => false,
+            Some(_) => return Err(Problem::invalid("do_not_disturb", "wanted on or off")),
+        };
+        Ok((forwarding != *known).then_some(forwarding))
     }
 }
 
@@ -139,6 +210,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let domain = domain(&app, &input).await?;
     let known = app.store.user_find(account, input.part("user")).await?;
     check_unchanged(input.header(&header::IF_MATCH), &UserView::new(&known, &domain))?;
+    let forwarding = update.forwarding(&known.forwarding)?;
     let password = update.password.map(checked_password).transpose()?;
     let recording = match update.recording.as_deref() {
         Some("") => Some(None),
@@ -151,6 +223,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         number: update.number.map(|text| Some(text).filter(|it| !it.is_empty()).map(Personal::new)),
         media: named("media", update.media.as_deref())?,
         recording,
+        forwarding,
     };
     if let Some(Some(number)) = &change.number {
         number_free(&app, account, number)?;

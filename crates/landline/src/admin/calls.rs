@@ -116,6 +116,8 @@ fn leg(leg: &LegRecord) -> Value {
         "party": party,
         "sip_call_id": leg.sip_call_id.as_ref().map(|id| id.expose()),
         "media": leg.media.map(Protocol::name),
+        "diverted_by": leg.diverted.map(|(by, _)| by.to_string()),
+        "diverted_because": leg.diverted.map(|(_, reason)| reason.name()),
         "opened_at": leg.opened_at.to_string(),
         "closed_at": time(leg.closed_at),
         "sip_status": leg.sip_status,

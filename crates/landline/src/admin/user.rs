@@ -1,11 +1,13 @@
+use std::time::Duration;
+
 use anyhow::Result;
-use landline_call::tenancy::User;
+use landline_call::tenancy::{Forwarding, User};
 use landline_region::Personal;
 use landline_store::{NewUser, UserChange, password as passwords};
 use serde_json::{Value, json};
 
 use super::place::{Home, Place};
-use crate::cli::{UserArgs, UserChanges, UserVerb};
+use crate::cli::{PlaceChange, UserArgs, UserChanges, UserVerb};
 use crate::output::{Style, Table, card};
 
 pub async fn run(place: &Place, verb: UserVerb, style: Style) -> Result<String> {
@@ -66,6 +68,7 @@ async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Res
     let made = changes.new_password.then(passwords::generate);
     // The digest is over the name as it was given, not as it is typed here.
     let known = home.store.user_find(home.account, user).await?;
+    let forwarding = forwarding(&known, &changes);
     let password = changes.password.as_ref().or(made.as_ref());
     let change = UserChange {
         digest: password
@@ -73,6 +76,7 @@ async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Res
         number: changes.number.map(|change| change.0.map(Personal::new)),
         media: changes.media,
         recording: changes.recording.map(|change| change.0),
+        forwarding,
     };
     if let Some(Some(number)) = &change.number {
         home.number_free(number)?;
@@ -82,6 +86,25 @@ async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Res
         home.publish_numbers().await?;
     }
     Ok(card(&with_password(shown(&user, &home.domain), made), style))
+}
+
+/// What is to be, where anything of it is to change.
+fn forwarding(known: &User, changes: &UserChanges) -> Option<Forwarding> {
+    let mut forwarding = known.forwarding.clone();
+    let set = |place: &mut Option<Personal<String>>, change: &Option<PlaceChange>| {
+        if let Some(PlaceChange(to)) = change {
+            *place = to.clone().map(Personal::new);
+        }
+    };
+    set(&mut forwarding.always, &changes.forward_always);
+    set(&mut forwarding.busy, &changes.forward_busy);
+    set(&mut forwarding.no_answer, &changes.forward_no_answer);
+    set(&mut forwarding.unreachable, &changes.forward_unreachable);
+    if let Some(change) = changes.ring_seconds {
+        forwarding.ring = change.0.map(Duration::from_secs);
+    }
+    forwarding.do_not_disturb = changes.do_not_disturb.unwrap_or(forwarding.do_not_disturb);
+    (forwarding != known.forwarding).then_some(forwarding)
 }
 
 /// Shorter passwords are taken, as phones with a key pad may need them, and
@@ -104,5 +127,11 @@ fn shown(user: &User, domain: &str) -> Value {
         "number": user.number.as_ref().map(Personal::expose),
         "media": user.media.name(),
         "recording": user.recording.map(|policy| policy.name()),
+        "forward_always": user.forwarding.always.as_ref().map(Personal::expose),
+        "forward_busy": user.forwarding.busy.as_ref().map(Personal::expose),
+        "forward_no_answer": user.forwarding.no_answer.as_ref().map(Personal::expose),
+        "forward_unreachable": user.forwarding.unreachable.as_ref().map(Personal::expose),
+        "ring_seconds": user.forwarding.ring.map(|ring| ring.as_secs()),
+        "do_not_disturb": user.forwarding.do_not_disturb,
     })
 }

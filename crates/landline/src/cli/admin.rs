@@ -159,7 +159,33 @@ pub struct UserChanges {
     /// off, all, or account to follow the account's policy.
     #[arg(long = "record", alias = "recording", value_name = "POLICY", value_parser = recording_override)]
     pub recording: Option<RecordingOverride>,
+    /// Send all calls on: to a user, an E.164 number, or none.
+    #[arg(long, value_name = "USER|E164|none", value_parser = place_change)]
+    pub forward_always: Option<PlaceChange>,
+    /// When the user is busy or declines.
+    #[arg(long, value_name = "USER|E164|none", value_parser = place_change)]
+    pub forward_busy: Option<PlaceChange>,
+    /// When nobody answers.
+    #[arg(long, value_name = "USER|E164|none", value_parser = place_change)]
+    pub forward_no_answer: Option<PlaceChange>,
+    /// When no phone of the user is registered, or none can be reached.
+    #[arg(long, value_name = "USER|E164|none", value_parser = place_change)]
+    pub forward_unreachable: Option<PlaceChange>,
+    /// How long the user's phones ring (5 to 300), or none for the proxy's own time.
+    #[arg(long, value_name = "SECONDS|none", value_parser = ring_change)]
+    pub ring_seconds: Option<RingChange>,
+    /// on: no phone rings, callers hear busy or go where busy calls are sent.
+    #[arg(long, value_name = "on|off", value_parser = on_or_off)]
+    pub do_not_disturb: Option<bool>,
 }
+
+/// Where calls are sent on to, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceChange(pub Option<String>);
+
+/// How many seconds phones ring, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingChange(pub Option<u64>);
 
 /// A user's number, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -403,6 +429,32 @@ fn network(text: &str) -> Result<IpNet, String> {
         .ok()
         .or_else(single)
         .ok_or_else(|| "wanted an address or a network, as 192.0.2.0/24".to_owned())
+}
+
+fn place_change(text: &str) -> Result<PlaceChange, String> {
+    match text {
+        "none" => Ok(PlaceChange(None)),
+        "" => Err("wanted a user's name, an E.164 number, or none".to_owned()),
+        _ => Ok(PlaceChange(Some(text.to_owned()))),
+    }
+}
+
+fn ring_change(text: &str) -> Result<RingChange, String> {
+    match text {
+        "none" => Ok(RingChange(None)),
+        _ => text
+            .parse()
+            .map(|seconds| RingChange(Some(seconds)))
+            .map_err(|_| "wanted whole seconds, or none".to_owned()),
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("wanted on or off".to_owned()),
+    }
 }
 
 fn number_change(text: &str) -> Result<NumberChange, String> {

@@ -8,8 +8,8 @@ mod run;
 
 pub use admin::{
     AccountPolicies, AccountVerb, CallsVerb, KeyVerb, LedgerVerb, NumberTargetArg, NumberVerb,
-    RecordingVerb, RegionVerb, ResidencyVerb, TrunkArgs, TrunkVerb, UserArgs, UserChanges,
-    UserVerb, Where,
+    PlaceChange, RecordingVerb, RegionVerb, ResidencyVerb, TrunkArgs, TrunkVerb, UserArgs,
+    UserChanges, UserVerb, Where,
 };
 pub use backup::{BackupVerb, RestoreArgs};
 pub use receipt::{CheckArgs, ProveArgs, ReceiptVerb, TrustArgs};

@@ -12,7 +12,7 @@ use super::sealed::{
     SEALED_ACCOUNT_KEY, SEALED_ACCOUNT_NAME, SEALED_API_ANSWER, SEALED_API_KEY_NAME,
     SEALED_AUDIT_SOURCE, SEALED_BINDING, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER,
     SEALED_CHUNK, SEALED_NUMBER, SEALED_SIP_CALL_ID, SEALED_TRUNK_CREDENTIALS, SEALED_USER_DIGEST,
-    SEALED_USER_NAME, SEALED_WEBHOOK_SECRET, SEALED_WEBHOOK_URL, Sealed,
+    SEALED_USER_FORWARDING, SEALED_USER_NAME, SEALED_WEBHOOK_SECRET, SEALED_WEBHOOK_URL, Sealed,
 };
 
 /// A column with personal data.
@@ -79,6 +79,7 @@ pub static COLUMNS: &[Column] = &[
     sealed("account_user", "name", &SEALED_USER_NAME),
     index("account_user", "name_index", &INDEX_USER),
     sealed("account_user", "digest", &SEALED_USER_DIGEST),
+    sealed("account_user", "forwarding", &SEALED_USER_FORWARDING),
     plain("trunk", "sid", &[&SID]),
     plain("trunk", "account", &[&SID]),
     plain("trunk", "name", &[&TRUNK_ADDRESS]),
@@ -126,6 +127,7 @@ pub static COLUMNS: &[Column] = &[
     plain("call_leg", "account", &[&SID]),
     plain("call_leg", "role", &[&CALL_OUTCOME]),
     plain("call_leg", "party_user", &[&SID, &CALL_OUTCOME]),
+    plain("call_leg", "diverted", &[&SID, &CALL_OUTCOME]),
     plain("call_leg", "party_trunk", &[&SID, &CALL_OUTCOME]),
     sealed("call_leg", "sip_call_id", &SEALED_SIP_CALL_ID),
     plain("call_leg", "media", &[&CALL_QUALITY]),

@@ -15,6 +15,7 @@ pub static FIELDS: &[&Field] = &[
     &JOIN_TOKEN,
     &USER_NAME,
     &NUMBER,
+    &USER_FORWARDING,
     &TRUNK_ADDRESS,
     &USER_DIGEST,
     &TRUNK_CREDENTIALS,
@@ -153,6 +154,34 @@ pub static NUMBER: Field = Field {
     ],
 };
 
+pub static USER_FORWARDING: Field = Field {
+    name: "user.forwarding",
+    class: DataClass::Number,
+    what: "The names and numbers that a user's calls are sent on to",
+    purpose: Purpose::Administration,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::Contract),
+    held: &[
+        "Forwarding.always",
+        "Forwarding.busy",
+        "Forwarding.no_answer",
+        "Forwarding.unreachable",
+        "Stead.callee",
+        "UserView.forward_always",
+        "UserView.forward_busy",
+        "UserView.forward_no_answer",
+        "UserView.forward_unreachable",
+        "UserUpdate.forward_always",
+        "UserUpdate.forward_busy",
+        "UserUpdate.forward_no_answer",
+        "UserUpdate.forward_unreachable",
+        "UserChanges.forward_always",
+        "UserChanges.forward_busy",
+        "UserChanges.forward_no_answer",
+        "UserChanges.forward_unreachable",
+    ],
+    carried: NOWHERE,
+};
 pub static TRUNK_ADDRESS: Field = Field {
     name: "trunk.address",
     class: DataClass::Address,

@@ -6,8 +6,8 @@ use super::Field;
 use super::fields::{
     ACCOUNT_KEY, ACCOUNT_NAME, API_ANSWER, API_KEY_NAME, API_KEY_SECRET, AUDIO, AUDIT_SOURCE,
     CALL_KEY, CALLEE, CALLER, CONTACT_PATH, CONTACT_URI, DEVICE_ADDRESS, DEVICE_INSTANCE, NUMBER,
-    REGISTRATION_CALL_ID, SIP_CALL_ID, TRUNK_CREDENTIALS, USER_AGENT, USER_DIGEST, USER_NAME,
-    WEBHOOK_SECRET, WEBHOOK_URL,
+    REGISTRATION_CALL_ID, SIP_CALL_ID, TRUNK_CREDENTIALS, USER_AGENT, USER_DIGEST, USER_FORWARDING,
+    USER_NAME, WEBHOOK_SECRET, WEBHOOK_URL,
 };
 
 /// Values that are encrypted with a key of their account or call.
@@ -60,6 +60,7 @@ pub static SEALED_ACCOUNT_NAME: Sealed = Sealed::new("account.name", &[&ACCOUNT_
 pub static SEALED_ACCOUNT_KEY: Sealed = Sealed::new("account_key", &[&ACCOUNT_KEY]);
 pub static SEALED_USER_NAME: Sealed = Sealed::new("user.name", &[&USER_NAME]);
 pub static SEALED_USER_DIGEST: Sealed = Sealed::new("user.digest", &[&USER_DIGEST]);
+pub static SEALED_USER_FORWARDING: Sealed = Sealed::new("user.forwarding", &[&USER_FORWARDING]);
 pub static SEALED_NUMBER: Sealed = Sealed::new("number", &[&NUMBER]);
 pub static SEALED_TRUNK_CREDENTIALS: Sealed =
     Sealed::new("trunk.credentials", &[&TRUNK_CREDENTIALS]);

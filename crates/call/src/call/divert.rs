@@ -1,0 +1,123 @@
+//! A call that nobody took goes on to where the callee has it sent.
+
+use std::sync::Arc;
+
+use landline_region::Personal;
+use landline_sip::{HeaderName, NameAddr, Response, StatusCode, Uri};
+
+use super::{Call, Leg};
+use crate::context::Context;
+use crate::diversion::{Diversion, Stead};
+use crate::record::{Cause, DivertReason, Step};
+use crate::route::{Refusal, Route, Side, dialled};
+use crate::tenancy::{User, is_e164};
+
+/// Of a redirection that are looked at.
+const CONTACTS: usize = 8;
+
+impl Call {
+    /// All places that were rung failed. True when there is another one, for
+    /// the one who was rung last has such calls sent there.
+    pub(super) fn divert_failed(&mut self, cx: &mut Context) -> bool {
+        let Some(cause) = self.best.as_ref().map(|best| best.cause) else { return false };
+        let Some((user, past)) = self.rung_last() else { return false };
+        let forwarding = &user.forwarding;
+        let (why, to) = match cause {
+            Cause::Busy | Cause::Declined => (DivertReason::Busy, &forwarding.busy),
+            Cause::NoAnswer => (DivertReason::NoAnswer, &forwarding.no_answer),
+            Cause::Unreachable | Cause::Failed => {
+                (DivertReason::Unreachable, &forwarding.unreachable)
+            }
+            _ => return false,
+        };
+        let Some(to) = to else { return false };
+        let Ok(route) = self.divert(cx, &user, &past, why, to) else { return false };
+        self.best = None;
+        self.groups = route.groups;
+        self.tell_caller(cx, StatusCode::CALL_IS_BEING_FORWARDED, None);
+        true
+    }
+
+    /// A phone says where the call is to go instead (RFC 3261 §8.1.3.4). Others
+    /// go on ringing beside that place. False when it names none that leads
+    /// anywhere.
+    pub(super) fn redirected(&mut self, cx: &mut Context, leg: usize, said: &Response) -> bool {
+        let Some((user, past)) = self.rung_at(leg) else { return false };
+        let contacts = said.headers.values(&HeaderName::Contact).take(CONTACTS);
+        let contacts = contacts.filter_map(|it| NameAddr::parse(&it.to_str_lossy()).ok());
+        let wanted: Vec<_> = contacts.filter_map(|it| self.place_of(&it.uri)).collect();
+        let routes =
+            wanted.iter().map(|to| self.divert(cx, &user, &past, DivertReason::Redirected, to));
+        let Some(route) = routes.flatten().next() else { return false };
+        for group in route.groups.into_iter().rev() {
+            self.groups.push_front(group);
+        }
+        self.branch_failed_with(cx, leg, said.status.code());
+        self.tell_caller(cx, StatusCode::CALL_IS_BEING_FORWARDED, None);
+        self.ring_next(cx);
+        true
+    }
+
+    /// A user of the account by its address, or anybody by number. A phone
+    /// leads nobody to hosts of its own choice.
+    fn place_of(&self, uri: &Uri) -> Option<Personal<String>> {
+        let place = dialled(uri)?;
+        let is_here = uri.host.to_string().eq_ignore_ascii_case(&self.account.domain);
+        (is_here || is_e164(&place)).then(|| Personal::new(place))
+    }
+
+    fn divert(
+        &mut self,
+        cx: &mut Context,
+        by: &Arc<User>,
+        past: &[Diversion],
+        why: DivertReason,
+        to: &Personal<String>,
+    ) -> Result<Route, Refusal> {
+        let account = self.account.clone();
+        let route = cx.divert(&account, by, why, to, self.direction, past);
+        match &route {
+            Ok(route) => {
+                cx.counters.calls_diverted += 1;
+                if self.join.is_none() && route.callee.is_region() {
+                    self.join_other_account(cx, Some(&route.callee));
+                    self.join.into_iter().for_each(|join| self.journal(cx, Step::Joined(join)));
+                }
+            }
+            Err(_) => cx.counters.diversions_refused += 1,
+        }
+        route
+    }
+
+    /// Whose phones were rung last, and who had sent the call there.
+    fn rung_last(&self) -> Option<(Arc<User>, Vec<Diversion>)> {
+        self.rung_at(self.legs.len().checked_sub(1)?)
+    }
+
+    fn rung_at(&self, leg: usize) -> Option<(Arc<User>, Vec<Diversion>)> {
+        // The first party of a call of ours has nobody to stand in for it.
+        if self.rings_first() || !self.rung().contains(&leg) {
+            return None;
+        }
+        let leg = self.legs.get(leg)?;
+        let Side::User(user) = &leg.side else { return None };
+        let stead = leg.branch_ref().and_then(|branch| branch.target.stead.as_ref());
+        Some((user.clone(), stead.map_or_else(Vec::new, |stead| stead.past.clone())))
+    }
+
+    /// How long the last group may ring.
+    pub(super) fn ring_time(&self, cx: &Context) -> std::time::Duration {
+        let own = self.legs.last().and_then(|leg| match &leg.side {
+            Side::User(user) if !self.rings_first() => user.forwarding.ring,
+            _ => None,
+        });
+        own.unwrap_or(cx.config.timers.no_answer)
+    }
+}
+
+impl Leg {
+    /// Rung for somebody else.
+    pub(super) fn stead(&self) -> Option<&Stead> {
+        self.branch_ref()?.target.stead.as_deref()
+    }
+}

@@ -1,0 +1,91 @@
+//! Where a user's calls are sent on to, as it stands in the database.
+
+use std::time::Duration;
+
+use landline_call::tenancy::{Forwarding, is_e164};
+use landline_region::catalogue::sealed::SEALED_USER_FORWARDING;
+use landline_region::{AccountSid, Personal, UserSid};
+use serde_json::{Value, json};
+
+use crate::error::{Result, StoreError};
+use crate::seal::Sealer;
+use crate::sql::Tx;
+use crate::store::Store;
+
+/// Shorter, nobody could answer; longer, no caller waits.
+const RING_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
+
+/// `None` where nothing is set.
+pub(crate) fn sealed(sealer: &Sealer, user: UserSid, forwarding: &Forwarding) -> Option<Vec<u8>> {
+    if *forwarding == Forwarding::default() {
+        return None;
+    }
+    let place = |place: &Option<Personal<String>>| place.as_ref().map(|it| it.expose().clone());
+    let written = json!({
+        "always": place(&forwarding.always),
+        "busy": place(&forwarding.busy),
+        "no_answer": place(&forwarding.no_answer),
+        "unreachable": place(&forwarding.unreachable),
+        "ring_seconds": forwarding.ring.map(|ring| ring.as_secs()),
+        "do_not_disturb": forwarding.do_not_disturb,
+    });
+    let written = written.to_string();
+    Some(sealer.seal(&SEALED_USER_FORWARDING, &user.to_string(), written.as_bytes()))
+}
+
+pub(crate) fn opened(
+    sealer: &Sealer,
+    user: UserSid,
+    account: AccountSid,
+    sealed: Option<Vec<u8>>,
+) -> Result<Forwarding> {
+    let Some(sealed) = sealed else { return Ok(Forwarding::default()) };
+    let text = sealer.open_text(&SEALED_USER_FORWARDING, &user.to_string(), &sealed)?;
+    let written: Value = serde_json::from_str(&text).map_err(|_| StoreError::Sealed {
+        what: "user.forwarding",
+        account,
+        problem: "it is not JSON",
+    })?;
+    let place = |name: &str| written[name].as_str().map(|it| Personal::new(it.to_owned()));
+    Ok(Forwarding {
+        always: place("always"),
+        busy: place("busy"),
+        no_answer: place("no_answer"),
+        unreachable: place("unreachable"),
+        ring: written["ring_seconds"].as_u64().map(Duration::from_secs),
+        do_not_disturb: written["do_not_disturb"] == true,
+    })
+}
+
+impl Store {
+    /// Each place is a number, or another user of the account.
+    pub(crate) async fn checked_forwarding(
+        &self,
+        tx: &mut Tx,
+        account: AccountSid,
+        user: UserSid,
+        forwarding: &Forwarding,
+    ) -> Result<()> {
+        let invalid = |problem: &str| {
+            Err(StoreError::Invalid { field: "forwarding", problem: problem.to_owned() })
+        };
+        if forwarding.ring.is_some_and(|ring| !RING_SECONDS.contains(&ring.as_secs())) {
+            return invalid("phones ring 5 to 300 seconds");
+        }
+        let Forwarding { always, busy, no_answer, unreachable, .. } = forwarding;
+        for place in [always, busy, no_answer, unreachable].into_iter().flatten() {
+            if is_e164(place.expose()) {
+                continue;
+            }
+            match self.user_sid(tx, account, place.expose()).await {
+                Ok(other) if other == user => return invalid("a user's calls lead to that user"),
+                Ok(_) => {}
+                Err(StoreError::NotFound { .. }) => {
+                    return invalid("wanted a user of the account, or a number of E.164 with +");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
