@@ -81,12 +81,7 @@ fn user_sid(demo: &Demo, user: &str) -> String {
     text(&found["sid"]).to_owned()
 }
 
-fn options<'a>(
-    demo: &'a Demo,
-    user: &'a User,
-    encryption: &'static str,
-    tone: u16,
-) -> Options<'a> {
+fn options<'a>(demo: &'a Demo, user: &'a User, encryption: &'static str, tone: u16) -> Options<'a> {
     Options {
         user: &user.name,
         domain: &user.domain,

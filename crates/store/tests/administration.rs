@@ -1,10 +1,12 @@
 mod common;
 
+use std::time::Duration;
+
 use common::{at, contains, new_user, personal};
 use landline_call::binding::{Binding, BindingChange, FlowTransport, Received};
 use landline_call::tenancy::{
-    CallsFrom, EdgePolicy, EncryptionPolicy, MediaPolicy, NumberTarget, RecordingPolicy,
-    TrunkCredentials,
+    CallsFrom, EdgePolicy, EncryptionPolicy, Forwarding, MediaPolicy, NumberTarget,
+    RecordingPolicy, TrunkCredentials,
 };
 use landline_region::{Secret, UserSid};
 use landline_store::{
@@ -102,6 +104,41 @@ on_both_engines! {
         let changed = store.user_set(account.sid, "alice", &change).await.unwrap();
         assert_eq!((changed.recording, changed.number), (None, None));
         assert!(store.number_list(account.sid).await.unwrap().is_empty());
+    }
+
+    async fn calls_are_sent_on_to_who_is_there_and_nobody_else_reads_where(region: Region) {
+        let store = &region.store;
+        let account = region.account().await;
+        let alice = region.user(&account, "alice").await;
+        region.user(&account, "bob").await;
+        let set = async |forwarding: Forwarding| {
+            let change = UserChange { forwarding: Some(forwarding), ..UserChange::default() };
+            store.user_set(account.sid, "alice", &change).await
+        };
+        let wanted = Forwarding {
+            busy: Some(personal("bob")),
+            no_answer: Some(personal("+353861234567")),
+            ring: Some(Duration::from_secs(20)),
+            do_not_disturb: true,
+            ..Forwarding::default()
+        };
+        assert_eq!(set(wanted.clone()).await.unwrap().forwarding, wanted);
+        let tenancy = store.tenancy().await.unwrap();
+        let known = tenancy.users.iter().find(|user| user.sid == alice.sid).unwrap();
+        assert_eq!(known.forwarding, wanted);
+        let places = ["zoe", "alice", "+12", "", "00353861234567"];
+        for place in places.map(|place| Some(personal(place))) {
+            let error = set(Forwarding { always: place, ..Forwarding::default() }).await.unwrap_err();
+            assert!(matches!(error, StoreError::Invalid { field: "forwarding", .. }), "{error}");
+        }
+        for seconds in [0, 4, 301] {
+            let ring = Some(Duration::from_secs(seconds));
+            let error = set(Forwarding { ring, ..Forwarding::default() }).await.unwrap_err();
+            assert!(matches!(error, StoreError::Invalid { field: "forwarding", .. }), "{error}");
+        }
+        assert_eq!(store.user_find(account.sid, "alice").await.unwrap().forwarding, wanted);
+        let none = set(Forwarding::default()).await.unwrap();
+        assert_eq!(none.forwarding, Forwarding::default());
     }
 
     async fn a_number_leads_to_one_place_in_the_region(region: Region) {
