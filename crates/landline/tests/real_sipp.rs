@@ -116,6 +116,20 @@ fn a_session_is_refreshed_by_update_and_ends_when_its_refresher_is_silent() {
     assert_eq!((text(&record["cause"]), &record["sip_status"]), ("signalling_lost", &200.into()));
 }
 
+/// RFC 3262, of one side alone each time.
+#[test]
+fn provisional_responses_are_reliable_for_the_side_that_wants_it() {
+    let Some(bench) = Bench::start() else { return };
+    let record = bench.call("uac_100rel", Some("uas_early"), "sipp-b");
+    assert_eq!(record["cause"], "caller_hung_up");
+    let record = bench.call("uac_early", Some("uas_100rel"), "sipp-b");
+    assert_eq!(record["cause"], "caller_hung_up");
+    let record = bench.call("uac_100rel", Some("uas_100rel"), "sipp-b");
+    assert_eq!(record["cause"], "caller_hung_up");
+    let record = bench.call("uac_100rel_silent", Some("uas_ringing"), "sipp-b");
+    assert_eq!((text(&record["cause"]), &record["sip_status"]), ("signalling_lost", &504.into()));
+}
+
 #[test]
 fn plain_rtp_is_refused_where_encryption_is_required() {
     let Some(mut bench) = Bench::start() else { return };
