@@ -189,6 +189,58 @@ fn who_has_a_keyboard_alone_signs_in_calls_and_answers() {
     called.expect_text("#recent", "alice");
 }
 
+#[test]
+fn a_call_is_handed_on_at_once_and_after_talking_first() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let open = |name: &str, tone| {
+        phone(directory.path(), &demo, "ie1", &demo.user("acme.test", name), tone)
+    };
+    let (alice, bob, carol) = (open("alice", 500), open("bob", 900), open("carol", 1300));
+
+    // At once: alice hands bob on to carol.
+    alice.fill("#target", "bob");
+    alice.key("Enter");
+    bob.expect_call("incoming");
+    bob.click("[data-deed=answer]");
+    alice.hears(900);
+    alice.click("[data-deed=transfer]");
+    alice.fill("#transfer-target", "carol");
+    alice.key("Enter");
+    carol.expect_call("incoming");
+    carol.click("[data-deed=answer]");
+    alice.expect_text("#notice", "bob is connected with carol.");
+    bob.hears(1300);
+    carol.hears(900);
+    carol.click("[data-deed=end]");
+    bob.expect_text("#recent", "alice");
+    for page in [&alice, &bob, &carol] {
+        page.until("no call", "document.querySelector('.call') === null");
+    }
+
+    // After talking: bob waits while alice asks carol.
+    alice.fill("#target", "bob");
+    alice.key("Enter");
+    bob.expect_call("incoming");
+    bob.click("[data-deed=answer]");
+    alice.hears(900);
+    alice.click("[data-deed=transfer]");
+    alice.fill("#transfer-target", "carol");
+    alice.click("#transfer-ask");
+    carol.expect_call("incoming");
+    carol.click("[data-deed=answer]");
+    carol.hears(500);
+    bob.expect_text(".call .doing", "put you on hold");
+    alice.click("[data-held=false] [data-deed=transfer]:not(:disabled)");
+    alice.click("#transfer-calls button");
+    bob.hears(1300);
+    carol.hears(900);
+    alice.until("no call", "document.querySelector('.call') === null");
+}
+
 /// Goes on by the Tab key until the focus is on what has this name.
 #[track_caller]
 fn tab_to(page: &WebPhone, name: &str) {
