@@ -53,7 +53,7 @@ impl Linphone {
         self.types("terminate");
     }
 
-    fn types(&mut self, line: &str) {
+    pub fn types(&mut self, line: &str) {
         writeln!(self.keyboard, "{line}").unwrap();
     }
 
