@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::baresip::{self, Baresip, Options};
-use support::linphone::{self, Linphone};
 use support::server::{Demo, array, text};
 use support::{eventually, have, tone};
 
@@ -89,41 +88,4 @@ fn baresip_sends_its_caller_or_callee_to_another_and_those_two_hear_each_other()
             assert!(leg["stats"]["received"]["packets"].as_u64() > Some(25), "{leg}");
         }
     }
-}
-
-/// linphone talks to one softphone, asks another one, and connects them
-/// (RFC 5589 §7, by REFER with Replaces).
-#[test]
-fn linphone_connects_the_two_whom_it_talks_to() {
-    if !have(&[linphone::PROGRAM, baresip::PROGRAM]) {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let demo = Demo::start(directory.path());
-    let mut desk = phone(directory.path(), &demo, "desk", SDES, 900);
-    let mut lab = phone(directory.path(), &demo, "lab", DTLS, 1300);
-    let written = demo.data.join("clients/linphone-carol@acme.test");
-    let before = demo.closed_calls("acme.test", 0).len();
-    let mut carol = Linphone::registered(directory.path(), &written, 500);
-    carol.dial("sip:desk@acme.test");
-    desk.expect("CALL_ESTABLISHED", SOON);
-    eventually("desk hears carol", SOON, || tone::same(desk.heard(), 500).then_some(()));
-    carol.types("pause");
-    carol.dial("sip:lab@acme.test");
-    lab.expect("CALL_ESTABLISHED", SOON);
-    eventually("lab hears carol", SOON, || tone::same(lab.heard(), 500).then_some(()));
-
-    carol.types("transfer 1 --to-call 2");
-    eventually("desk and lab hear each other", SOON, || {
-        (tone::same(desk.heard(), 1300) && tone::same(lab.heard(), 900)).then_some(())
-    });
-    desk.hang_up();
-    lab.expect("CALL_CLOSED", SOON);
-    let calls = demo.closed_calls("acme.test", before + 3);
-    let mut causes: Vec<_> = calls[..3]
-        .iter()
-        .map(|it| demo.admin(&["calls", "show", text(&it["sid"])])["cause"].to_string())
-        .collect();
-    causes.sort();
-    assert_eq!(causes, ["\"caller_hung_up\"", "\"transferred\"", "\"transferred\""]);
 }

@@ -254,8 +254,7 @@ impl Call {
     /// RFC 3892 §2.2, for who is told who calls anyway.
     pub(super) fn push_referred_by(&self, headers: &mut Headers, leg: usize) {
         let side = self.legs.get(leg).map(|it| &it.side);
-        if let (Some(_), Side::User(by), Some(Side::User(_))) =
-            (&self.handover, &self.caller, side)
+        if let (Some(_), Side::User(by), Some(Side::User(_))) = (&self.handover, &self.caller, side)
         {
             let by = own_uri(Some(by.name.expose()), &self.account.domain);
             headers.push(HeaderName::ReferredBy, NameAddr::new(by));
