@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landline_sip::{Flow, HeaderName, Host, Method, Request, Scheme, ServerKey, StatusCode, Uri};
 
 use crate::auth::{Verdict, source_of, strip_credentials};
-use crate::call::{Attempt, Call, accept_header, allow_header, tag_number};
+use crate::call::{Attempt, Call, accept_header, allow_header, push_warning, tag_number};
 use crate::calls::CallKey;
 use crate::core::Core;
 use crate::directory::AccountEntry;
@@ -90,9 +90,7 @@ impl Core {
     fn unknown_domain(&mut self, key: ServerKey, request: &Request) {
         self.cx.counters.unknown_domains += 1;
         let mut response = self.cx.response(request, StatusCode::NOT_FOUND);
-        let agent = &self.cx.config.proxy;
-        let warning = format!("399 {agent} \"no account has this domain\"");
-        response.headers.push(HeaderName::Warning, warning);
+        push_warning(&self.cx, &mut response, 399, "no account has this domain");
         self.cx.respond(key, response);
     }
 

@@ -177,6 +177,32 @@ pub struct Forwarding {
     pub do_not_disturb: bool,
 }
 
+/// What of it is to change: `None` leaves a part as it is, `Some(None)` takes it
+/// away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ForwardingChange {
+    pub always: Option<Option<Personal<String>>>,
+    pub busy: Option<Option<Personal<String>>>,
+    pub no_answer: Option<Option<Personal<String>>>,
+    pub unreachable: Option<Option<Personal<String>>>,
+    pub ring: Option<Option<Duration>>,
+    pub do_not_disturb: Option<bool>,
+}
+
+impl Forwarding {
+    pub fn changed(self, change: &ForwardingChange) -> Self {
+        let place = |is: Option<_>, to: &Option<Option<_>>| to.clone().unwrap_or(is);
+        Self {
+            always: place(self.always, &change.always),
+            busy: place(self.busy, &change.busy),
+            no_answer: place(self.no_answer, &change.no_answer),
+            unreachable: place(self.unreachable, &change.unreachable),
+            ring: change.ring.unwrap_or(self.ring),
+            do_not_disturb: change.do_not_disturb.unwrap_or(self.do_not_disturb),
+        }
+    }
+}
+
 /// H(username:realm:password) with the account's domain as realm (RFC 7616
 /// §3.4.2), in lower-case hexadecimal. The password itself is not kept.
 #[derive(Debug, Clone)]

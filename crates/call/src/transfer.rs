@@ -1,9 +1,9 @@
 //! Who may refer whom to where (RFC 3515 §2.4), and what calls have to say to
 //! each other meanwhile.
 
-use landline_sip::{HeaderName, ReferTo, Replaces, Request, Scheme, ServerKey, StatusCode};
+use landline_sip::{ReferTo, Replaces, Request, Scheme, ServerKey, StatusCode};
 
-use crate::call::{Call, Letter, Referral, ReferredTo, Word, tag_number};
+use crate::call::{Call, Letter, Referral, ReferredTo, Word, push_warning, tag_number};
 use crate::calls::CallKey;
 use crate::core::Core;
 use crate::io::Log;
@@ -138,9 +138,7 @@ impl Core {
     pub(crate) fn refuse_stray_refer(&mut self, key: ServerKey, request: &Request) {
         self.cx.counters.transfers_refused += 1;
         let mut response = self.cx.response(request, StatusCode::FORBIDDEN);
-        let agent = &self.cx.config.proxy;
-        let warning = format!("399 {agent} \"REFER is for calls that are up\"");
-        response.headers.push(HeaderName::Warning, warning);
+        push_warning(&self.cx, &mut response, 399, "REFER is for calls that are up");
         self.cx.respond(key, response);
     }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use landline_call::record::{CallEvent, Step};
 use landline_call::{Input, Replica};
 use landline_control::RelayId;
-use landline_region::{CallSid, PseudonymKey, UnixMillis};
+use landline_region::{CallSid, UnixMillis};
 use landline_sip::Method;
+use world::World;
 use world::phone::{Leg, ip, sdp};
-use world::{World, tenants};
 
 const A: usize = 0;
 const B: usize = 1;
@@ -20,20 +20,7 @@ const C: usize = 2;
 
 /// A call that is up at the first proxy, and held by the others.
 fn up_with(seed: u8, proxies: u8) -> (World, Leg, Leg) {
-    let mut world = World::new(seed);
-    for number in 1..=proxies {
-        world.add_proxy("ie1", number, tenants::acme(), |config| {
-            config.proxy = format!("proxy-{number}");
-            config.signing_key = [1; 32];
-            config.pseudonyms = PseudonymKey::new(&[1; 32]);
-            config.has_peers = true;
-        });
-    }
-    world.together = true;
-    world.share_directory();
-    for proxy in 1..usize::from(proxies) {
-        world.link(proxy);
-    }
+    let mut world = World::ie1_together(seed, proxies);
     let [alice, bob] = world.registered(["alice", "bob"]);
     let (a, b) = world.call(alice, bob, "sip:bob@acme.test");
     world.settle();

@@ -6,7 +6,6 @@ mod world;
 use std::time::Duration;
 
 use landline_control::RelayId;
-use landline_region::PseudonymKey;
 use landline_sip::{HeaderName, Headers, Method, Request, StatusCode, Transport};
 use world::phone::{Leg, ip, sdp, text, version};
 use world::{World, tenants};
@@ -353,18 +352,7 @@ fn sessions_go_on_when_their_proxy_dies() {
 
 #[test]
 fn who_stands_in_for_a_dead_proxy_refreshes_its_sessions() {
-    let mut world = World::new(15);
-    for number in 1..=2 {
-        world.add_proxy("ie1", number, tenants::acme(), |config| {
-            config.proxy = format!("proxy-{number}");
-            config.signing_key = [1; 32];
-            config.pseudonyms = PseudonymKey::new(&[1; 32]);
-            config.has_peers = true;
-        });
-    }
-    world.together = true;
-    world.share_directory();
-    world.link(1);
+    let mut world = World::ie1_together(15, 2);
     let phones = world.registered(["alice", "bob"]);
     let (a, b, _) = call(&mut world, phones, ["600", "400;refresher=uas"]);
     world.settle();

@@ -57,7 +57,7 @@ fn one_call(
     let options = |user, encryption, tone| Options {
         encryption,
         tone,
-        ..options(demo, "ie1", transport, user)
+        ..Options::of(demo, "ie1", transport, user)
     };
     let parent = demo.data.parent().unwrap();
     let mut caller = Baresip::registered(parent, &options(calling, calling_encryption, 500));
@@ -80,21 +80,6 @@ fn one_call(
     }
 }
 
-fn options<'a>(demo: &'a Demo, region: &str, transport: &'a str, user: &'a User) -> Options<'a> {
-    Options {
-        user: &user.name,
-        domain: &user.domain,
-        password: &user.password,
-        transport,
-        proxy: demo.sip(region, transport),
-        encryption: None,
-        tone: 440,
-        codec: "pcmu",
-        ca: demo.ca(),
-        answers: true,
-    }
-}
-
 #[test]
 fn a_call_that_the_api_starts_rings_one_phone_then_the_other_and_both_hear() {
     if !have(&[baresip::PROGRAM, "/usr/bin/curl"]) {
@@ -106,8 +91,11 @@ fn a_call_that_the_api_starts_rings_one_phone_then_the_other_and_both_hear() {
     let second = demo.add_user("acme.test", "second", &["--media", "dtls", "--record", "all"]);
     let before = demo.closed_calls("acme.test", 0).len();
     let phone = |user, encryption, tone| {
-        let options =
-            Options { encryption: Some(encryption), tone, ..options(&demo, "ie1", "udp", user) };
+        let options = Options {
+            encryption: Some(encryption),
+            tone,
+            ..Options::of(&demo, "ie1", "udp", user)
+        };
         Baresip::registered(directory.path(), &options)
     };
     let mut first = phone(&first, "srtp-mand", 500);
@@ -167,10 +155,13 @@ fn a_phone_at_the_wrong_regions_edge_calls_and_is_called() {
     let away = Options {
         encryption: Some("srtp-mand"),
         tone: 500,
-        ..options(&demo, "us1", "udp", &traveller)
+        ..Options::of(&demo, "us1", "udp", &traveller)
     };
-    let at_home =
-        Options { encryption: Some("srtp-mand"), tone: 900, ..options(&demo, "ie1", "udp", &home) };
+    let at_home = Options {
+        encryption: Some("srtp-mand"),
+        tone: 900,
+        ..Options::of(&demo, "ie1", "udp", &home)
+    };
     let mut away = Baresip::registered(directory.path(), &away);
     let mut at_home = Baresip::registered(directory.path(), &at_home);
 

@@ -105,17 +105,7 @@ fn recorded(demo: &Demo, calls: usize, cause: &str) -> Value {
 }
 
 fn baresip(parent: &Path, demo: &Demo, user: &User, encryption: &str, tone: u32) -> Baresip {
-    let options = Options {
-        user: &user.name,
-        domain: &user.domain,
-        password: &user.password,
-        transport: "tls",
-        proxy: demo.sip("ie1", "tls"),
-        encryption: Some(encryption),
-        tone,
-        codec: "pcmu",
-        ca: demo.ca(),
-        answers: true,
-    };
+    let options =
+        Options { encryption: Some(encryption), tone, ..Options::of(demo, "ie1", "tls", user) };
     Baresip::registered(parent, &options)
 }

@@ -81,17 +81,6 @@ fn user_sid(demo: &Demo, user: &str) -> String {
     text(&found["sid"]).to_owned()
 }
 
-fn options<'a>(demo: &'a Demo, user: &'a User, encryption: &'static str, tone: u16) -> Options<'a> {
-    Options {
-        user: &user.name,
-        domain: &user.domain,
-        password: &user.password,
-        transport: "udp",
-        proxy: demo.sip("ie1", "udp"),
-        encryption: Some(encryption),
-        tone: tone.into(),
-        codec: "pcmu",
-        ca: demo.ca(),
-        answers: true,
-    }
+fn options<'a>(demo: &'a Demo, user: &'a User, encryption: &'static str, tone: u32) -> Options<'a> {
+    Options { encryption: Some(encryption), tone, ..Options::of(demo, "ie1", "udp", user) }
 }

@@ -68,16 +68,9 @@ fn office() -> Option<(tempfile::TempDir, Demo, Baresip)> {
     let demo = Demo::start(directory.path());
     let user: User = demo.add_user("acme.test", "desk", &["--media", DESK]);
     let options = Options {
-        user: &user.name,
-        domain: &user.domain,
-        password: &user.password,
-        transport: "udp",
-        proxy: demo.sip("ie1", "udp"),
         encryption: Some("srtp-mand"),
         tone: 900,
-        codec: "pcmu",
-        ca: demo.ca(),
-        answers: true,
+        ..Options::of(&demo, "ie1", "udp", &user)
     };
     let desk = Baresip::registered(directory.path(), &options);
     Some((directory, demo, desk))

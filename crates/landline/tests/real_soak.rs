@@ -20,6 +20,10 @@ use support::{eventually, free_ports, have, sipp};
 
 const SOON: Duration = Duration::from_secs(60);
 
+/// Two of each leg, for five seconds of talk and as many of rest, and as many
+/// again for the pairs of phones.
+const PORTS_A_CALL: u32 = 50;
+
 /// What may grow over the measured time, whichever is more: in the measure's
 /// own unit, or by this part of its mean. Memory in kB: allocators and caches
 /// settle for some minutes.
@@ -40,7 +44,7 @@ async fn memory_descriptors_and_ports_stay_flat_and_come_back() {
     let pairs: usize = setting("LANDLINE_SOAK_PAIRS").unwrap_or(10);
     let calls: u32 = setting("LANDLINE_SOAK_CALLS").unwrap_or(60);
     let directory = tempfile::tempdir().unwrap();
-    let region = region(directory.path());
+    let region = region(directory.path(), calls);
     let calling =
         Calling::begin(&region.config, region.base, pairs, seed("LANDLINE_SOAK_SEED")).await;
     let idle = samples(&region);
@@ -90,11 +94,15 @@ async fn memory_descriptors_and_ports_stay_flat_and_come_back() {
     assert!(account.held_answered * 10 >= account.held * 9, "{account:?}");
 }
 
-fn region(directory: &Path) -> Region {
+/// With ports for the calls, and for those of the calls before that rest.
+fn region(directory: &Path, calls: u32) -> Region {
     let base = free_ports(8);
     write_regions(directory, &[("ie1", "IE", base)]);
     let first = 40_000 + base / 8 % 8 * 3000;
-    let ports = PortRange { first, last: first + 2999 };
+    let ports = match u16::try_from(calls * PORTS_A_CALL).unwrap_or(u16::MAX) {
+        0..=3000 => PortRange { first, last: first + 2999 },
+        many => PortRange { first: 40_000, last: 40_000 + many.min(25_000) },
+    };
     let database = match std::env::var("LANDLINE_SOAK_POSTGRES") {
         Ok(url) => Database::Postgres(url),
         Err(_) => Database::Sqlite(directory.join("ie1/database.sqlite")),

@@ -23,18 +23,7 @@ fn phone(
     tone: u32,
 ) -> Baresip {
     let user = demo.add_user("acme.test", name, &["--media", policy]);
-    let options = Options {
-        user: &user.name,
-        domain: &user.domain,
-        password: &user.password,
-        transport: "udp",
-        proxy: demo.sip("ie1", "udp"),
-        encryption,
-        tone,
-        codec: "pcmu",
-        ca: demo.ca(),
-        answers: true,
-    };
+    let options = Options { encryption, tone, ..Options::of(demo, "ie1", "udp", &user) };
     Baresip::registered(parent, &options)
 }
 

@@ -368,17 +368,7 @@ fn recorded(demo: &Demo, calls: usize, cause: &str) -> Value {
 }
 
 fn softphone(parent: &Path, demo: &Demo, user: &User, tone: u32) -> Baresip {
-    let options = Options {
-        user: &user.name,
-        domain: &user.domain,
-        password: &user.password,
-        transport: "tls",
-        proxy: demo.sip("ie1", "tls"),
-        encryption: Some("srtp-mand"),
-        tone,
-        codec: "pcmu",
-        ca: demo.ca(),
-        answers: true,
-    };
+    let options =
+        Options { encryption: Some("srtp-mand"), tone, ..Options::of(demo, "ie1", "tls", user) };
     Baresip::registered(parent, &options)
 }

@@ -65,8 +65,8 @@ impl Params {
         })
     }
 
-    /// Replaces or appends. A value that is no token is quoted, unless it is
-    /// quoted already or is what a URI or a host may hold unquoted.
+    /// Replaces or appends. A value is quoted unless it is a token, or what a
+    /// URI or a host may hold unquoted.
     pub fn set(&mut self, name: &str, value: Option<&str>) {
         let mut text = self.without(name);
         text.push(b';');
@@ -196,12 +196,10 @@ fn is_value(value: &[u8]) -> bool {
 }
 
 fn write_value(out: &mut Vec<u8>, value: &[u8]) {
-    match scan::quoted(value) {
-        Some((inside, [])) if !inside.iter().any(|b| matches!(b, b'\r' | b'\n')) => {
-            out.extend_from_slice(value);
-        }
-        _ if is_value(value) && !value.contains(&b',') => out.extend_from_slice(value),
-        _ => scan::write_quoted(out, value),
+    let plain = !value.starts_with(b"\"") && is_value(value) && !value.contains(&b',');
+    match plain {
+        true => out.extend_from_slice(value),
+        false => scan::write_quoted(out, value),
     }
 }
 

@@ -96,13 +96,7 @@ impl Headers {
 
     /// Of a reliable provisional response (RFC 3262 §7.1).
     pub fn rseq(&self) -> Result<Option<u32>, HeaderError> {
-        let header = HeaderName::RSeq;
-        let value = self.get(&header).map(|value| scan::number(value.as_bytes()));
-        match value {
-            None => Ok(None),
-            Some(Some(number)) => Ok(Some(number)),
-            Some(None) => Err(HeaderError { header, problem: "it is not a number within 32 bits" }),
-        }
+        self.number(HeaderName::RSeq)
     }
 
     pub fn rack(&self) -> Result<RAck, HeaderError> {

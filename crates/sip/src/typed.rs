@@ -341,7 +341,10 @@ impl Headers {
             .map_err(|problem| HeaderError { header, problem })
     }
 
-    fn number<N: TryFrom<u64>>(&self, header: HeaderName) -> Result<Option<N>, HeaderError> {
+    pub(crate) fn number<N: TryFrom<u64>>(
+        &self,
+        header: HeaderName,
+    ) -> Result<Option<N>, HeaderError> {
         match self.get(&header).map(|value| scan::number(value.as_bytes())) {
             None => Ok(None),
             Some(Some(number)) => Ok(Some(number)),

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use landline_call::tenancy::{Forwarding, is_e164};
+use landline_call::tenancy::{Forwarding, ForwardingChange, is_e164};
 use landline_region::catalogue::sealed::SEALED_USER_FORWARDING;
 use landline_region::{AccountSid, Personal, UserSid};
 use serde_json::{Value, json};
 
 use crate::error::{Result, StoreError};
 use crate::seal::Sealer;
-use crate::sql::Tx;
+use crate::sql::{Tx, values};
 use crate::store::Store;
 
 /// Shorter, nobody could answer; longer, no caller waits.
 const RING_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
 
 /// `None` where nothing is set.
-pub(crate) fn sealed(sealer: &Sealer, user: UserSid, forwarding: &Forwarding) -> Option<Vec<u8>> {
+fn sealed(sealer: &Sealer, user: UserSid, forwarding: &Forwarding) -> Option<Vec<u8>> {
     if *forwarding == Forwarding::default() {
         return None;
     }
@@ -58,8 +58,29 @@ pub(crate) fn opened(
 }
 
 impl Store {
+    pub(crate) async fn forwarding_set(
+        &self,
+        tx: &mut Tx,
+        sealer: &Sealer,
+        account: AccountSid,
+        user: UserSid,
+        change: &ForwardingChange,
+    ) -> Result<()> {
+        if *change == ForwardingChange::default() {
+            return Ok(());
+        }
+        let select = "SELECT forwarding FROM account_user WHERE sid = $1";
+        let known = tx.row(select, values![user]).await?;
+        let known = known.map(|row| row.bytes_or_null("forwarding")).transpose()?.flatten();
+        let forwarding = opened(sealer, user, account, known)?.changed(change);
+        self.checked_forwarding(tx, account, user, &forwarding).await?;
+        let update = "UPDATE account_user SET forwarding = $2 WHERE sid = $1";
+        tx.execute(update, values![user, sealed(sealer, user, &forwarding)]).await?;
+        Ok(())
+    }
+
     /// Each place is a number, or another user of the account.
-    pub(crate) async fn checked_forwarding(
+    async fn checked_forwarding(
         &self,
         tx: &mut Tx,
         account: AccountSid,

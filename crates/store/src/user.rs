@@ -1,5 +1,5 @@
 use landline_call::tenancy::{
-    DigestSecrets, Forwarding, MediaPolicy, NumberTarget, RecordingPolicy, User,
+    DigestSecrets, Forwarding, ForwardingChange, MediaPolicy, NumberTarget, RecordingPolicy, User,
 };
 use landline_region::catalogue::sealed::{
     INDEX_USER, SEALED_NUMBER, SEALED_USER_DIGEST, SEALED_USER_NAME,
@@ -32,8 +32,7 @@ pub struct UserChange {
     pub media: Option<MediaPolicy>,
     /// `Some(None)`: as the account says.
     pub recording: Option<Option<RecordingPolicy>>,
-    /// All of it anew.
-    pub forwarding: Option<Forwarding>,
+    pub forwarding: ForwardingChange,
 }
 
 /// A user with its own number. Both engines take it as a prefix of `WHERE`.
@@ -116,14 +115,10 @@ impl Store {
         let revision = bump_revision(&mut tx).await?;
         let sid = self.user_sid(&mut tx, account, user).await?;
         let digest = change.digest.as_ref().map(|digest| sealed_digest(&sealer, sid, digest));
-        if let Some(forwarding) = &change.forwarding {
-            self.checked_forwarding(&mut tx, account, sid, forwarding).await?;
-        }
-        let forwarding = change.forwarding.as_ref();
+        self.forwarding_set(&mut tx, &sealer, account, sid, &change.forwarding).await?;
         tx.execute(
             "UPDATE account_user SET digest = COALESCE($2, digest), \
              media = COALESCE($3, media), recording = CASE WHEN $4 = 1 THEN $5 ELSE recording END, \
-             forwarding = CASE WHEN $7 = 1 THEN $8 ELSE forwarding END, \
              revision = $6 WHERE sid = $1",
             values![
                 sid,
@@ -132,8 +127,6 @@ impl Store {
                 change.recording.is_some(),
                 change.recording.flatten().map(RecordingPolicy::name),
                 revision,
-                forwarding.is_some(),
-                forwarding.and_then(|it| forwarding::sealed(&sealer, sid, it)),
             ],
         )
         .await?;

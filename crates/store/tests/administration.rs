@@ -5,8 +5,8 @@ use std::time::Duration;
 use common::{at, contains, new_user, personal};
 use landline_call::binding::{Binding, BindingChange, FlowTransport, Received};
 use landline_call::tenancy::{
-    CallsFrom, EdgePolicy, EncryptionPolicy, Forwarding, MediaPolicy, NumberTarget,
-    RecordingPolicy, TrunkCredentials,
+    CallsFrom, EdgePolicy, EncryptionPolicy, Forwarding, ForwardingChange, MediaPolicy,
+    NumberTarget, RecordingPolicy, TrunkCredentials,
 };
 use landline_region::{Secret, UserSid};
 use landline_store::{
@@ -112,7 +112,15 @@ on_both_engines! {
         let alice = region.user(&account, "alice").await;
         region.user(&account, "bob").await;
         let set = async |forwarding: Forwarding| {
-            let change = UserChange { forwarding: Some(forwarding), ..UserChange::default() };
+            let forwarding = ForwardingChange {
+                always: Some(forwarding.always),
+                busy: Some(forwarding.busy),
+                no_answer: Some(forwarding.no_answer),
+                unreachable: Some(forwarding.unreachable),
+                ring: Some(forwarding.ring),
+                do_not_disturb: Some(forwarding.do_not_disturb),
+            };
+            let change = UserChange { forwarding, ..UserChange::default() };
             store.user_set(account.sid, "alice", &change).await
         };
         let wanted = Forwarding {
@@ -137,6 +145,11 @@ on_both_engines! {
             assert!(matches!(error, StoreError::Invalid { field: "forwarding", .. }), "{error}");
         }
         assert_eq!(store.user_find(account.sid, "alice").await.unwrap().forwarding, wanted);
+        // What is not named stays.
+        let forwarding = ForwardingChange { busy: Some(None), ..ForwardingChange::default() };
+        let change = UserChange { forwarding, ..UserChange::default() };
+        let changed = store.user_set(account.sid, "alice", &change).await.unwrap();
+        assert_eq!(changed.forwarding, Forwarding { busy: None, ..wanted });
         let none = set(Forwarding::default()).await.unwrap();
         assert_eq!(none.forwarding, Forwarding::default());
     }

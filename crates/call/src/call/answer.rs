@@ -12,7 +12,7 @@ use super::open::{read_body, read_description};
 use super::{A, Call, Ending, Phase};
 use crate::context::{ClientUse, Context};
 use crate::io::Log;
-use crate::negotiate::{LegMedia, Mismatch};
+use crate::negotiate::{Description, LegMedia, Mismatch};
 use crate::record::{Cause, Step};
 use crate::relays::RelayStep;
 use crate::tenancy::MediaPolicy;
@@ -303,15 +303,26 @@ impl Call {
         media.is_some_and(LegMedia::awaits_answer)
     }
 
+    /// What a leg's party answered to our offer.
+    pub(super) fn take_answer(
+        &mut self,
+        leg: usize,
+        answer: Result<Description, Mismatch>,
+    ) -> Result<(), Mismatch> {
+        let (answer, plain) = (answer?, self.accepts_plain(leg));
+        let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
+        media.ok_or(Mismatch::NoAudio)?.accept(answer, plain)
+    }
+
+    /// Whether media may go unencrypted on this leg.
+    pub(super) fn accepts_plain(&self, leg: usize) -> bool {
+        self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account))
+    }
+
     /// The answer to an offer of ours in a 2xx.
     fn late_answer(&mut self, cx: &mut Context, leg: usize, ack: &Request) {
-        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
         let answer = read_description(cx, ack).and_then(|it| it.ok_or(Mismatch::NoAudio));
-        let taken = answer.and_then(|answer| {
-            let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
-            media.ok_or(Mismatch::NoAudio)?.accept(answer, plain)
-        });
-        if taken.is_err() {
+        if self.take_answer(leg, answer).is_err() {
             let mut ending = Ending::new(Cause::NotAcceptable, 200);
             ending.reasons = vec![reason(488, "Not Acceptable Here").into()];
             return self.end(cx, ending);

@@ -8,7 +8,7 @@ use landline_sip::{HeaderName, NameAddr, Response, StatusCode, Uri};
 use super::{Call, Leg};
 use crate::context::Context;
 use crate::diversion::{Diversion, Stead};
-use crate::record::{Cause, DivertReason, Step};
+use crate::record::{Cause, DivertReason};
 use crate::route::{Refusal, Route, Side, dialled};
 use crate::tenancy::{User, is_e164};
 
@@ -79,9 +79,9 @@ impl Call {
         match &route {
             Ok(route) => {
                 cx.counters.calls_diverted += 1;
-                if self.join.is_none() && route.callee.is_region() {
+                if self.join.is_none() {
                     self.join_other_account(cx, Some(&route.callee));
-                    self.join.into_iter().for_each(|join| self.journal(cx, Step::Joined(join)));
+                    self.record_joined(cx);
                 }
             }
             Err(_) => cx.counters.diversions_refused += 1,
@@ -101,8 +101,7 @@ impl Call {
         }
         let leg = self.legs.get(leg)?;
         let Side::User(user) = &leg.side else { return None };
-        let stead = leg.branch_ref().and_then(|branch| branch.target.stead.as_ref());
-        Some((user.clone(), stead.map_or_else(Vec::new, |stead| stead.past.clone())))
+        Some((user.clone(), leg.stead().map_or_else(Vec::new, |stead| stead.past.clone())))
     }
 
     /// How long the last group may ring.

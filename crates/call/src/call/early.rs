@@ -50,7 +50,7 @@ impl Call {
 
     /// The first branch with early media is joined to the caller.
     fn preview(&mut self, cx: &mut Context, leg: usize, said: &Response) {
-        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
+        let plain = self.accepts_plain(leg);
         let Ok(answer) = read_body(cx, &said.body) else {
             return self.tell_caller(cx, said.status, None);
         };

@@ -7,14 +7,13 @@
 use landline_control::{Direction, Op, Request as RelayRequest};
 use landline_sip::{ClientKey, FailureCause, HeaderName, Method, Response, StatusCode, glare_wait};
 
-use super::message::SDP;
-use super::open::read_body;
+use super::open::read_answer;
 use super::transfer::{Referred, Returned, Word};
 use super::{Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
 use crate::context::{ClientUse, Context};
 use crate::io::Log;
-use crate::negotiate::{Mismatch, Terms};
+use crate::negotiate::Terms;
 use crate::record::Cause;
 use crate::relays::RelayStep;
 use crate::route::Side;
@@ -141,14 +140,8 @@ impl Call {
         let terms = self.terms_for_guest(leg)?;
         let it = self.legs.get_mut(leg)?;
         let body = it.media.as_mut()?.offer(terms)?;
-        let mut request = it.dialog.as_mut()?.request(Method::Invite);
-        request.headers.push(HeaderName::Allow, super::allow_header());
-        it.timer.ask_again(cx.config.session_policy(), &mut request.headers);
-        request.set_body(SDP, body);
-        it.prove(cx, &mut request);
-        let destination = it.destination(cx)?;
-        let client = cx.send(ClientUse::Guest { call: self.key, leg }, request, destination);
-        it.offering = Some(client);
+        let purpose = ClientUse::Guest { call: self.key, leg };
+        let client = it.send_offer(cx, Method::Invite, body, purpose)?;
         let guest = self.handover.as_mut()?.guests.get_mut(n)?;
         (guest.client, guest.step) = (Some(client), GuestStep::Asked);
         Some(())
@@ -206,13 +199,8 @@ impl Call {
     }
 
     fn guest_answered(&mut self, cx: &mut Context, leg: usize, response: &Response) {
-        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
-        let answer = match response.body.is_empty() {
-            true => Err(Mismatch::NoAudio),
-            false => read_body(cx, &response.body),
-        };
-        let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
-        let taken = answer.and_then(|it| media.ok_or(Mismatch::NoAudio)?.accept(it, plain));
+        let answer = read_answer(cx, response);
+        let taken = self.take_answer(leg, answer);
         // It has taken the offer, whatever its answer is worth.
         self.set_guest(leg, GuestStep::Agreed);
         match taken {

@@ -69,7 +69,7 @@ pub(super) fn bare(reason: &str) -> String {
 }
 
 /// `code agent "text"` (RFC 3261 §20.43).
-pub(super) fn push_warning(cx: &Context, response: &mut Response, code: u16, text: &str) {
+pub(crate) fn push_warning(cx: &Context, response: &mut Response, code: u16, text: &str) {
     let agent = &cx.config.proxy;
     response.headers.push(HeaderName::Warning, format!("{code} {agent} \"{text}\""));
 }

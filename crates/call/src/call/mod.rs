@@ -54,7 +54,7 @@ use figures::Departed;
 use guests::Handover;
 use keys::Keyring;
 pub(crate) use leg::{Leg, tag_number};
-pub(crate) use message::{accept_header, allow_header, own_uri, reason};
+pub(crate) use message::{accept_header, allow_header, own_uri, push_warning, reason};
 use modify::Modification;
 use moves::Move;
 pub(crate) use open::Attempt;

@@ -163,7 +163,7 @@ impl Call {
     /// A new offer of a peer.
     fn offered(&mut self, cx: &mut Context, asked: Asked) {
         let Asked { leg, key, .. } = asked;
-        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
+        let plain = self.accepts_plain(leg);
         if asked.offer.protocol == Protocol::Rtp && !plain {
             cx.counters.encryption_missing += 1;
             return self.reject(cx, leg, key, &asked.request, Mismatch::Unencrypted);
@@ -271,15 +271,9 @@ impl Call {
             modification.method = Method::Invite;
         }
         let body = it.media.as_mut()?.offer(terms)?;
-        let mut request = it.dialog.as_mut()?.request(modification.method.clone());
-        request.headers.push(HeaderName::Allow, super::allow_header());
-        it.timer.ask_again(cx.config.session_policy(), &mut request.headers);
-        request.set_body(SDP, body);
-        it.prove(cx, &mut request);
-        let destination = it.destination(cx)?;
         let purpose = ClientUse::Modify { call: key, leg: toward };
-        let client = cx.send(purpose, request, destination);
-        (modification.client, it.offering) = (Some(client), Some(client));
+        modification.client =
+            Some(it.send_offer(cx, modification.method.clone(), body, purpose)?);
         modification.step = ModifyStep::Asking;
         Some(())
     }

@@ -5,7 +5,7 @@ use landline_sip::{FailureCause, HeaderName, Method, Response, StatusCode};
 
 use super::message::{SDP, reason};
 use super::modify::{Modification, ModifyStep};
-use super::open::read_body;
+use super::open::read_answer;
 use super::{Call, Ending};
 use crate::context::Context;
 use crate::negotiate::{Mismatch, Terms};
@@ -54,15 +54,8 @@ impl Call {
     }
 
     fn modify_accepted(&mut self, cx: &mut Context, leg: usize, response: &Response) {
-        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
-        let taken = match response.body.is_empty() {
-            true => Err(Mismatch::NoAudio),
-            false => read_body(cx, &response.body).and_then(|answer| {
-                let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
-                media.ok_or(Mismatch::NoAudio)?.accept(answer, plain)
-            }),
-        };
-        match taken {
+        let answer = read_answer(cx, response);
+        match self.take_answer(leg, answer) {
             Ok(()) => self.apply(cx),
             Err(mismatch) => {
                 if let Some(media) = self.legs.get_mut(leg).and_then(|it| it.media.as_mut()) {

@@ -1,16 +1,16 @@
 //! The sides of a call that moves: each is sent a re-INVITE with the addresses
 //! and keys of the other relay.
 
+use bytes::Bytes;
 use landline_control::{Op, Request as RelayRequest, SessionId};
 use landline_sip::{ClientKey, FailureCause, HeaderName, Method, Response, StatusCode, glare_wait};
 
 use super::message::{SDP, reason};
 use super::modify::{Modification, ModifyStep};
 use super::moves::{SideStep, Stage};
-use super::open::read_body;
+use super::open::read_answer;
 use super::{A, Call, Ending, Leg};
 use crate::context::{ClientUse, Context};
-use crate::negotiate::Mismatch;
 use crate::record::Cause;
 use crate::relays::{MoveStep, RelayStep};
 use crate::timers::{CallTimer, Timer};
@@ -48,15 +48,8 @@ impl Call {
         let it = self.legs.get_mut(side.leg)?;
         let terms = side.media.told()?;
         let body = side.media.offer(terms)?;
-        let mut request = it.dialog.as_mut()?.request(Method::Invite);
-        request.headers.push(HeaderName::Allow, super::allow_header());
-        it.timer.ask_again(cx.config.session_policy(), &mut request.headers);
-        request.set_body(SDP, body);
-        it.prove(cx, &mut request);
-        let destination = it.destination(cx)?;
         let purpose = ClientUse::Move { call: self.key, leg: side.leg };
-        let client = cx.send(purpose, request, destination);
-        it.offering = Some(client);
+        let client = it.send_offer(cx, Method::Invite, body, purpose)?;
         (side.client, side.step) = (Some(client), SideStep::Asked);
         Some(())
     }
@@ -106,11 +99,8 @@ impl Call {
     }
 
     fn side_answered(&mut self, cx: &mut Context, leg: usize, response: &Response) {
-        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&self.account));
-        let answer = match response.body.is_empty() {
-            true => Err(Mismatch::NoAudio),
-            false => read_body(cx, &response.body),
-        };
+        let plain = self.accepts_plain(leg);
+        let answer = read_answer(cx, response);
         let Some(moving) = self.moving.as_mut() else { return };
         let Some(side) = moving.sides.iter_mut().find(|side| side.leg == leg) else { return };
         let remote = answer.and_then(|answer| side.media.accept(answer, plain));
@@ -265,6 +255,24 @@ impl Call {
 }
 
 impl Leg {
+    /// Sends our offer within the dialog, in an INVITE or an UPDATE.
+    pub(super) fn send_offer(
+        &mut self,
+        cx: &mut Context,
+        method: Method,
+        offer: Bytes,
+        purpose: ClientUse,
+    ) -> Option<ClientKey> {
+        let mut request = self.dialog.as_mut()?.request(method);
+        request.headers.push(HeaderName::Allow, super::allow_header());
+        self.timer.ask_again(cx.config.session_policy(), &mut request.headers);
+        request.set_body(SDP, offer);
+        self.prove(cx, &mut request);
+        let destination = self.destination(cx)?;
+        self.offering = Some(cx.send(purpose, request, destination));
+        self.offering
+    }
+
     /// No INVITE of either side is under way in its dialog (RFC 3261 §14.1).
     pub(super) fn may_be_offered(&self) -> bool {
         self.offering.is_none() && self.unacked.is_none() && self.dialog.is_some()

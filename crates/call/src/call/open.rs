@@ -205,6 +205,10 @@ impl Call {
             recording: self.recording,
         };
         self.journal(cx, Step::Opened(opened));
+        self.record_joined(cx);
+    }
+
+    pub(super) fn record_joined(&mut self, cx: &mut Context) {
         if let Some(join) = self.join {
             self.journal(cx, Step::Joined(join));
         }
@@ -281,6 +285,14 @@ pub(super) fn read_description(
     match request.body.is_empty() {
         true => Ok(None),
         false => read_body(cx, &request.body).map(Some),
+    }
+}
+
+/// The answer in a 2xx to an offer of ours.
+pub(super) fn read_answer(cx: &mut Context, response: &Response) -> Result<Description, Mismatch> {
+    match response.body.is_empty() {
+        true => Err(Mismatch::NoAudio),
+        false => read_body(cx, &response.body),
     }
 }
 

@@ -3,10 +3,10 @@
 
 use landline_sip::{Dialog, DialogId, HeaderName, Method, RAck, Response, StatusCode};
 
+use super::Call;
 use super::leg::LegState;
 use super::open::read_body;
 use super::reliable::RELIABLE;
-use super::{Call, Leg};
 use crate::context::{ClientUse, Context};
 
 /// Early dialogs of one INVITE of ours that have heard such a response: phones
@@ -95,9 +95,8 @@ impl Call {
     /// What such a response says of the media is the answer, whether or not the
     /// caller hears it: the 2xx need not repeat it (RFC 3261 §13.2.1).
     fn take_early_answer(&mut self, cx: &mut Context, leg: usize, said: &Response) {
-        let account = self.account.clone();
-        let plain = self.legs.get(leg).is_some_and(|it| it.side.accepts_plain(&account));
-        let media = self.legs.get_mut(leg).and_then(|it: &mut Leg| it.media.as_mut());
+        let plain = self.accepts_plain(leg);
+        let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
         let Some(media) = media.filter(|media| media.agreed.is_none()) else { return };
         if !said.body.is_empty()
             && let Ok(answer) = read_body(cx, &said.body)

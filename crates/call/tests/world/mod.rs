@@ -149,6 +149,25 @@ impl World {
     }
 
     /// One region, ie1, with the usual tenancy and one relay.
+    /// So many proxies of ie1 that stand in for each other.
+    pub fn ie1_together(seed: u8, proxies: u8) -> Self {
+        let mut world = Self::new(seed);
+        for number in 1..=proxies {
+            world.add_proxy("ie1", number, tenants::acme(), |config| {
+                config.proxy = format!("proxy-{number}");
+                config.signing_key = [1; 32];
+                config.pseudonyms = PseudonymKey::new(&[1; 32]);
+                config.has_peers = true;
+            });
+        }
+        world.together = true;
+        world.share_directory();
+        for proxy in 1..usize::from(proxies) {
+            world.link(proxy);
+        }
+        world
+    }
+
     pub fn ie1(seed: u8) -> Self {
         let mut world = Self::new(seed);
         world.add_proxy("ie1", 1, tenants::acme(), |_| {});

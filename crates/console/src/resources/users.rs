@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::header;
-use landline_call::tenancy::{Forwarding, MediaPolicy, RecordingPolicy, User};
+use landline_call::tenancy::{ForwardingChange, MediaPolicy, RecordingPolicy, User};
 use landline_region::Personal;
 use landline_store::{Listed, NewUser, UserChange, password};
 use schemars::JsonSchema;
@@ -127,34 +127,31 @@ fn place(place: &Option<Personal<String>>) -> Option<String> {
 }
 
 impl UserUpdate {
-    /// What is to be, where anything of it is to change.
-    fn forwarding(&self, known: &Forwarding) -> Result<Option<Forwarding>, Problem> {
-        let mut forwarding = known.clone();
-        let set = |place: &mut Option<Personal<String>>, change: &Option<String>| {
-            if let Some(to) = change {
-                *place = Some(to.clone()).filter(|to| !to.is_empty()).map(Personal::new);
-            }
+    fn forwarding(&self) -> Result<ForwardingChange, Problem> {
+        let place = |change: &Option<String>| {
+            change.clone().map(|to| Some(to).filter(|to| !to.is_empty()).map(Personal::new))
         };
-        set(&mut forwarding.always, &self.forward_always);
-        set(&mut forwarding.busy, &self.forward_busy);
-        set(&mut forwarding.no_answer, &self.forward_no_answer);
-        set(&mut forwarding.unreachable, &self.forward_unreachable);
-        if let Some(seconds) = &self.ring_seconds {
-            let seconds = match seconds {
-                Seconds::Number(seconds) => Ok(*seconds),
-                Seconds::Text(text) => text.parse(),
-            };
-            let seconds = seconds
-                .map_err(|_| Problem::invalid("ring_seconds", "wanted whole seconds, or 0"))?;
-            forwarding.ring = Some(seconds).filter(|it| *it > 0).map(Duration::from_secs);
-        }
-        forwarding.do_not_disturb = match self.do_not_disturb.as_deref() {
-            None => forwarding.do_not_disturb,
-            Some("on") => true,
-            Some("off") => false,
+        let seconds = self.ring_seconds.as_ref().map(|seconds| match seconds {
+            Seconds::Number(seconds) => Ok(*seconds),
+            Seconds::Text(text) => text.parse(),
+        });
+        let seconds = seconds
+            .transpose()
+            .map_err(|_| Problem::invalid("ring_seconds", "wanted whole seconds, or 0"))?;
+        let do_not_disturb = match self.do_not_disturb.as_deref() {
+            None => None,
+            Some("on") => Some(true),
+            Some("off") => Some(false),
             Some(_) => return Err(Problem::invalid("do_not_disturb", "wanted on or off")),
         };
-        Ok((forwarding != *known).then_some(forwarding))
+        Ok(ForwardingChange {
+            always: place(&self.forward_always),
+            busy: place(&self.forward_busy),
+            no_answer: place(&self.forward_no_answer),
+            unreachable: place(&self.forward_unreachable),
+            ring: seconds.map(|it| Some(it).filter(|it| *it > 0).map(Duration::from_secs)),
+            do_not_disturb,
+        })
     }
 }
 
@@ -210,7 +207,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let domain = domain(&app, &input).await?;
     let known = app.store.user_find(account, input.part("user")).await?;
     check_unchanged(input.header(&header::IF_MATCH), &UserView::new(&known, &domain))?;
-    let forwarding = update.forwarding(&known.forwarding)?;
+    let forwarding = update.forwarding()?;
     let password = update.password.map(checked_password).transpose()?;
     let recording = match update.recording.as_deref() {
         Some("") => Some(None),

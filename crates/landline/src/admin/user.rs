@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use landline_call::tenancy::{Forwarding, User};
+use landline_call::tenancy::{ForwardingChange, User};
 use landline_region::Personal;
 use landline_store::{NewUser, UserChange, password as passwords};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Res
     let made = changes.new_password.then(passwords::generate);
     // The digest is over the name as it was given, not as it is typed here.
     let known = home.store.user_find(home.account, user).await?;
-    let forwarding = forwarding(&known, &changes);
+    let forwarding = forwarding(&changes);
     let password = changes.password.as_ref().or(made.as_ref());
     let change = UserChange {
         digest: password
@@ -88,23 +88,18 @@ async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Res
     Ok(card(&with_password(shown(&user, &home.domain), made), style))
 }
 
-/// What is to be, where anything of it is to change.
-fn forwarding(known: &User, changes: &UserChanges) -> Option<Forwarding> {
-    let mut forwarding = known.forwarding.clone();
-    let set = |place: &mut Option<Personal<String>>, change: &Option<PlaceChange>| {
-        if let Some(PlaceChange(to)) = change {
-            *place = to.clone().map(Personal::new);
-        }
+fn forwarding(changes: &UserChanges) -> ForwardingChange {
+    let place = |change: &Option<PlaceChange>| {
+        change.as_ref().map(|PlaceChange(to)| to.clone().map(Personal::new))
     };
-    set(&mut forwarding.always, &changes.forward_always);
-    set(&mut forwarding.busy, &changes.forward_busy);
-    set(&mut forwarding.no_answer, &changes.forward_no_answer);
-    set(&mut forwarding.unreachable, &changes.forward_unreachable);
-    if let Some(change) = changes.ring_seconds {
-        forwarding.ring = change.0.map(Duration::from_secs);
+    ForwardingChange {
+        always: place(&changes.forward_always),
+        busy: place(&changes.forward_busy),
+        no_answer: place(&changes.forward_no_answer),
+        unreachable: place(&changes.forward_unreachable),
+        ring: changes.ring_seconds.map(|change| change.0.map(Duration::from_secs)),
+        do_not_disturb: changes.do_not_disturb,
     }
-    forwarding.do_not_disturb = changes.do_not_disturb.unwrap_or(forwarding.do_not_disturb);
-    (forwarding != known.forwarding).then_some(forwarding)
 }
 
 /// Shorter passwords are taken, as phones with a key pad may need them, and

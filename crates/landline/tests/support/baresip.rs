@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::process::Process;
+use super::server::{Demo, User};
 use super::{eventually, free_ports, tone};
 
 pub const PROGRAM: &str = "/usr/bin/baresip";
@@ -31,6 +32,24 @@ pub struct Options<'a> {
     pub ca: &'a Path,
     /// Answers by itself.
     pub answers: bool,
+}
+
+impl<'a> Options<'a> {
+    /// A user of the demo's at one of its regions, without encryption.
+    pub fn of(demo: &'a Demo, region: &str, transport: &'a str, user: &'a User) -> Self {
+        Self {
+            user: &user.name,
+            domain: &user.domain,
+            password: &user.password,
+            transport,
+            proxy: demo.sip(region, transport),
+            encryption: None,
+            tone: 440,
+            codec: "pcmu",
+            ca: demo.ca(),
+            answers: true,
+        }
+    }
 }
 
 pub struct Baresip {

@@ -53,7 +53,7 @@ impl Linphone {
         self.types("terminate");
     }
 
-    pub fn types(&mut self, line: &str) {
+    fn types(&mut self, line: &str) {
         writeln!(self.keyboard, "{line}").unwrap();
     }
 

@@ -201,16 +201,21 @@ async fn who_does_not_read_is_closed() {
     scene.serves().await;
 }
 
+/// A WebSocket handshake (RFC 6455 §4.1), with such header lines besides.
+fn handshake(address: SocketAddr, subprotocol: &str, more: &str) -> String {
+    format!(
+        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: {subprotocol}\r\n{more}\r\n"
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_without_the_sip_subprotocol_is_refused() {
     let scene = Scene::new(quick()).await;
     let address = scene.proxy.address(Transport::Ws).unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Protocol: chat\r\n\r\n"
-    );
+    let request = handshake(address, "chat", "");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -224,11 +229,7 @@ async fn a_quiet_websocket_is_pinged_and_one_that_never_answers_is_closed() {
     let scene = Scene::new(limits).await;
     let address = scene.proxy.address(Transport::Ws).unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Protocol: sip\r\n\r\n"
-    );
+    let request = handshake(address, "sip", "");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut heard = Vec::new();
     // Until it is closed: who reads and says nothing is gone.
@@ -246,13 +247,9 @@ async fn a_quiet_websocket_is_pinged_and_one_that_never_answers_is_closed() {
 async fn a_page_of_another_origin_opens_no_websocket() {
     let scene = Scene::new(quick()).await;
     let address = scene.proxy.address(Transport::Ws).unwrap();
-    let opened = |origin: &'static str| async move {
+    let opened = async |origin: &str| {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!(
-            "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: sip\r\n{origin}\r\n"
-        );
+        let request = handshake(address, "sip", origin);
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.unwrap();
@@ -261,8 +258,8 @@ async fn a_page_of_another_origin_opens_no_websocket() {
     assert_eq!(opened("Origin: https://phone.test\r\n").await, "HTTP/1.1 101");
     assert_eq!(opened("").await, "HTTP/1.1 101");
     for other in ["https://phone.test.evil.test", "http://phone.test", "null"] {
-        let header: &'static str = Box::leak(format!("Origin: {other}\r\n").into_boxed_str());
-        assert_eq!(opened(header).await, "HTTP/1.1 403", "{other}");
+        let header = format!("Origin: {other}\r\n");
+        assert_eq!(opened(&header).await, "HTTP/1.1 403", "{other}");
     }
     until("they are counted", || scene.drops("wrong_origin") == 3.0).await;
 }
