@@ -73,7 +73,10 @@ impl Params {
         text.extend(name.bytes().filter(|byte| scan::is_token_byte(*byte)));
         if let Some(value) = value {
             text.push(b'=');
-            write_value(&mut text, value.as_bytes());
+            match value.starts_with('"') {
+                true => scan::write_quoted(&mut text, value.as_bytes()),
+                false => write_value(&mut text, value.as_bytes()),
+            }
         }
         self.text = ByteStr::from(text);
     }
@@ -195,11 +198,14 @@ fn is_value(value: &[u8]) -> bool {
     }
 }
 
+/// As it was read or set; what would move the value's border is quoted.
 fn write_value(out: &mut Vec<u8>, value: &[u8]) {
-    let plain = !value.starts_with(b"\"") && is_value(value) && !value.contains(&b',');
-    match plain {
-        true => out.extend_from_slice(value),
-        false => scan::write_quoted(out, value),
+    match scan::quoted(value) {
+        Some((inside, [])) if !inside.iter().any(|b| matches!(b, b'\r' | b'\n')) => {
+            out.extend_from_slice(value);
+        }
+        _ if is_value(value) && !value.contains(&b',') => out.extend_from_slice(value),
+        _ => scan::write_quoted(out, value),
     }
 }
 

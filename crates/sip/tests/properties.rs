@@ -65,6 +65,13 @@ proptest! {
     }
 
     #[test]
+    fn parameters_hold_quotation_marks(value in "[\"\\\\ ;,a]{0,6}") {
+        let addr = NameAddr::parse("<sip:a@b>").unwrap().with_param("x", Some(&value));
+        let again = NameAddr::parse(&addr.to_string()).unwrap();
+        prop_assert!(again.params.get_unquoted("x").as_deref() == Some(value.as_str()));
+    }
+
+    #[test]
     fn digests_verify_whatever_the_names_hold(
         username in "[^\0]{0,24}", realm in "[^\0\r\n]{0,24}", password in any::<String>(), sha in any::<bool>(),
     ) {

@@ -198,6 +198,14 @@ async fn who_does_not_read_is_closed() {
     };
     tokio::time::timeout(Duration::from_secs(20), flood).await.expect("it was never closed");
     assert!(scene.drops("slow_reader") >= 1.0);
+    // New requests may be refused until the flood has been worked off.
+    let mut phone = scene.connect(Transport::Udp).await;
+    let patience = tokio::time::timeout(Duration::from_secs(30), async {
+        while !phone.request("REGISTER", "alice", "acme.test", "").await.contains(" 401 ") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    patience.await.expect("it serves no more");
     scene.serves().await;
 }
 
