@@ -67,11 +67,11 @@ impl Core {
             ReferTo::of(&request.headers).map_err(|error| bad(&error.to_string()))?;
         let is_callable = matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel);
         let named = dialled(&uri).filter(|it| is_callable && !it.is_empty());
-        let named = named.ok_or_else(|| bad("Refer-To names nobody who can be called"))?;
         let other = call.may_refer(leg).map_err(|status| (status, String::new()))?;
         let guest = call.referred(other).ok_or_else(gone)?;
         let (to, dialled, consultation) = match &replaces {
             None => {
+                let named = named.ok_or_else(|| bad("Refer-To names nobody who can be called"))?;
                 let (route, dialled) = self.route_to_uri(&account, &uri, named);
                 let is_own = route.as_ref().is_ok_and(|route| is_user(&route.callee, &user));
                 if is_own {
@@ -87,8 +87,9 @@ impl Core {
                     let (to, dialled) = self.other_party(&it).ok_or_else(gone)?;
                     (to, dialled, Some(it))
                 }
-                // As the INVITE would be answered that this stands for.
-                Err(refusal) => (ReferredTo::Target(Err(refusal)), named, None),
+                // As the INVITE would be answered that this stands for. Many phones
+                // name our Contact, in which there is nobody's name.
+                Err(refusal) => (ReferredTo::Target(Err(refusal)), named.unwrap_or_default(), None),
             },
         };
         Ok((Referral { account, user, dialled, guest, to }, consultation))

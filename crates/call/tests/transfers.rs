@@ -7,7 +7,8 @@ use landline_call::Input;
 use landline_call::record::{LegRole, Party, Step};
 use landline_call::tenancy::{CallsFrom, Tenancy};
 use landline_control::{
-    Direction, Event, FromRelay, KeyAndSalt, KeyPair, LegId, LegKeys, Protocol, RelayId, SrtpSuite,
+    Direction, Event, FromRelay, KeyAndSalt, KeyPair, LegId, LegKeys, Op, Protocol, RelayId,
+    SrtpSuite,
 };
 use landline_region::{CallSid, TrunkSid, UserSid};
 use landline_sip::{HeaderName, Method, Request, Response, StatusCode};
@@ -588,11 +589,12 @@ fn consulting(seed: u8) -> (World, [Leg; 2], Leg, Leg) {
     (world, [a, second], b, c)
 }
 
-/// The dialog as its own party names it, in a Refer-To.
+/// The dialog as its own party names it, in a Refer-To. Some phones name whom
+/// they called, others the Contact that they were given.
 fn replacing(to: &str, leg: &Leg) -> String {
     let id = leg.dialog.id();
     format!(
-        "<sip:{to}@acme.test?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}>",
+        "<{to}?Replaces={}%3Bto-tag%3D{}%3Bfrom-tag%3D{}>",
         id.call_id.to_str_lossy().replace('@', "%40"),
         id.remote_tag.to_str_lossy(),
         id.local_tag.to_str_lossy(),
@@ -601,8 +603,17 @@ fn replacing(to: &str, leg: &Leg) -> String {
 
 #[test]
 fn an_attended_transfer_joins_the_other_parties_of_two_calls() {
+    for names_contact in [false, true] {
+        attended(names_contact);
+    }
+}
+
+fn attended(names_contact: bool) {
     let (mut world, [mut first, second], b, mut c) = consulting(23);
-    let to = replacing("carol", &second);
+    let contact = second.dialog.remote_target().to_string();
+    assert!(!contact.contains('@'), "{contact}");
+    let to = if names_contact { &contact } else { "sip:carol@acme.test" };
+    let to = replacing(to, &second);
     assert_eq!(refer(&mut world, &mut first, &to).status, StatusCode::ACCEPTED);
     assert_eq!(report(&mut world, &first), told("active", "100 Trying"));
     assert!(world.phones[CAROL].take(Method::Invite).is_none(), "one after the other");
@@ -610,6 +621,10 @@ fn an_attended_transfer_joins_the_other_parties_of_two_calls() {
     assert!(text(&offer.body).contains("a=sendrecv"));
     goes_over(&mut world, &c);
     assert_eq!(report(&mut world, &first), told("terminated", "200 OK"));
+    // Alice may talk on for a moment, and nobody hears her any more.
+    let ops = &world.proxies[0].relay.ops;
+    let removed = ops.iter().filter(|(_, op)| matches!(op, Op::Remove(_))).count();
+    assert_eq!(removed, 2, "{ops:?}");
     world.wait(3);
     // Both of alice's dialogs are ended for her.
     for _ in 0..2 {
@@ -633,7 +648,7 @@ fn an_attended_transfer_joins_the_other_parties_of_two_calls() {
 fn an_attended_transfer_that_one_party_refuses_leaves_both_calls() {
     for refuses in [BOB, CAROL] {
         let (mut world, [mut first, mut second], mut b, c) = consulting(24);
-        refer(&mut world, &mut first, &replacing("carol", &second));
+        refer(&mut world, &mut first, &replacing("sip:carol@acme.test", &second));
         report(&mut world, &first);
         if refuses == CAROL {
             goes_over(&mut world, &b);
@@ -658,15 +673,15 @@ fn an_attended_transfer_that_one_party_refuses_leaves_both_calls() {
 #[test]
 fn a_dialog_that_is_not_the_users_own_is_no_dialog() {
     let (mut world, [mut first, second], mut b, c) = consulting(25);
-    let unknown = replacing("carol", &second).replace("from-tag%3D", "from-tag%3Dx");
+    let unknown = replacing("sip:carol@acme.test", &second).replace("from-tag%3D", "from-tag%3Dx");
     // Carol's own leg of the call is hers.
-    for to in [unknown, replacing("carol", &c)] {
+    for to in [unknown, replacing("sip:carol@acme.test", &c)] {
         assert_eq!(refer(&mut world, &mut first, &to).status, StatusCode::ACCEPTED);
         assert_eq!(report(&mut world, &first), told("active", "100 Trying"));
         let (state, said) = report(&mut world, &first);
         assert_eq!((state.as_str(), &said[..11]), ("terminated", "SIP/2.0 481"), "{said}");
     }
-    let to = replacing("bob", &first);
+    let to = replacing("sip:bob@acme.test", &first);
     let itself = refer(&mut world, &mut first, &to);
     assert_eq!(itself.status, StatusCode::BAD_REQUEST);
     let broken = refer(&mut world, &mut first, "<sip:carol@acme.test?Replaces=nothing>");
@@ -681,7 +696,7 @@ fn a_dialog_that_is_not_the_users_own_is_no_dialog() {
 #[test]
 fn who_transfers_may_hang_up_both_calls_at_once() {
     let (mut world, [mut first, mut second], b, mut c) = consulting(26);
-    refer(&mut world, &mut first, &replacing("carol", &second));
+    refer(&mut world, &mut first, &replacing("sip:carol@acme.test", &second));
     world.hang_up(&mut second);
     world.hang_up(&mut first);
     goes_over(&mut world, &b);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use support::baresip::{self, Baresip, Options};
+use support::linphone::{self, Linphone};
 use support::server::{Demo, array, text};
 use support::{eventually, have, tone};
 
@@ -77,4 +78,43 @@ fn baresip_sends_its_caller_or_callee_to_another_and_those_two_hear_each_other()
             assert!(leg["stats"]["received"]["packets"].as_u64() > Some(25), "{leg}");
         }
     }
+}
+
+/// linphone talks to another linphone, asks a softphone while that one waits, and
+/// connects the two (RFC 5589 §7, by REFER with Replaces).
+#[test]
+fn linphone_connects_the_two_whom_it_talks_to() {
+    if !have(&[linphone::PROGRAM, baresip::PROGRAM]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let open = |name: &str, tone| {
+        let written = demo.data.join(format!("clients/linphone-{name}@acme.test"));
+        Linphone::registered(directory.path(), &written, tone)
+    };
+    let (mut carol, mut bob) = (open("carol", 500), open("bob", 900));
+    let mut lab = phone(directory.path(), &demo, "lab", SDES, 1300);
+    bob.keep_to_pcmu();
+    let before = demo.closed_calls("acme.test", 0).len();
+    carol.dial("sip:bob@acme.test");
+    eventually("bob hears carol", SOON, || tone::same(bob.heard(), 500).then_some(()));
+    carol.types("pause");
+    carol.dial("sip:lab@acme.test");
+    lab.expect("CALL_ESTABLISHED", SOON);
+    eventually("lab hears carol", SOON, || tone::same(lab.heard(), 500).then_some(()));
+
+    carol.types("transfer 1 --to-call 2");
+    eventually("bob and lab hear each other", SOON, || {
+        (tone::same(bob.heard(), 1300) && tone::same(lab.heard(), 900)).then_some(())
+    });
+    bob.hang_up();
+    lab.expect("CALL_CLOSED", SOON);
+    let calls = demo.closed_calls("acme.test", before + 3);
+    let mut causes: Vec<_> = calls[..3]
+        .iter()
+        .map(|it| demo.admin(&["calls", "show", text(&it["sid"])])["cause"].to_string())
+        .collect();
+    causes.sort();
+    assert_eq!(causes, ["\"caller_hung_up\"", "\"transferred\"", "\"transferred\""]);
 }

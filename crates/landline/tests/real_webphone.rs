@@ -10,6 +10,7 @@ use serde_json::Value;
 use support::baresip::{self, Baresip, Options};
 use support::browser;
 use support::cable::Cable;
+use support::linphone::{self, Linphone};
 use support::server::{Demo, User, array, text};
 use support::webphone::WebPhone;
 use support::{eventually, have, tone};
@@ -143,6 +144,38 @@ fn what_is_wrong_at_sign_in_is_said_with_what_to_do() {
     assert_eq!(page.js("document.getElementById('password').value"), "");
 }
 
+/// baresip 1.0 does not go on writing down what it hears after hold.
+#[test]
+fn whom_the_page_takes_off_hold_hears_it_again() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, linphone::PROGRAM]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let written = demo.data.join("clients/linphone-bob@acme.test");
+    let mut bob = Linphone::registered(directory.path(), &written, 900);
+    bob.keep_to_pcmu();
+    let page = phone(directory.path(), &demo, "ie1", &demo.user("acme.test", "carol"), 500);
+    page.fill("#target", "bob");
+    page.key("Enter");
+    page.expect_call("talking");
+    page.hears(900);
+    eventually("linphone hears the page", SOON, || tone::same(bob.heard(), 500).then_some(()));
+
+    page.click("[data-deed=hold]");
+    page.expect_text(".call .doing", "On hold");
+    eventually("silence while on hold", SOON, || page.heard().is_none().then_some(()));
+    page.click("[data-deed=hold]");
+    page.expect_text(".call .doing", "Talking");
+    page.hears(900);
+    let heard = bob.samples().len();
+    eventually("linphone hears the page again", SOON, || {
+        let later = bob.samples().len() > heard + 2 * 8000;
+        (later && tone::same(bob.heard(), 500)).then_some(())
+    });
+    page.click("[data-deed=end]");
+}
+
 #[test]
 fn who_has_a_keyboard_alone_signs_in_calls_and_answers() {
     if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
@@ -185,7 +218,7 @@ fn who_has_a_keyboard_alone_signs_in_calls_and_answers() {
 }
 
 #[test]
-fn a_call_is_handed_on() {
+fn a_call_is_handed_on_at_once_and_after_talking_first() {
     if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
         return;
     }
@@ -196,6 +229,7 @@ fn a_call_is_handed_on() {
     };
     let (alice, bob, carol) = (open("alice", 500), open("bob", 900), open("carol", 1300));
 
+    // At once: alice hands bob on to carol.
     alice.fill("#target", "bob");
     alice.key("Enter");
     bob.expect_call("incoming");
@@ -214,6 +248,25 @@ fn a_call_is_handed_on() {
     for page in [&alice, &bob, &carol] {
         page.until("no call", "document.querySelector('.call') === null");
     }
+
+    // After talking: bob waits while alice asks carol.
+    alice.fill("#target", "bob");
+    alice.key("Enter");
+    bob.expect_call("incoming");
+    bob.click("[data-deed=answer]");
+    alice.hears(900);
+    alice.click("[data-deed=transfer]");
+    alice.fill("#transfer-target", "carol");
+    alice.click("#transfer-ask");
+    carol.expect_call("incoming");
+    carol.click("[data-deed=answer]");
+    carol.hears(500);
+    bob.expect_text(".call .doing", "put you on hold");
+    alice.click("[data-held=false] [data-deed=transfer]:not(:disabled)");
+    alice.click("#transfer-calls button");
+    bob.hears(1300);
+    carol.hears(900);
+    alice.until("no call", "document.querySelector('.call') === null");
 }
 
 /// Goes on by the Tab key until the focus is on what has this name.

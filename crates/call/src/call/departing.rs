@@ -200,6 +200,9 @@ impl Call {
     pub(super) fn transferred(&mut self, cx: &mut Context, to: CallKey) {
         let Some(departing) = self.departing.as_mut().filter(|it| it.to == to) else { return };
         departing.step = DepartingStep::Over;
+        let leg = departing.leg;
+        // Who asked for it may talk on for a while, and is not to be heard.
+        self.release_media(cx, leg);
         self.report(cx, StatusCode::OK);
         cx.timers.set(cx.now.instant + GRACE, Timer::Call(self.key, CallTimer::Depart));
     }

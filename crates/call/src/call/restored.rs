@@ -270,7 +270,11 @@ impl Call {
         }
     }
 
+    /// A call that ends, as of a transfer, wants its session closed and no more.
     fn has_legs(&self, made: &[(LegId, Vec<MediaFault>)]) -> bool {
+        if self.ending.is_some() {
+            return true;
+        }
         let talking = [Some(A), self.winner];
         let mut legs = talking.into_iter().flatten().map(|leg| self.legs.get(leg));
         legs.all(|leg| leg.is_some_and(|leg| made.iter().any(|(id, _)| *id == leg.relay_leg)))

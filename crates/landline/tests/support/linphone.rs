@@ -45,6 +45,13 @@ impl Linphone {
         phone
     }
 
+    /// Takes PCMU alone: what it hears by a wider codec is written at a rate of
+    /// its own.
+    pub fn keep_to_pcmu(&mut self) {
+        self.types("codec disable all");
+        self.types("codec enable 3");
+    }
+
     pub fn dial(&mut self, target: &str) {
         self.types(&format!("call {target}"));
     }
@@ -53,7 +60,7 @@ impl Linphone {
         self.types("terminate");
     }
 
-    fn types(&mut self, line: &str) {
+    pub fn types(&mut self, line: &str) {
         writeln!(self.keyboard, "{line}").unwrap();
     }
 
@@ -67,14 +74,15 @@ impl Linphone {
 
     /// The dominant tone of what it heard in its latest call, by G.711, in Hz.
     pub fn heard(&self) -> Option<f64> {
+        tone::dominant(&self.samples(), 8000)
+    }
+
+    /// What it has heard so far.
+    pub fn samples(&self) -> Vec<i16> {
         // The header is written when the call ends; the samples come before.
-        let bytes = fs::read(&self.heard).ok()?;
-        let samples: Vec<i16> = bytes
-            .get(44..)?
-            .chunks_exact(2)
-            .map(|sample| i16::from_le_bytes([sample[0], sample[1]]))
-            .collect();
-        tone::dominant(&samples, 8000)
+        let bytes = fs::read(&self.heard).unwrap_or_default();
+        let samples = bytes.get(44..).unwrap_or_default().chunks_exact(2);
+        samples.map(|sample| i16::from_le_bytes([sample[0], sample[1]])).collect()
     }
 
     /// Forgets what it heard: the next call is judged by its own.
