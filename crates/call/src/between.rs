@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use landline_control::IpFamily;
 use landline_region::catalogue::fields::{
-    ACCOUNT_DOMAIN, CALLEE, CALLER, JOIN_TOKEN, MEDIA_ADDRESS, SIP_CALL_ID,
+    ACCOUNT_DOMAIN, CALLEE, CALLER, DEVICE_INSTANCE, JOIN_TOKEN, MEDIA_ADDRESS, SIP_CALL_ID,
 };
 use landline_region::egress::{self, Carried, Flow, Form, Refused};
 use landline_region::{CallSid, JoinToken, Personal, RegionCode};
@@ -40,6 +40,7 @@ const CARRIED: &[Carried] = &[
     (&CALLER, Form::Bare),
     (&CALLEE, Form::Bare),
     (&ACCOUNT_DOMAIN, Form::Bare),
+    (&DEVICE_INSTANCE, Form::Bare),
     (&JOIN_TOKEN, Form::Bare),
     (&SIP_CALL_ID, Form::Bare),
     (&MEDIA_ADDRESS, Form::Bare),
@@ -84,7 +85,9 @@ impl Core {
         let Some(dialled) = dialled(&request.uri) else {
             return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
         };
-        let route = self.cx.route_from_region(&account, &dialled);
+        let gruu = self.cx.route_to_gruu(&account, &request.uri, CallDirection::Inbound);
+        let (route, dialled) =
+            gruu.unwrap_or_else(|| (self.cx.route_from_region(&account, &dialled), dialled));
         self.cx.counters.region_calls_in += 1;
         self.cx.counters.region_calls_refused += u64::from(route.is_err());
         self.open(Attempt {
@@ -189,6 +192,7 @@ impl Context {
                 transport: Transport::Tls,
                 profiles: region_profiles(),
                 stead: None,
+                others: Vec::new(),
             }]
         });
         Ok(Route {

@@ -6,7 +6,7 @@ use landline_region::{AccountSid, Personal, RegionCode, UnixMillis, UserSid};
 
 use crate::tenancy::{MediaPolicy, UnknownName, named};
 
-/// One contact of one user (RFC 3261 §10.3). Keyed by user and contact URI.
+/// One contact of one user (RFC 3261 §10.3), told from the others by its [`Binding::key`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Binding {
     pub user: UserSid,
@@ -22,6 +22,8 @@ pub struct Binding {
     pub path: Vec<Personal<String>>,
     /// `+sip.instance` (RFC 5626 §4.1).
     pub instance: Option<Personal<String>>,
+    /// Which of the device's flows it is, where the device keeps several
+    /// (RFC 5626 §4.2); never without an instance.
     pub reg_id: Option<u32>,
     pub user_agent: Option<Personal<String>>,
     pub received: Received,
@@ -30,6 +32,18 @@ pub struct Binding {
     /// What [`MediaPolicy::Auto`] comes to for this contact.
     pub media: MediaPolicy,
     pub updated_at: UnixMillis,
+}
+
+impl Binding {
+    /// What tells the contacts of one user apart: a flow of a device is known by
+    /// its number there, whatever its URI is (RFC 5626 §6), anything else by its
+    /// URI (RFC 3261 §10.3).
+    pub fn key(&self) -> Personal<String> {
+        match (&self.instance, self.reg_id) {
+            (Some(instance), Some(flow)) => Personal::new(format!("{flow};{}", instance.expose())),
+            _ => self.contact_uri.clone(),
+        }
+    }
 }
 
 /// The flow the REGISTER came by. After a restart a connection's flow is gone
@@ -56,10 +70,11 @@ named!(FlowTransport { Udp = "udp", Tcp = "tcp", Tls = "tls", Ws = "ws", Wss = "
 /// What the registrar asks the store to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BindingChange {
-    /// Adds the binding or replaces the one of the same user and contact.
+    /// Adds the binding or replaces the one of the same user and key.
     Put(Box<Binding>),
     Remove {
         user: UserSid,
-        contact_uri: Personal<String>,
+        /// Its [`Binding::key`].
+        contact: Personal<String>,
     },
 }

@@ -17,6 +17,7 @@ use crate::config::CoreConfig;
 use crate::counters::Counters;
 use crate::directory::Directory;
 use crate::edge::ForwardKey;
+use crate::gruu::Gruus;
 use crate::io::{JournalToken, Log, Output};
 use crate::registrar::Registrar;
 use crate::relays::Relays;
@@ -34,6 +35,7 @@ pub(crate) struct Context {
     pub directory: Arc<Directory>,
     pub relays: Relays,
     pub registrar: Registrar,
+    pub gruus: Gruus,
     pub timers: Timers,
     pub clients: FxHashMap<ClientKey, ClientUse>,
     pub servers: FxHashMap<ServerKey, ServerUse>,
@@ -141,6 +143,7 @@ fn release<K: std::hash::Hash + Eq>(table: &mut FxHashMap<K, usize>, key: K) {
 
 impl Context {
     pub(crate) fn new(config: CoreConfig, mut entropy: Entropy, now: Now) -> Self {
+        let gruus = Gruus::new(&config.signing_key);
         Self {
             own: own_addresses(&config),
             config,
@@ -153,6 +156,7 @@ impl Context {
             tenants: Arc::default(),
             directory: Arc::default(),
             registrar: Registrar::default(),
+            gruus,
             timers: Timers::default(),
             clients: FxHashMap::default(),
             servers: FxHashMap::default(),

@@ -89,6 +89,8 @@ counters! {
     forwards_answered,
     forwards_failed,
     forwards_over_limit,
+    /// Requests for clients whose flows are gone (RFC 5626 §5.3.1).
+    flows_failed,
     /// Header fields that no declaration names, left off at an edge.
     headers_withheld,
     redirected,
@@ -112,6 +114,8 @@ counters! {
     media_faults,
     ack_timeouts,
     late_answers,
+    /// INVITEs that went to a device by another of its flows (RFC 5626).
+    flows_replaced,
     /// Provisional responses to callers that are sent until they are
     /// acknowledged (RFC 3262), and those for which too many waited.
     provisionals_reliable,

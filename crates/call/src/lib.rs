@@ -19,6 +19,7 @@ mod core;
 mod counters;
 mod diversion;
 mod edge;
+mod gruu;
 mod io;
 mod negotiate;
 mod registrar;

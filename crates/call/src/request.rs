@@ -9,6 +9,7 @@ use crate::call::{Attempt, Call, accept_header, allow_header, push_warning, tag_
 use crate::calls::CallKey;
 use crate::core::Core;
 use crate::directory::AccountEntry;
+use crate::record::CallDirection;
 use crate::registrar::register;
 use crate::route::{Refusal, Route, Side, dialled};
 use crate::tenancy::{Account, Trunk, User};
@@ -22,7 +23,7 @@ enum Serves {
 }
 
 /// Extensions that a request may require of us.
-const SUPPORTED: [&str; 4] = ["path", "timer", "100rel", "norefersub"];
+const SUPPORTED: [&str; 6] = ["path", "outbound", "gruu", "timer", "100rel", "norefersub"];
 
 impl Core {
     pub(crate) fn request(&mut self, key: ServerKey, flow: Flow, request: Request) {
@@ -247,14 +248,20 @@ impl Core {
             || self.cx.is_ours(host, uri.port);
         // Nobody calls out of the account but by its trunks, and to accounts
         // that the directory knows.
-        match is_own {
-            true => (self.cx.route_from_user(account, &dialled), dialled),
-            false => {
-                let domain = host.to_string().to_ascii_lowercase();
-                let route = self.cx.route_to_domain(account, &domain, &dialled);
-                (route, format!("{dialled}@{domain}"))
+        if is_own {
+            let gruu = self.cx.route_to_gruu(account, uri, CallDirection::Internal);
+            return gruu.unwrap_or_else(|| (self.cx.route_from_user(account, &dialled), dialled));
+        }
+        let domain = host.to_string().to_ascii_lowercase();
+        let mut route = self.cx.route_to_domain(account, &domain, &dialled);
+        if let (Some(gr), Ok(route)) = (uri.param("gr"), &mut route) {
+            // The account's home knows what device that is.
+            let gr = (!gr.is_empty()).then_some(gr);
+            for target in route.groups.iter_mut().flatten() {
+                target.uri.params.set("gr", gr);
             }
         }
+        (route, format!("{dialled}@{domain}"))
     }
 
     pub(crate) fn open(&mut self, attempt: Attempt) {

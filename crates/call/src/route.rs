@@ -117,6 +117,9 @@ pub(crate) struct Target {
     pub profiles: Profiles,
     /// Rung for somebody who sent the call on.
     pub stead: Option<Arc<Stead>>,
+    /// The same device by its other flows, each for when the one before failed
+    /// (RFC 5626 §6).
+    pub others: Vec<Target>,
 }
 
 #[derive(Debug)]
@@ -251,14 +254,39 @@ impl Context {
         user: &Arc<User>,
         direction: CallDirection,
     ) -> Result<Route, Refusal> {
-        let mut targets: Vec<(u16, Target)> = self
+        let targets: Vec<(u16, Target)> = self
             .registrar
-            .contacts(user.sid, self.now.unix)
-            .filter_map(|it| Some((it.binding.q_x1000, contact_target(account, user, it)?)))
+            .devices(user.sid, self.now.unix)
+            .iter()
+            .filter_map(|flows| device_target(account, user, flows))
             .collect();
-        if targets.is_empty() {
-            return Err(Refusal::new(480, Cause::Unreachable));
+        match targets.is_empty() {
+            true => Err(Refusal::new(480, Cause::Unreachable)),
+            false => Ok(self.to_targets(user, targets, direction)),
         }
+    }
+
+    /// To the device of a user with this instance alone.
+    pub(crate) fn to_device(
+        &self,
+        account: &Account,
+        user: &Arc<User>,
+        instance: &str,
+        direction: CallDirection,
+    ) -> Option<Route> {
+        let devices = self.registrar.devices(user.sid, self.now.unix);
+        let wanted =
+            devices.iter().find(|it| it.first().is_some_and(|it| it.is_instance(instance)));
+        let target = device_target(account, user, wanted?)?;
+        Some(self.to_targets(user, vec![target], direction))
+    }
+
+    fn to_targets(
+        &self,
+        user: &Arc<User>,
+        mut targets: Vec<(u16, Target)>,
+        direction: CallDirection,
+    ) -> Route {
         targets.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
         let mut groups: VecDeque<Vec<Target>> = VecDeque::new();
         let mut last = None;
@@ -271,12 +299,7 @@ impl Context {
             }
             last = Some(q);
         }
-        Ok(Route {
-            direction,
-            groups,
-            to_user: user.name.clone(),
-            callee: Side::User(user.clone()),
-        })
+        Route { direction, groups, to_user: user.name.clone(), callee: Side::User(user.clone()) }
     }
 
     fn to_trunk(&self, trunk: &Arc<Trunk>, number: &str) -> Result<Route, Refusal> {
@@ -305,6 +328,7 @@ impl Context {
             family: if v6 { IpFamily::V6 } else { IpFamily::V4 },
             profiles: trunk_profiles(trunk.media, address.transport),
             stead: None,
+            others: Vec::new(),
         };
         Ok(Route {
             direction: CallDirection::Outbound,
@@ -313,6 +337,16 @@ impl Context {
             callee: side,
         })
     }
+}
+
+/// A device by the best of its flows, and then by the others.
+fn device_target(account: &Account, user: &Arc<User>, flows: &[&Contact]) -> Option<(u16, Target)> {
+    let q = flows.iter().map(|it| it.binding.q_x1000).max()?;
+    let mut targets = flows.iter().filter_map(|it| contact_target(account, user, it));
+    let first = targets.next()?;
+    // The media that is offered stays as it is.
+    let others = targets.filter(|it| it.family == first.family).collect();
+    Some((q, Target { others, ..first }))
 }
 
 fn contact_target(account: &Account, user: &Arc<User>, contact: &Contact) -> Option<Target> {
@@ -345,5 +379,6 @@ fn contact_target(account: &Account, user: &Arc<User>, contact: &Contact) -> Opt
         family: if ip.to_canonical().is_ipv6() { IpFamily::V6 } else { IpFamily::V4 },
         profiles: user_profiles(user.media, transport, contact.binding.media, account.encryption),
         stead: None,
+        others: Vec::new(),
     })
 }

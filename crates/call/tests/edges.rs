@@ -324,3 +324,33 @@ fn a_response_whose_vias_were_damaged_goes_back_the_way_the_request_came() {
     world.hang_up(&mut a);
     assert_eq!(world.proxies[HOME].ledger.last().cause, "caller_hung_up");
 }
+
+/// RFC 3608: a phone that honours it comes by the same edge for its calls.
+#[test]
+fn an_edge_tells_whoever_registers_by_which_way_to_come_again() {
+    let mut world = two_regions(23);
+    let [alice] = world.registered(["alice"]);
+    let bob = world.phone_at("bob", "acme.test", 2, EDGE, Transport::Udp);
+    let request = world.register_request(bob, "600");
+    let accepted = world.ask(bob, request);
+    let routes: Vec<_> = accepted.headers.values(&HeaderName::ServiceRoute).collect();
+    let [route] = routes.as_slice() else { panic!("{routes:?}") };
+    assert_eq!(route.to_str_lossy(), "<sip:10.0.2.1:5060;transport=udp;lr>");
+
+    let body = sdp("10.1.0.2", 4000, "");
+    let mut invite = world.invite_request(bob, "sip:alice@acme.test", Some(&body));
+    invite.headers.push(HeaderName::Route, route.clone());
+    let (_, invite) = world.invite_by(bob, invite);
+    let a = world.pick_up(alice);
+    assert!(!a.invite.headers.contains(&HeaderName::Route), "nobody else's matter");
+    let mut b = world.confirm(bob, &invite, None);
+    world.hang_up(&mut b);
+
+    // At home there is one way alone; and a certificate is for a name.
+    let request = world.register_request(alice, "600");
+    assert!(!world.ask(alice, request).headers.contains(&HeaderName::ServiceRoute));
+    let tls = world.phone_at("bob", "acme.test", 3, EDGE, Transport::Tls);
+    let request = world.register_request(tls, "600");
+    assert!(!world.ask(tls, request).headers.contains(&HeaderName::ServiceRoute));
+    world.assert_at_rest();
+}

@@ -104,6 +104,7 @@ fn phone(
         codec: "pcmu",
         ca,
         answers: true,
+        second: None,
     };
     Baresip::registered(parent, &options)
 }

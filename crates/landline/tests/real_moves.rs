@@ -137,6 +137,7 @@ impl Pair {
                 codec: "pcmu",
                 ca: &parent.join("pki/ca.pem"),
                 answers: true,
+                second: None,
             },
         )
     }

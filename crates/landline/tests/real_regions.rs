@@ -299,6 +299,7 @@ impl Region {
                 codec: "pcmu",
                 ca: &parent.join("pki/ca.pem"),
                 answers: true,
+                second: None,
             },
         )
     }

@@ -102,6 +102,7 @@ pub(crate) struct Metrics {
     pub(crate) inbox_depth: IntGauge,
     pub(crate) batch: Histogram,
     pub(crate) refused_part: Gauge,
+    pub(crate) stun_answered: IntCounter,
     pub(crate) resolutions: IntCounter,
     pub(crate) resolution_failures: IntCounter,
     pub(crate) database_up: IntGauge,
@@ -159,6 +160,10 @@ impl Metrics {
             refused_part: make.float_gauge(
                 "refused_part",
                 "Part of new requests refused because messages wait too long, 0 to 1",
+            )?,
+            stun_answered: make.counter(
+                "stun_answered_total",
+                "Clients on UDP told where they are seen, which keeps their way open",
             )?,
             resolutions: make.counter("dns_resolutions_total", "Next hops looked up")?,
             resolution_failures: make

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use landline_sip::stun::is_stun;
 use landline_sip::{Flow, FlowId, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -100,6 +101,10 @@ impl UdpListener {
             };
             match classify(&self.buffer[..length]) {
                 Datagram::Sip => {}
+                Datagram::Stun => {
+                    self.answer_stun(length, remote, metrics);
+                    continue;
+                }
                 Datagram::KeepAlive => {
                     metrics.drop(Cause::UdpKeepAlive);
                     continue;
@@ -117,6 +122,19 @@ impl UdpListener {
                 peer: None,
             };
             return Some((flow, Bytes::copy_from_slice(&self.buffer[..length])));
+        }
+    }
+
+    /// A client asks where it is seen, to keep its flow open (RFC 5626 §8). It
+    /// does not wait while others' messages do.
+    fn answer_stun(&self, length: usize, remote: SocketAddr, metrics: &Metrics) {
+        let request = self.buffer.get(..length).unwrap_or_default();
+        let Some(answer) = landline_sip::stun::answer(request, remote) else {
+            return metrics.drop(Cause::UdpNoise);
+        };
+        match self.socket.try_send_to(&answer, remote) {
+            Ok(_) => metrics.stun_answered.inc(),
+            Err(_) => metrics.drop(Cause::UdpSendFailed),
         }
     }
 
@@ -168,6 +186,7 @@ enum Datagram {
     Sip,
     /// Line ends alone, or zero octets: phones keep a NAT's binding open so.
     KeepAlive,
+    Stun,
     Noise,
 }
 
@@ -177,6 +196,7 @@ fn classify(datagram: &[u8]) -> Datagram {
     let first = datagram.iter().find(|octet| !matches!(octet, b'\r' | b'\n' | b' ' | b'\t' | 0));
     match first {
         None => Datagram::KeepAlive,
+        _ if is_stun(datagram) => Datagram::Stun,
         Some(octet) if octet.is_ascii_graphic() => Datagram::Sip,
         Some(_) => Datagram::Noise,
     }
@@ -193,7 +213,8 @@ mod tests {
             (b"\r\n\r\n", Datagram::KeepAlive),
             (b"\0\0\0\0", Datagram::KeepAlive),
             (b"\x80\x01binary", Datagram::Noise),
-            (b"\0\x01\0\0\x21\x12\xa4\x42", Datagram::Noise),
+            (b"\0\x01\0\0\x21\x12\xa4\x42", Datagram::Stun),
+            (b"\0\x01\0\0\x21\x12\xa4\x43", Datagram::Noise),
             (b"\r\nOPTIONS sip:a SIP/2.0", Datagram::Sip),
         ] {
             assert_eq!(classify(datagram), wanted, "{datagram:?}");

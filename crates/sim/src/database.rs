@@ -121,11 +121,11 @@ impl Database {
         for change in changes {
             match change {
                 BindingChange::Put(binding) => {
-                    let key = (binding.user, binding.contact_uri.expose().clone());
+                    let key = (binding.user, binding.key().expose().clone());
                     self.bindings.insert(key, (**binding).clone());
                 }
-                BindingChange::Remove { user, contact_uri } => {
-                    self.bindings.remove(&(*user, contact_uri.expose().clone()));
+                BindingChange::Remove { user, contact } => {
+                    self.bindings.remove(&(*user, contact.expose().clone()));
                 }
             }
         }

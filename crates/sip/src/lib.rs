@@ -7,6 +7,7 @@
 
 pub mod digest;
 pub mod sdp;
+pub mod stun;
 
 mod byte_str;
 mod dialog;

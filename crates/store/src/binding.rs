@@ -13,6 +13,8 @@ use crate::store::Store;
 const COLUMNS: &[&str] =
     &["user_sid", "contact_index", "account", "expires_at", "updated_at", "sealed"];
 
+const KEY: &[&str] = &["user_sid", "contact_index"];
+
 /// Everything of a binding that says where and with what a person is: sealed
 /// as one value.
 #[derive(Serialize, Deserialize)]
@@ -40,10 +42,28 @@ impl Store {
                       b.sealed FROM binding b JOIN account_user u ON u.sid = b.user_sid";
         let rows = self.database().rows(select, values![]).await?;
         let mut bindings = Vec::with_capacity(rows.len());
+        let (mut renamed, mut former) = (Vec::new(), Vec::new());
         for row in &rows {
-            bindings.push(self.binding_of(row).await?);
+            let binding = self.binding_of(row).await?;
+            let (user, index) = (binding.user, row.bytes("contact_index")?);
+            if index != self.index_of(user, &binding.key()) {
+                renamed.push(BindingChange::Put(Box::new(binding.clone())));
+                former.push(values![user, index]);
+            }
+            bindings.push(binding);
+        }
+        // Flows were known by their URIs once.
+        if !former.is_empty() {
+            self.write_bindings(&renamed).await?;
+            let mut tx = self.database().begin().await?;
+            tx.delete_many("binding", KEY, former).await?;
+            tx.commit().await?;
         }
         Ok(bindings)
+    }
+
+    fn index_of(&self, user: UserSid, contact: &Personal<String>) -> Vec<u8> {
+        self.keys().index(&INDEX_CONTACT, &user.to_string(), contact.expose())
     }
 
     /// All of them in one transaction, as if one after the other. When it
@@ -54,12 +74,10 @@ impl Store {
         let mut last: BTreeMap<(UserSid, Vec<u8>), Option<&Binding>> = BTreeMap::new();
         for change in changes {
             let (user, contact, binding) = match change {
-                BindingChange::Put(binding) => {
-                    (binding.user, &binding.contact_uri, Some(&**binding))
-                }
-                BindingChange::Remove { user, contact_uri } => (*user, contact_uri, None),
+                BindingChange::Put(binding) => (binding.user, binding.key(), Some(&**binding)),
+                BindingChange::Remove { user, contact } => (*user, contact.clone(), None),
             };
-            let index = self.keys().index(&INDEX_CONTACT, &user.to_string(), contact.expose());
+            let index = self.index_of(user, &contact);
             last.insert((user, index), binding);
         }
         let (mut put, mut removed) = (Vec::new(), Vec::new());
@@ -74,7 +92,7 @@ impl Store {
                            account = excluded.account, expires_at = excluded.expires_at, \
                            updated_at = excluded.updated_at, sealed = excluded.sealed";
         tx.insert_many("binding", COLUMNS, on_conflict, put).await?;
-        tx.delete_many("binding", &["user_sid", "contact_index"], removed).await?;
+        tx.delete_many("binding", KEY, removed).await?;
         tx.commit().await
     }
 

@@ -262,7 +262,7 @@ on_both_engines! {
             q_x1000: 700,
             path: vec![personal("<sip:edge.us1.test;lr>")],
             instance: Some(personal("<urn:uuid:00000000-0000-0000-0000-000000000001>")),
-            reg_id: Some(1),
+            reg_id: None,
             user_agent: Some(personal("baresip v1.0")),
             received: Received {
                 transport: FlowTransport::Wss,
@@ -275,7 +275,7 @@ on_both_engines! {
             updated_at: at(0),
         };
         let put = |contact, cseq| BindingChange::Put(Box::new(binding(contact, cseq)));
-        let remove = |contact| BindingChange::Remove { user: alice.sid, contact_uri: personal(contact) };
+        let remove = |contact| BindingChange::Remove { user: alice.sid, contact: personal(contact) };
         store
             .write_bindings(&[
                 put("sip:a@192.0.2.7", 1),
@@ -289,6 +289,21 @@ on_both_engines! {
         assert_eq!(reopened.load_bindings().await.unwrap(), [binding("sip:a@192.0.2.7", 2)]);
         store.write_bindings(&[remove("sip:a@192.0.2.7"), put("sip:a@192.0.2.7", 3)]).await.unwrap();
         assert_eq!(store.load_bindings().await.unwrap()[0].cseq, 3);
+
+        // Two flows of one device have one URI, and each is a binding.
+        let flow = |number| {
+            let flow = Binding { reg_id: Some(number), ..binding("sip:a@192.0.2.7", 4) };
+            BindingChange::Put(Box::new(flow))
+        };
+        store.write_bindings(&[remove("sip:a@192.0.2.7"), flow(1), flow(2)]).await.unwrap();
+        let kept = store.load_bindings().await.unwrap();
+        let mut flows: Vec<_> = kept.iter().map(|it| it.reg_id).collect();
+        flows.sort();
+        assert_eq!(flows, [Some(1), Some(2)]);
+        let first = kept.iter().find(|it| it.reg_id == Some(1)).unwrap();
+        let gone = BindingChange::Remove { user: alice.sid, contact: first.key() };
+        store.write_bindings(&[gone]).await.unwrap();
+        assert_eq!(store.load_bindings().await.unwrap()[0].reg_id, Some(2));
         store.write_bindings(&[]).await.unwrap();
         store.user_remove(account.sid, "alice").await.unwrap();
         assert!(store.load_bindings().await.unwrap().is_empty());

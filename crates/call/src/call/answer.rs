@@ -248,7 +248,9 @@ impl Call {
                     landline_control::Protocol::Dtls if spec.ice => MediaPolicy::Webrtc,
                     landline_control::Protocol::Dtls => MediaPolicy::Dtls,
                 };
-                cx.registrar.learn(user.sid, dialog.remote_target(), spoken);
+                let target = dialog.remote_target();
+                let instance = cx.instance_at(&self.account, target);
+                cx.registrar.learn(user.sid, target, instance.as_deref(), spoken);
             }
         }
     }

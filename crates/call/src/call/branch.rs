@@ -10,6 +10,7 @@ use super::{Call, Failure, Leg, Phase};
 use crate::context::{ClientUse, Context};
 use crate::record::Cause;
 use crate::relays::RelayStep;
+use crate::route::{Reach, Side, Target};
 
 impl Call {
     pub(crate) fn branch_response(&mut self, cx: &mut Context, leg: usize, response: Response) {
@@ -72,6 +73,8 @@ impl Call {
             | StatusCode::NOT_ACCEPTABLE_ANYWHERE
             | StatusCode::UNSUPPORTED_MEDIA_TYPE
                 if self.offer_otherwise(cx, leg) => {}
+            StatusCode::FLOW_FAILED | StatusCode::REQUEST_TIMEOUT
+                if self.another_flow(cx, leg, status) => {}
             redirection if redirection.class() == 3 && self.redirected(cx, leg, response) => {}
             _ => {
                 let mut reasons = reasons(&response.headers);
@@ -105,6 +108,13 @@ impl Call {
             branch.is_pending = false;
         }
         if it.state != LegState::Early || self.winner.is_some() || self.ending.is_some() {
+            return;
+        }
+        let failed = match cause {
+            FailureCause::Timeout => StatusCode::REQUEST_TIMEOUT,
+            _ => StatusCode::FLOW_FAILED,
+        };
+        if cause != FailureCause::Cancelled && self.another_flow(cx, leg, failed) {
             return;
         }
         self.branch_failed_with(cx, leg, 0);
@@ -179,6 +189,36 @@ impl Call {
         }
         branch.retries += 1;
         it.challenged = Some(asked);
+        self.ring(cx, leg);
+        true
+    }
+
+    /// The same device by another of its flows (RFC 5626 §6). True when the
+    /// INVITE went out again.
+    fn another_flow(&mut self, cx: &mut Context, leg: usize, failed: StatusCode) -> bool {
+        let Some(it) = self.legs.get_mut(leg) else { return false };
+        let user = match &it.side {
+            Side::User(user) => user.sid,
+            Side::Trunk(_) | Side::Region(_) => return false,
+        };
+        let Some(branch) = it.branch() else { return false };
+        if failed == StatusCode::FLOW_FAILED {
+            cx.registrar.flow_failed(user, &branch.target.routes);
+        }
+        // What has rung by one flow is not rung by another.
+        if branch.has_rung || branch.target.others.is_empty() {
+            return false;
+        }
+        let next = branch.target.others.remove(0);
+        let others = std::mem::take(&mut branch.target.others);
+        let stead = branch.target.stead.take();
+        branch.target = Target { others, stead, ..next };
+        // As a proxy would send it on: a phone that has the first one after all
+        // knows it again by its CSeq (RFC 3261 §8.2.2.2).
+        branch.cseq = branch.cseq.saturating_sub(1);
+        it.reach = it.branch_ref().map_or(Reach::Uri, |branch| branch.target.reach.clone());
+        cx.counters.flows_replaced += 1;
+        self.record_edge(cx, leg);
         self.ring(cx, leg);
         true
     }

@@ -24,6 +24,9 @@ impl Call {
         {
             return;
         }
+        if let Some(branch) = self.legs.get_mut(leg).and_then(Leg::branch) {
+            branch.has_rung = true;
+        }
         // What the first party's phones say is for nobody to hear yet.
         if self.rings_first() {
             return;

@@ -134,6 +134,7 @@ impl Call {
             cseq: 0,
             call_id: cx.entropy.hex::<16>(),
             early: EarlyDialogs::default(),
+            has_rung: false,
             profiles,
             retries: 0,
             is_pending: false,

@@ -114,6 +114,8 @@ pub(crate) struct Branch {
     pub cseq: u32,
     pub call_id: String,
     pub early: EarlyDialogs,
+    /// The phone has said so.
+    pub has_rung: bool,
     /// Ways to offer media that are left.
     pub profiles: Profiles,
     pub retries: u8,
@@ -241,7 +243,10 @@ impl Leg {
                 let named = named.filter(|it| cx.directory.has_proxy(*region, it));
                 Some(named.unwrap_or_else(|| destination.clone()))
             }
-            Reach::Uri => dialog.map(|it| Destination::Uri(it.next_hop().clone())),
+            Reach::Uri => {
+                let hop = dialog?.next_hop();
+                Some(cx.way_to_gruu(hop).unwrap_or_else(|| Destination::Uri(hop.clone())))
+            }
         }
     }
 

@@ -279,7 +279,10 @@ impl Call {
         let (Reach::Flow(gone), Some(dialog)) = (&it.reach, &it.dialog) else { return false };
         let target = dialog.remote_target();
         let known = match &it.side {
-            Side::User(user) => cx.registrar.other_flow(user.sid, target, gone),
+            Side::User(user) => {
+                let instance = cx.instance_at(&self.account, target);
+                cx.registrar.other_flow(user.sid, target, instance.as_deref(), gone)
+            }
             Side::Trunk(_) | Side::Region(_) => None,
         };
         match known {

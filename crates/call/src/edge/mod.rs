@@ -8,8 +8,8 @@ mod token;
 
 use landline_region::RegionCode;
 use landline_sip::{
-    ClientKey, Destination, FailureCause, Flow, HeaderName, Method, Request, Response, ServerKey,
-    StatusCode,
+    ClientKey, Destination, FailureCause, Flow, HeaderName, Headers, Host, Method, Request,
+    Response, ServerKey, StatusCode, Transport,
 };
 use rustc_hash::FxHashMap;
 
@@ -18,9 +18,11 @@ use crate::core::Core;
 use crate::crossing;
 use crate::directory::AccountEntry;
 use crate::io::{Log, Output};
+use crate::registrar::{FLOW_TIMER, OUTBOUND};
 use crate::tenancy::EdgePolicy;
 use crate::timers::Timer;
 use token::{FlowToken, Signer};
+pub(crate) use token::{hex, unhex};
 
 /// Names a request on its way through us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,8 +41,21 @@ struct Forward {
     request: Request,
     others: Vec<Destination>,
     home: Option<(landline_region::AccountSid, RegionCode)>,
+    /// Of a registration: what the client is told of its way through us.
+    told: Option<Told>,
+    /// It goes to a client, over the flow of a token.
+    is_to_client: bool,
     is_cancelled: bool,
     has_provisional: bool,
+}
+
+/// What an edge adds to the 200 that a registration gets through it.
+#[derive(Default)]
+struct Told {
+    /// By which the client's requests are to come here again (RFC 3608 §6.3).
+    service_route: Option<String>,
+    /// Its connection ends here, so it is here that it is kept open.
+    is_connection: bool,
 }
 
 impl Edge {
@@ -131,8 +146,12 @@ impl Core {
             }
             _ => {}
         }
+        let told = (request.method == Method::Register).then(|| self.cx.told(flow));
         let first = destinations.remove(0);
-        self.forward(key, request, first, destinations, Some((account.sid, home)));
+        let home = Some((account.sid, home));
+        if let Some(forward) = self.forward(key, request, first, destinations, home) {
+            forward.told = told;
+        }
     }
 
     /// One hop less, and no loop (RFC 3261 §16.3).
@@ -165,17 +184,20 @@ impl Core {
         destination: Destination,
         others: Vec<Destination>,
         home: Option<(landline_region::AccountSid, RegionCode)>,
-    ) {
+    ) -> Option<&mut Forward> {
         if !crossing::has_declared_body(&request.headers, &request.body) {
-            return self.unreadable(server, &request);
+            self.unreadable(server, &request);
+            return None;
         }
         self.cx.counters.headers_withheld += crossing::withhold(&mut request.headers);
         if self.edge.forwards.len() >= self.cx.config.limits.forwards {
             self.cx.counters.forwards_over_limit += 1;
-            return self.cx.reply(server, &request, StatusCode::SERVICE_UNAVAILABLE);
+            self.cx.reply(server, &request, StatusCode::SERVICE_UNAVAILABLE);
+            return None;
         }
         self.edge.last += 1;
         let key = ForwardKey(self.edge.last);
+        let is_to_client = matches!(destination, Destination::Flow(_));
         self.cx.counters.forwarded += 1;
         let client = self.cx.send(ClientUse::Forward(key), request.clone(), destination);
         if request.method == Method::Invite {
@@ -189,10 +211,12 @@ impl Core {
             request,
             others,
             home,
+            told: None,
+            is_to_client,
             is_cancelled: false,
             has_provisional: false,
         };
-        self.edge.forwards.insert(key, forward);
+        Some(self.edge.forwards.entry(key).insert_entry(forward).into_mut())
     }
 
     pub(crate) fn forward_response(&mut self, key: ForwardKey, mut response: Response) {
@@ -201,6 +225,7 @@ impl Core {
             return;
         }
         let server = forward.server;
+        let told = forward.told.take_if(|_| response.status.is_success());
         let vias: Vec<_> = forward.request.headers.all(&HeaderName::Via).cloned().collect();
         if response.status.is_provisional() {
             forward.has_provisional = true;
@@ -215,6 +240,9 @@ impl Core {
             response.headers.push_front(HeaderName::Via, via);
         }
         self.cx.counters.headers_withheld += crossing::withhold(&mut response.headers);
+        if let Some(told) = told {
+            told.tell(&mut response.headers);
+        }
         if !crossing::has_declared_body(&response.headers, &response.body) {
             response.headers.remove_all(&HeaderName::ContentType);
             response.headers.set(HeaderName::ContentLength, "0");
@@ -250,7 +278,11 @@ impl Core {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             // The client's connection is gone (RFC 5626 §5.3.1).
-            (_, None) => StatusCode::FLOW_FAILED,
+            (_, None) if forward.is_to_client => {
+                self.cx.counters.flows_failed += 1;
+                StatusCode::FLOW_FAILED
+            }
+            (_, None) => StatusCode::SERVICE_UNAVAILABLE,
         };
         self.cx.reply(forward.server, &forward.request, status);
     }
@@ -271,6 +303,19 @@ impl Core {
         let forward = self.edge.forwards.remove(&key)?;
         self.cx.servers.remove(&forward.server);
         Some(forward)
+    }
+}
+
+impl Told {
+    fn tell(self, headers: &mut Headers) {
+        if let Some(route) = self.service_route {
+            headers.remove_all(&HeaderName::ServiceRoute);
+            headers.push(HeaderName::ServiceRoute, route);
+        }
+        let required = headers.tokens(&HeaderName::Require);
+        if self.is_connection && required.iter().any(|it| it.eq_ignore_ascii_case(OUTBOUND)) {
+            headers.set(HeaderName::FlowTimer, FLOW_TIMER);
+        }
     }
 }
 
@@ -302,6 +347,26 @@ impl Context {
         let (host, port) = self.address_for(flow);
         let transport = flow.transport.uri_param();
         format!("<sip:{user}@{}:{port};transport={transport};lr>", bracketed(&host))
+    }
+
+    /// Whoever came by this flow is to come by it again, since an account's
+    /// clients may be let in by one region's proxy and not by another's. To a
+    /// name alone where a certificate is checked, and not to browsers, which
+    /// have their one connection.
+    fn told(&self, flow: &Flow) -> Told {
+        let (name, port) = self.address_for(flow);
+        let is_name = matches!(crate::context::host(&name), Host::Name(_));
+        let is_reached = match flow.transport {
+            Transport::Udp | Transport::Tcp => true,
+            Transport::Tls => is_name,
+            Transport::Ws | Transport::Wss => false,
+        };
+        let transport = flow.transport.uri_param();
+        let route = || format!("<sip:{}:{port};transport={transport};lr>", bracketed(&name));
+        Told {
+            service_route: is_reached.then(route),
+            is_connection: matches!(flow.transport, Transport::Tcp | Transport::Tls),
+        }
     }
 
     /// One of the Vias below the top one is ours.

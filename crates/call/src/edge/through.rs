@@ -86,7 +86,7 @@ impl Core {
         if from_home && matches!(request.method, Method::Invite | Method::Subscribe) {
             self.record_route(&mut request, &token);
         }
-        self.forward(key, request, destination, Vec::new(), None);
+        let _refused = self.forward(key, request, destination, Vec::new(), None);
     }
 
     /// Which of the home region's proxies has the dialog: its Contact says.

@@ -18,7 +18,7 @@ use crate::io::{BindingsToken, Log, Output};
 use crate::tenancy::MediaPolicy;
 use crate::timers::Timer;
 
-pub(crate) use register::register;
+pub(crate) use register::{FLOW_TIMER, OUTBOUND, register};
 
 #[derive(Default)]
 pub(crate) struct Registrar {
@@ -55,6 +55,9 @@ pub(crate) struct Contact {
     pub binding: Binding,
     /// While the connection it registered by lives.
     pub flow: Option<Flow>,
+    /// An edge said that its flow there is gone (RFC 5626 §5.3.1); until it
+    /// registers again.
+    pub failed: bool,
 }
 
 impl Contact {
@@ -73,6 +76,23 @@ impl Contact {
     /// Its URI, where that names the same user at the same host as `target`.
     fn uri_towards(&self, target: &Uri) -> Option<Uri> {
         self.uri().filter(|uri| uri.user == target.user && uri.host == target.host)
+    }
+
+    pub(crate) fn is_instance(&self, instance: &str) -> bool {
+        let own = self.binding.instance.as_ref();
+        own.is_some_and(|own| own.expose().eq_ignore_ascii_case(instance))
+    }
+
+    fn is_of_device_of(&self, other: &Self) -> bool {
+        self.binding.instance.is_some() && self.binding.instance == other.binding.instance
+    }
+
+    /// Nothing is known that would keep a request from it.
+    fn is_up(&self) -> bool {
+        match self.binding.edge_region {
+            Some(_) => !self.failed,
+            None => self.flow.is_some(),
+        }
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -97,6 +117,9 @@ impl Contact {
     /// How the contact is reached: through the region it registered at, over
     /// the flow it registered by, or, that being gone, where it came from.
     pub(crate) fn destination(&self) -> Option<Destination> {
+        if self.failed {
+            return None;
+        }
         if let Some(region) = self.binding.edge_region {
             return region_destination(region, self.path().first()?);
         }
@@ -111,6 +134,8 @@ impl Contact {
                 addr: remote,
                 server_name: None,
             }),
+            // A client that keeps flows is reached by them alone (RFC 5626 §6).
+            _ if self.binding.reg_id.is_some() => None,
             // Only to the machine that registered: a contact is no way to make
             // us connect to whatever it names.
             Transport::Tcp | Transport::Tls if uri.host == Host::from(remote.ip()) => {
@@ -160,21 +185,68 @@ impl Registrar {
         contacts.iter().filter(move |contact| contact.binding.expires_at > now)
     }
 
+    /// The user's devices with the flows of each, the best one first: a device
+    /// is rung by one of them alone (RFC 5626 §6). What says nothing of its
+    /// device is one for itself.
+    pub(crate) fn devices(&self, user: UserSid, now: UnixMillis) -> Vec<SmallVec<[&Contact; 2]>> {
+        let mut devices: Vec<SmallVec<[&Contact; 2]>> = Vec::new();
+        for contact in self.contacts(user, now) {
+            let is_same = |flows: &&mut SmallVec<[&Contact; 2]>| {
+                flows.first().is_some_and(|it| it.is_of_device_of(contact))
+            };
+            match devices.iter_mut().find(is_same) {
+                Some(flows) => flows.push(contact),
+                None => devices.push(SmallVec::from_slice(&[contact])),
+            }
+        }
+        for flows in &mut devices {
+            flows.sort_by_key(|it| std::cmp::Reverse((it.is_up(), it.binding.updated_at)));
+        }
+        devices
+    }
+
     /// Remembers how a contact of the user speaks its media.
-    pub(crate) fn learn(&mut self, user: UserSid, target: &Uri, media: MediaPolicy) {
+    pub(crate) fn learn(
+        &mut self,
+        user: UserSid,
+        target: &Uri,
+        instance: Option<&str>,
+        media: MediaPolicy,
+    ) {
         let Some(contacts) = self.users.get_mut(&user) else { return };
         for contact in &mut contacts.list {
-            if contact.uri_towards(target).is_some_and(|uri| uri.port == target.port) {
+            if contact.uri_towards(target).is_some_and(|uri| uri.port == target.port)
+                || instance.is_some_and(|it| contact.is_instance(it))
+            {
                 contact.binding.media = media;
             }
         }
     }
 
-    /// A flow that reaches the user at this target, other than `but`.
-    pub(crate) fn other_flow(&self, user: UserSid, target: &Uri, but: &Flow) -> Option<Flow> {
-        let contacts = self.users.get(&user)?;
-        let flows = contacts.list.iter().filter(|contact| contact.uri_towards(target).is_some());
+    /// A flow that reaches the user's device at this target, other than `but`.
+    /// `instance` is the device that the target itself names.
+    pub(crate) fn other_flow(
+        &self,
+        user: UserSid,
+        target: &Uri,
+        instance: Option<&str>,
+        but: &Flow,
+    ) -> Option<Flow> {
+        let contacts = &self.users.get(&user)?.list;
+        let at_target = |contact: &&Contact| contact.uri_towards(target).is_some();
+        let known = contacts.iter().find(at_target).and_then(|it| it.binding.instance.as_ref());
+        let instance = instance.or(known.map(|it| it.expose().as_str()));
+        let of_device = |contact: &&Contact| instance.is_some_and(|it| contact.is_instance(it));
+        let flows = contacts.iter().filter(|it| at_target(it) || of_device(it));
         flows.filter_map(|contact| contact.flow.clone()).find(|flow| flow != but)
+    }
+
+    /// The edge on this path has no flow to the client any more.
+    pub(crate) fn flow_failed(&mut self, user: UserSid, path: &[NameAddr]) {
+        let Some(contacts) = self.users.get_mut(&user) else { return };
+        for contact in &mut contacts.list {
+            contact.failed |= !path.is_empty() && contact.path() == path;
+        }
     }
 
     pub(crate) fn flow_kept(&mut self, flow: &Flow) {
@@ -223,18 +295,17 @@ impl Context {
                 continue;
             }
             if binding.expires_at <= self.now.unix {
-                let contact_uri = binding.contact_uri;
-                expired.push(BindingChange::Remove { user, contact_uri });
+                expired.push(BindingChange::Remove { user, contact: binding.key() });
                 continue;
             }
             let contacts = self.registrar.users.entry(user).or_default();
-            if contacts.list.iter().any(|it| it.binding.contact_uri == binding.contact_uri) {
+            if contacts.list.iter().any(|it| it.binding.key() == binding.key()) {
                 continue;
             }
             if binding.received.transport != FlowTransport::Udp && binding.edge_region.is_none() {
                 self.registrar.former.entry(binding.received.flow).or_default().push(user);
             }
-            contacts.add(Contact { binding, flow: None });
+            contacts.add(Contact { binding, flow: None, failed: false });
             self.registrar.count += 1;
             self.plan_sweep(user);
         }
@@ -296,8 +367,7 @@ impl Context {
         contacts.list.retain(|contact| {
             let live = contact.binding.expires_at > now.unix;
             if !live {
-                let contact_uri = contact.binding.contact_uri.clone();
-                removed.push(BindingChange::Remove { user, contact_uri });
+                removed.push(BindingChange::Remove { user, contact: contact.binding.key() });
             }
             live
         });
@@ -327,6 +397,7 @@ mod tests {
     fn reached(uri: &str, transport: FlowTransport) -> SocketAddr {
         let contact = Contact {
             flow: None,
+            failed: false,
             binding: Binding {
                 user: UserSid::from_u128(1),
                 account: AccountSid::from_u128(1),

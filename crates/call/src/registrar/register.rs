@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use landline_region::Personal;
 use landline_sip::{
-    ContactValue, Contacts as ContactHeader, Flow, HeaderName, Request, Response, ServerKey,
-    StatusCode, Transport,
+    ContactValue, Contacts as ContactHeader, Flow, HeaderName, NameAddr, Request, Response,
+    ServerKey, StatusCode, Transport,
 };
 
 use super::Contact;
@@ -14,6 +14,16 @@ use crate::binding::{Binding, BindingChange, FlowTransport, Received};
 use crate::context::Context;
 use crate::io::Log;
 use crate::tenancy::{Account, MediaPolicy, User};
+
+/// The option tag of RFC 5626.
+pub(crate) const OUTBOUND: &str = "outbound";
+/// The option tag of RFC 5627.
+const GRUU: &str = "gruu";
+/// Proxies between a client and us.
+const MAX_PATH: usize = 4;
+/// In seconds, between two keep-alives of a client on a connection
+/// (RFC 5626 §4.4): more often than what lies between forgets it.
+pub(crate) const FLOW_TIMER: &str = "120";
 
 /// Why a REGISTER is refused.
 struct Refused {
@@ -39,7 +49,7 @@ pub(crate) fn register(
     match changes(cx, account, user, flow, request) {
         Ok(changes) => {
             cx.counters.registrations += 1;
-            let response = accepted(cx, user, request);
+            let response = accepted(cx, account, user, flow, request);
             if !changes.is_empty() {
                 cx.drop_empty(user.sid);
                 cx.plan_sweep(user.sid);
@@ -77,7 +87,7 @@ fn changes(
         }
         ContactHeader::List(list) if list.is_empty() => Ok(Vec::new()),
         ContactHeader::List(list) => {
-            let wishes = wishes(cx, request, &list)?;
+            let wishes = wishes(cx, flow, request, &list)?;
             in_order(cx, user, &call_id, cseq, |contact| {
                 wishes.iter().any(|wish| wish.is_for(contact))
             })?;
@@ -96,22 +106,30 @@ struct Wish {
     /// `None` to be removed.
     lifetime: Option<Duration>,
     instance: Option<String>,
+    /// Never without an instance.
     reg_id: Option<u32>,
 }
 
 impl Wish {
-    /// The same URI (§10.3 step 7), or the same device: one that came back by
-    /// another address is still one (RFC 5626 §5, §6).
+    /// The same URI (§10.3 step 7), or the same flow of the same device: one
+    /// that came back by another address is still one (RFC 5626 §6).
     fn is_for(&self, known: &Contact) -> bool {
         let instance = known.binding.instance.as_ref().map(Personal::expose);
-        let same_device = self.instance.is_some()
+        let same_flow = self.instance.is_some()
             && self.instance.as_ref() == instance
             && self.reg_id == known.binding.reg_id;
-        same_device || known.is_at(&self.uri, &self.contact.uri)
+        // Two flows of a device may well have one URI.
+        let are_flows = self.reg_id.is_some() && known.binding.reg_id.is_some();
+        same_flow || !are_flows && known.is_at(&self.uri, &self.contact.uri)
     }
 }
 
-fn wishes(cx: &Context, request: &Request, list: &[ContactValue]) -> Result<Vec<Wish>, Refused> {
+fn wishes(
+    cx: &Context,
+    flow: &Flow,
+    request: &Request,
+    list: &[ContactValue],
+) -> Result<Vec<Wish>, Refused> {
     if list.len() > cx.config.limits.bindings_per_user.saturating_mul(2) {
         return Err(StatusCode::FORBIDDEN.into());
     }
@@ -130,16 +148,48 @@ fn wishes(cx: &Context, request: &Request, list: &[ContactValue]) -> Result<Vec<
             return Err(Refused { status: StatusCode::INTERVAL_TOO_BRIEF, min_expires });
         }
         let lifetime = (seconds > 0).then(|| Duration::from_secs(seconds).min(timers.max_expiry));
-        let instance = contact.params.get_unquoted("+sip.instance");
-        wishes.push(Wish {
-            contact: contact.clone(),
-            uri,
-            lifetime,
-            instance: instance.filter(|it| it.len() <= 256).map(|it| it.into_owned()),
-            reg_id: contact.params.get("reg-id").and_then(|it| it.parse().ok()),
-        });
+        let instance = instance_of(contact);
+        let reg_id = reg_id_of(contact).filter(|_| instance.is_some());
+        wishes.push(Wish { contact: contact.clone(), uri, lifetime, instance, reg_id });
+    }
+    // RFC 5626 §6: each flow is registered by itself.
+    if wishes.iter().filter(|it| it.reg_id.is_some() && it.lifetime.is_some()).count() > 1 {
+        return Err(StatusCode::BAD_REQUEST.into());
+    }
+    let keeps_flow = wishes.iter().any(|it| it.reg_id.is_some());
+    if keeps_flow && !is_first_hop(flow, request) {
+        // Who stands before us would have to keep the flow.
+        let supported = request.headers.tokens(&HeaderName::Supported);
+        if supported.iter().any(|it| it.eq_ignore_ascii_case(OUTBOUND)) {
+            return Err(StatusCode::FIRST_HOP_LACKS_OUTBOUND_SUPPORT.into());
+        }
+        wishes.iter_mut().for_each(|it| it.reg_id = None);
     }
     Ok(wishes)
+}
+
+fn instance_of(contact: &ContactValue) -> Option<String> {
+    let instance = contact.params.get_unquoted("+sip.instance")?;
+    (!instance.is_empty() && instance.len() <= 256).then(|| instance.into_owned())
+}
+
+/// From 1 to 2³¹−1 (RFC 5626 §4.2.1).
+fn reg_id_of(contact: &ContactValue) -> Option<u32> {
+    let number = contact.params.get("reg-id")?.parse().ok()?;
+    (1..=i32::MAX as u32).contains(&number).then_some(number)
+}
+
+/// Whether the client's own flow ends at one of us: here, or at another
+/// region's proxy, which says so in its Path (RFC 5626 §6).
+fn is_first_hop(flow: &Flow, request: &Request) -> bool {
+    match flow.peer {
+        None => request.headers.values(&HeaderName::Via).nth(1).is_none(),
+        Some(_) => {
+            let first = request.headers.values(&HeaderName::Path).take(MAX_PATH).last();
+            let first = first.and_then(|it| NameAddr::parse(&it.to_str_lossy()).ok());
+            first.is_some_and(|it| it.uri.params.contains("ob"))
+        }
+    }
 }
 
 /// §10.3 steps 6 and 7: a request that another one of the same client has
@@ -199,29 +249,34 @@ fn carry_out(cx: &mut Context, ground: &Ground<'_>, wish: Wish) -> Vec<BindingCh
     };
     let user = ground.user.sid;
     let binding = binding(cx, ground, &wish, lifetime);
-    let put = BindingChange::Put(Box::new(binding.clone()));
-    let mut fresh = Contact { binding, flow: Some(ground.flow.clone()) };
+    let mut fresh = Contact { binding, flow: Some(ground.flow.clone()), failed: false };
     cx.registrar.watch(user, ground.flow);
     let contacts = cx.registrar.users.entry(user).or_default();
-    let mut changes = vec![put];
-    match contacts.list.iter_mut().find(|known| wish.is_for(known)) {
-        Some(known) => {
-            if known.binding.contact_uri != fresh.binding.contact_uri {
-                let contact_uri = known.binding.contact_uri.clone();
-                changes.insert(0, BindingChange::Remove { user, contact_uri });
-            }
+    let key = fresh.binding.key();
+    let mut changes = Vec::new();
+    let (mut place, mut kept, before) = (None, 0, contacts.list.len());
+    contacts.list.retain(|known| {
+        let goes = wish.is_for(known);
+        if goes {
+            place.get_or_insert(kept);
             fresh.binding.media = known.binding.media;
-            if let Some(BindingChange::Put(put)) = changes.last_mut() {
-                put.media = fresh.binding.media;
+            let contact = known.binding.key();
+            if contact != key {
+                changes.push(BindingChange::Remove { user, contact });
             }
-            *known = fresh;
         }
-        None => {
-            contacts.add(fresh);
-            let contacts = contacts.list.len();
-            cx.registrar.count += 1;
-            cx.log(Log::Registered { user, contacts });
-        }
+        kept += usize::from(!goes);
+        !goes
+    });
+    changes.push(BindingChange::Put(Box::new(fresh.binding.clone())));
+    match place {
+        Some(place) => contacts.list.insert(place, fresh),
+        None => contacts.add(fresh),
+    }
+    let now = contacts.list.len();
+    cx.registrar.count = cx.registrar.count + now - before;
+    if place.is_none() {
+        cx.log(Log::Registered { user, contacts: now });
     }
     changes
 }
@@ -232,7 +287,7 @@ fn binding(cx: &Context, ground: &Ground<'_>, wish: &Wish, lifetime: Duration) -
     // A Path of anybody but another region's proxy would let a client send our
     // requests anywhere.
     let path = match edge_region {
-        Some(_) => request.headers.values(&HeaderName::Path).take(4).collect(),
+        Some(_) => request.headers.values(&HeaderName::Path).take(MAX_PATH).collect(),
         None => Vec::new(),
     };
     let agent = request.headers.get(&HeaderName::UserAgent);
@@ -281,8 +336,7 @@ fn remove(
         contacts.list.retain(|known| {
             let goes = concerned(known);
             if goes {
-                let contact_uri = known.binding.contact_uri.clone();
-                changes.push(BindingChange::Remove { user, contact_uri });
+                changes.push(BindingChange::Remove { user, contact: known.binding.key() });
             }
             !goes
         });
@@ -292,10 +346,20 @@ fn remove(
 }
 
 /// 200 with every contact there is (§10.3 step 8).
-fn accepted(cx: &mut Context, user: &User, request: &Request) -> Response {
+fn accepted(
+    cx: &mut Context,
+    account: &Account,
+    user: &User,
+    flow: &Flow,
+    request: &Request,
+) -> Response {
     let mut response = cx.response(request, StatusCode::OK);
-    for contact in cx.registrar.contacts(user.sid, cx.now.unix) {
-        let binding = &contact.binding;
+    let by_flow = request_keeps_flow(flow, request);
+    let supported = request.headers.tokens(&HeaderName::Supported);
+    let takes_gruus = supported.iter().any(|it| it.eq_ignore_ascii_case(GRUU));
+    let contacts = cx.registrar.contacts(user.sid, cx.now.unix);
+    let bindings: Vec<Binding> = contacts.map(|it| it.binding.clone()).collect();
+    for binding in &bindings {
         let left = binding.expires_at.0.saturating_sub(cx.now.unix.0) / 1000;
         let mut value = format!("<{}>;expires={left}", binding.contact_uri.expose());
         if binding.q_x1000 < 1000 {
@@ -308,6 +372,9 @@ fn accepted(cx: &mut Context, user: &User, request: &Request) -> Response {
             if let Some(reg_id) = binding.reg_id {
                 value.push_str(&format!(";reg-id={reg_id}"));
             }
+            if takes_gruus {
+                value.push_str(&cx.gruus_of(&account.domain, user, binding));
+            }
         }
         response.headers.push(HeaderName::Contact, value);
     }
@@ -315,5 +382,20 @@ fn accepted(cx: &mut Context, user: &User, request: &Request) -> Response {
     for path in request.headers.all(&HeaderName::Path) {
         response.headers.push(HeaderName::Path, path.clone());
     }
+    response.headers.push(HeaderName::Supported, "path, outbound, gruu");
+    if by_flow {
+        // RFC 5626 §6.
+        response.headers.push(HeaderName::Require, OUTBOUND);
+        if matches!(flow.transport, Transport::Tcp | Transport::Tls) && flow.peer.is_none() {
+            response.headers.push(HeaderName::FlowTimer, FLOW_TIMER);
+        }
+    }
     response
+}
+
+/// Whether a contact was registered as a flow (RFC 5626 §6).
+fn request_keeps_flow(flow: &Flow, request: &Request) -> bool {
+    let Ok(ContactHeader::List(list)) = request.contacts() else { return false };
+    let has_flow = |it: &ContactValue| instance_of(it).is_some() && reg_id_of(it).is_some();
+    list.iter().any(has_flow) && is_first_hop(flow, request)
 }

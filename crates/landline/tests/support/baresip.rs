@@ -32,6 +32,8 @@ pub struct Options<'a> {
     pub ca: &'a Path,
     /// Answers by itself.
     pub answers: bool,
+    /// Keeps a flow to `proxy` and another there, over UDP (RFC 5626).
+    pub second: Option<&'a str>,
 }
 
 impl<'a> Options<'a> {
@@ -48,6 +50,7 @@ impl<'a> Options<'a> {
             codec: "pcmu",
             ca: demo.ca(),
             answers: true,
+            second: None,
         }
     }
 }
@@ -225,10 +228,14 @@ fn configuration(directory: &Path, options: &Options, port: u16) -> String {
 fn account(options: &Options) -> String {
     let Options { user, domain, password, transport, proxy, codec, .. } = options;
     let encryption = options.encryption.map(|name| format!(";mediaenc={name}")).unwrap_or_default();
+    let flows = options
+        .second
+        .map(|second| format!(";sipnat=outbound;outbound2=\"sip:{second};transport=udp\""));
+    let flows = flows.unwrap_or_default();
     let answer = if options.answers { "auto" } else { "manual" };
     format!(
         "<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};\
          outbound=\"sip:{proxy};transport={transport}\";regint=120;answermode={answer};\
-         audio_codecs={codec}{encryption}\n"
+         audio_codecs={codec}{encryption}{flows}\n"
     )
 }

@@ -66,6 +66,27 @@ async fn a_double_crlf_is_answered_with_one() {
     until("the keep-alive is counted", || scene.drops("udp_keep_alive") == 1.0).await;
 }
 
+/// RFC 5626 §4.4.2: a client on UDP hears by STUN that its way in is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_on_udp_is_told_where_it_is_seen() {
+    let scene = Scene::new(quick()).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let proxy = scene.proxy.address(Transport::Udp).unwrap();
+    let request = b"\0\x01\0\0\x21\x12\xa4\x42transaction1";
+    socket.send_to(request, proxy).unwrap();
+    let mut answer = [0; 64];
+    let (length, _) = tokio::task::block_in_place(|| socket.recv_from(&mut answer)).unwrap();
+    assert_eq!((length, &answer[..4], &answer[8..20]), (32, &[1, 1, 0, 12][..], &request[8..]));
+    let port = u16::from_be_bytes([answer[26], answer[27]]) ^ 0x2112;
+    assert_eq!(port, socket.local_addr().unwrap().port());
+    // Nothing but a question is answered.
+    socket.send_to(&answer[..length], proxy).unwrap();
+    until("it is counted", || scene.drops("udp_noise") == 1.0).await;
+    assert_eq!(metric(&scene.registry, "stun_answered_total", &[]), 1.0);
+    scene.serves().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_ends_a_connection_and_harms_nobody() {
     let scene = Scene::new(quick()).await;

@@ -276,7 +276,7 @@ pub static CONTACT_URI: Field = Field {
     purpose: Purpose::Registration,
     retention: Retention::UntilExpired,
     basis: Some(LegalBasis::Contract),
-    held: &["Binding.contact_uri", "BindingChange.contact_uri", "SealedBinding.contact_uri"],
+    held: &["Binding.contact_uri", "BindingChange.contact", "SealedBinding.contact_uri"],
     carried: SIGNALLING,
 };
 
