@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use landline_region::{AccountSid, DataClass, Entropy, Now, Token};
 use landline_sip::{
-    ByteStr, ClientKey, Destination, Flow, HeaderName, Host, Request, Response, ServerKey,
+    ByteStr, ClientKey, Destination, Flow, FlowId, HeaderName, Host, Request, Response, ServerKey,
     StatusCode, Transport,
 };
 use rustc_hash::FxHashMap;
@@ -37,6 +37,8 @@ pub(crate) struct Context {
     pub registrar: Registrar,
     pub gruus: Gruus,
     pub timers: Timers,
+    /// What clients have proven to speak for, while their connections last.
+    pub proven: FxHashMap<FlowId, Vec<String>>,
     pub clients: FxHashMap<ClientKey, ClientUse>,
     pub servers: FxHashMap<ServerKey, ServerUse>,
     /// By our own tag, which is random and so names the leg alone.
@@ -158,6 +160,7 @@ impl Context {
             registrar: Registrar::default(),
             gruus,
             timers: Timers::default(),
+            proven: FxHashMap::default(),
             clients: FxHashMap::default(),
             servers: FxHashMap::default(),
             dialogs: FxHashMap::default(),

@@ -54,6 +54,7 @@ impl Core {
             Input::Directory(directory) => self.cx.directory = directory,
             Input::Bindings(bindings) => self.cx.restore_bindings(bindings),
             Input::FlowKept(flow) => self.cx.registrar.flow_kept(&flow),
+            Input::FlowProven { flow, domains } => drop(self.cx.proven.insert(flow, domains)),
             Input::Journaled(token) => self.journaled(token),
             Input::JournalFailed(token) => self.journal_failed(token),
             Input::BindingsStored { token, ok } => self.cx.bindings_stored(token, ok),
@@ -185,7 +186,10 @@ impl Core {
             Event::Acked { .. } => {}
             Event::StrayAnswer { response } => self.stray_answer(&response),
             Event::AckTimeout { key } => self.ack_missed(key),
-            Event::FlowClosed(flow) => self.cx.registrar.flow_closed(flow),
+            Event::FlowClosed(flow) => {
+                self.cx.proven.remove(&flow);
+                self.cx.registrar.flow_closed(flow);
+            }
         }
     }
 

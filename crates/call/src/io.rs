@@ -50,6 +50,12 @@ pub enum Input {
     /// A client's connection is up that a former process may have known: who
     /// registered by it is reached by it again.
     FlowKept(landline_sip::Flow),
+    /// The client at the other end of this connection has proven by certificate
+    /// that it speaks for these domains (RFC 5922).
+    FlowProven {
+        flow: landline_sip::FlowId,
+        domains: Vec<String>,
+    },
     /// The journal has this entry on its disk.
     Journaled(JournalToken),
     /// The journal could not keep it.

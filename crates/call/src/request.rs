@@ -105,7 +105,9 @@ impl Core {
         if flow.peer.is_some() || request.method != Method::Invite {
             return None;
         }
-        let mut trunks = self.cx.tenants.trunks_from(flow.remote.ip()).peekable();
+        let proven = self.cx.proven.get(&flow.id).into_iter().flatten();
+        let proven = proven.flat_map(|domain| self.cx.tenants.trunks_of(domain));
+        let mut trunks = proven.chain(self.cx.tenants.trunks_from(flow.remote.ip())).peekable();
         trunks.peek()?;
         if self.claims_user(request) {
             return None;

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use landline_region::{AccountSid, TrunkSid, UserSid};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use crate::tenancy::{Account, Number, Tenancy, Trunk, User};
+use crate::tenancy::{Account, Number, Tenancy, Trunk, TrunkTransport, User};
 
 #[derive(Debug, Default)]
 pub struct Tenants {
@@ -20,6 +20,8 @@ pub struct Tenants {
     /// By accepted network; one look-up for each prefix length in use.
     sources: FxHashMap<IpNet, Vec<Arc<Trunk>>>,
     prefixes: Vec<(bool, u8)>,
+    /// By the host that their calls go to over TLS.
+    hosts: FxHashMap<String, Vec<Arc<Trunk>>>,
 }
 
 /// One account with what belongs to it.
@@ -61,6 +63,10 @@ impl Tenants {
         let Some(tenant) = self.accounts.get_mut(&trunk.account) else { return };
         tenant.trunks.push(trunk.clone());
         self.trunks.insert(trunk.sid, trunk.clone());
+        if trunk.send_to.transport == TrunkTransport::Tls {
+            let host = trunk.send_to.host.to_ascii_lowercase();
+            self.hosts.entry(host).or_default().push(trunk.clone());
+        }
         for network in &trunk.accept_from {
             let network = network.trunc();
             let prefix = (network.addr().is_ipv6(), network.prefix_len());
@@ -110,6 +116,12 @@ impl Tenants {
             .filter_map(|trunk| Some((trunk.carries(number)?, trunk)))
             .max_by_key(|(length, _)| *length)
             .map(|(_, trunk)| trunk)
+    }
+
+    /// Every trunk whose carrier proves to be this domain (RFC 5922): its calls
+    /// come in from wherever they do.
+    pub fn trunks_of(&self, domain: &str) -> impl Iterator<Item = &Arc<Trunk>> {
+        self.hosts.get(domain).into_iter().flatten()
     }
 
     /// Every trunk that takes calls from this source.

@@ -333,10 +333,10 @@ fn what_is_not_understood_is_refused_by_name() {
     }
     assert_eq!(statuses, [405, 405, 405]);
     let mut needy = world.register_request(alice, "600");
-    needy.headers.push(HeaderName::Require, "path, gruu, precondition");
+    needy.headers.push(HeaderName::Require, "path, eventlist, precondition");
     let refused = world.ask(alice, needy);
     assert_eq!(refused.status.code(), 420);
-    assert!(*refused.headers.get(&HeaderName::Unsupported).unwrap() == "gruu, precondition");
+    assert!(*refused.headers.get(&HeaderName::Unsupported).unwrap() == "eventlist, precondition");
     let bye = world.phones[alice].request(Method::Bye, "sip:bob@acme.test");
     assert_eq!(world.ask(alice, bye).status.code(), 481);
 }

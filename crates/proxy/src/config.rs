@@ -23,8 +23,8 @@ pub struct ProxyConfig {
     /// The Unix socket of the [`crate::Keeper`] that holds the listeners; `None`:
     /// they are the proxy's own.
     pub keeper: Option<PathBuf>,
-    /// Shown to clients on the `tls` and `wss` listeners.
-    pub client_tls: Option<TlsFiles>,
+    /// For the `tls` and `wss` listeners.
+    pub client_tls: Option<ClientTls>,
     /// Pages that may open a WebSocket.
     pub origins: Origins,
     /// Who this process is towards other regions and towards its relays.
@@ -79,6 +79,32 @@ pub struct InterRegionListener {
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
+}
+
+/// What clients are shown, and asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Shown to who names no server, or one that no certificate is for.
+    pub files: TlsFiles,
+    /// Each shown to who asks for one of its names (RFC 6066 §3).
+    pub others: Vec<TlsFiles>,
+    /// On `tls` listeners; browsers on `wss` ones have none to show.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// Certificates of clients and carriers (RFC 5922).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Who may have issued them.
+    pub authorities: PathBuf,
+    /// Nobody comes in without one.
+    pub required: bool,
+}
+
+impl From<TlsFiles> for ClientTls {
+    fn from(files: TlsFiles) -> Self {
+        Self { files, others: Vec::new(), clients: None }
+    }
 }
 
 /// The certificate for `proxy.<region>.landline.internal`, and the authorities

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use landline_call::{Core, JournalToken, Log, PeerId};
 use landline_control::{RelayId, Request, RequestId};
 use landline_region::Now;
-use landline_sip::{ClientKey, Endpoint, Uri};
+use landline_sip::{ClientKey, Endpoint, Flow, Uri};
 use landline_store::KeptCall;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::inbox::Incoming;
+use crate::inbox::{Incoming, Outbox};
 use crate::journal::unix_now;
 use crate::metrics::Drop as Cause;
 use crate::mirror::Mirror;
@@ -187,9 +187,11 @@ impl Driver {
     fn take(&mut self, now: Now, incoming: Incoming) {
         use landline_call::Input as Call;
         match incoming {
-            Incoming::Opened { flow, outbox } => self.wire.accepted(flow.id, outbox),
-            Incoming::Kept { flow, outbox } => {
-                self.wire.accepted(flow.id, outbox);
+            Incoming::Opened { flow, domains, outbox } => {
+                self.accepted(now, &flow, domains, outbox);
+            }
+            Incoming::Kept { flow, domains, outbox } => {
+                self.accepted(now, &flow, domains, outbox);
                 self.core.handle_input(now, Call::FlowKept(flow));
             }
             Incoming::KeeperLost => self.stop = Some(Stop::at_the_moment(now.instant)),
@@ -200,6 +202,7 @@ impl Driver {
                 self.shared.metrics.received(&bytes);
                 let wait = now.instant.saturating_duration_since(at);
                 self.endpoint.message_waited(now.instant, wait);
+                self.wire.heard(&flow, &bytes);
                 self.sip(now, landline_sip::Input::Received { flow, bytes });
             }
             Incoming::Connected { id } => self.wire.connected(id),
@@ -265,6 +268,16 @@ impl Driver {
                 self.core.handle_input(now, Call::Shutdown);
             }
         }
+    }
+
+    fn accepted(&mut self, now: Now, flow: &Flow, domains: Vec<String>, outbox: Outbox) {
+        if !domains.is_empty() {
+            self.shared.metrics.certificates_shown.inc();
+            let domains = domains.clone();
+            let proven = landline_call::Input::FlowProven { flow: flow.id, domains };
+            self.core.handle_input(now, proven);
+        }
+        self.wire.accepted(flow.id, domains, outbox);
     }
 
     /// What concerns the region's other proxies.

@@ -21,11 +21,14 @@ pub(crate) enum Incoming {
     /// A client's or another region's connection is up.
     Opened {
         flow: Flow,
+        /// What a client's certificate speaks for; nothing without one.
+        domains: Vec<String>,
         outbox: Outbox,
     },
     /// A client's connection that a keeper holds: it may have been up before.
     Kept {
         flow: Flow,
+        domains: Vec<String>,
         outbox: Outbox,
     },
     /// The keeper is gone, and with it every client's way in.

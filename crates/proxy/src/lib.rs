@@ -38,8 +38,8 @@ mod websocket;
 mod wire;
 
 pub use config::{
-    DnsConfig, HostPort, InterRegionListener, InvalidHostPort, Limits, ListenerConfig, PeerAddress,
-    ProxyConfig, RegionIdentity, RelayAddress, TlsFiles,
+    ClientCertificates, ClientTls, DnsConfig, HostPort, InterRegionListener, InvalidHostPort,
+    Limits, ListenerConfig, PeerAddress, ProxyConfig, RegionIdentity, RelayAddress, TlsFiles,
 };
 pub use error::StartError;
 pub use keeper::{Keeper, KeeperConfig, KeeperHandle};

@@ -18,7 +18,7 @@ use crate::inbox::{Incoming, Written, write_queue};
 use crate::metrics::Drop as Cause;
 use crate::shared::Shared;
 use crate::stream::{self, Side};
-use crate::tls::{self, Reloading};
+use crate::tls::{self, ForClients, Reloading};
 use crate::websocket;
 
 /// What a listener does with a connection before SIP.
@@ -39,14 +39,14 @@ impl Kind {
     /// connections, the outer one where a certificate is needed and missing.
     pub(crate) fn for_clients(
         transport: Transport,
-        certificate: Option<&Arc<Reloading<ServerConfig>>>,
+        certificates: Option<&ForClients>,
     ) -> Option<Option<Self>> {
         Some(match transport {
             Transport::Udp => None,
             Transport::Tcp => Some(Self::Tcp),
-            Transport::Tls => Some(Self::Tls(Arc::clone(certificate?))),
+            Transport::Tls => Some(Self::Tls(Arc::clone(&certificates?.tls))),
             Transport::Ws => Some(Self::Ws),
-            Transport::Wss => Some(Self::Wss(Arc::clone(certificate?))),
+            Transport::Wss => Some(Self::Wss(Arc::clone(&certificates?.wss))),
         })
     }
 
@@ -148,7 +148,9 @@ async fn take_up(
     let transport = kind.transport();
     let (outbox, written) = write_queue(&shared.limits);
     let flow = Flow { id: shared.next_flow(), transport, local, remote, peer: None };
-    let opening = Opening { flow, outbox, written, permit, shared: Arc::clone(&shared) };
+    let shared = Arc::clone(&shared);
+    let opening =
+        Opening { flow, domains: Vec::new(), outbox, written, permit, shared: Arc::clone(&shared) };
     match timeout(shared.limits.handshake, shake_hands(stream, kind, opening)).await {
         Ok(Ok(())) => {}
         Ok(Err(cause)) => shared.metrics.drop(cause),
@@ -159,6 +161,8 @@ async fn take_up(
 /// A connection whose handshakes are not done yet.
 struct Opening {
     flow: Flow,
+    /// What the client's certificate speaks for.
+    domains: Vec<String>,
     outbox: crate::inbox::Outbox,
     written: Written,
     permit: Permit,
@@ -172,8 +176,8 @@ impl Opening {
         F: FnOnce(Flow, Written, Arc<Shared>) -> R,
         R: Future<Output = ()> + Send + 'static,
     {
-        let Self { flow, outbox, written, permit, shared } = self;
-        let opened = Incoming::Opened { flow: flow.clone(), outbox };
+        let Self { flow, domains, outbox, written, permit, shared } = self;
+        let opened = Incoming::Opened { flow: flow.clone(), domains, outbox };
         if shared.inbox.send(opened).await.is_err() {
             return;
         }
@@ -190,6 +194,8 @@ async fn shake_hands(stream: TcpStream, kind: Kind, mut opening: Opening) -> Res
         Kind::Tcp => start_stream(stream, opening).await,
         Kind::Tls(config) => {
             let stream = accept_tls(stream, &config).await?;
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            opening.domains = certificate.map(tls::domains_of).unwrap_or_default();
             start_stream(stream, opening).await;
         }
         Kind::Ws => start_websocket(stream, opening).await?,

@@ -103,6 +103,8 @@ pub(crate) struct Metrics {
     pub(crate) batch: Histogram,
     pub(crate) refused_part: Gauge,
     pub(crate) stun_answered: IntCounter,
+    pub(crate) certificates_shown: IntCounter,
+    pub(crate) connections_reused: IntCounter,
     pub(crate) resolutions: IntCounter,
     pub(crate) resolution_failures: IntCounter,
     pub(crate) database_up: IntGauge,
@@ -164,6 +166,14 @@ impl Metrics {
             stun_answered: make.counter(
                 "stun_answered_total",
                 "Clients on UDP told where they are seen, which keeps their way open",
+            )?,
+            certificates_shown: make.counter(
+                "sip_client_certificates_total",
+                "Connections whose client proved by certificate who it is",
+            )?,
+            connections_reused: make.counter(
+                "sip_connections_reused_total",
+                "Connections of others that our requests go over, too (RFC 5923)",
             )?,
             resolutions: make.counter("dns_resolutions_total", "Next hops looked up")?,
             resolution_failures: make

@@ -11,14 +11,14 @@ use crate::advertise::Bound;
 use crate::driver_thread::DriverRuntime;
 use crate::keeper::KeptListeners;
 use crate::listen::{Kind, Listener};
-use crate::tls::{self, Reloading};
+use crate::tls::{self, ForClients, Reloading};
 use crate::udp::{self, UdpListener};
 use crate::upkeep::Refresh;
 use crate::{HostPort, InterRegionListener, ListenerConfig, ProxyConfig, StartError};
 
 /// Every configuration of TLS, read before anything is bound.
 pub(crate) struct Certificates {
-    clients: Option<Arc<Reloading<ServerConfig>>>,
+    clients: Option<ForClients>,
     pub(crate) region_server: Arc<Reloading<ServerConfig>>,
     pub(crate) region_client: Arc<Reloading<ClientConfig>>,
     pub(crate) carriers: Arc<ClientConfig>,
@@ -28,7 +28,7 @@ impl Certificates {
     pub(crate) fn read(config: &ProxyConfig) -> Result<Self, StartError> {
         tls::check_identity(&config.identity.files, config.region, &config.name)?;
         Ok(Self {
-            clients: config.client_tls.as_ref().map(tls::for_clients).transpose()?,
+            clients: config.client_tls.as_ref().map(ForClients::read).transpose()?,
             region_server: tls::for_regions(&config.identity)?,
             region_client: tls::as_region(&config.identity)?,
             carriers: Arc::new(tls::as_client(config.trunk_authorities.as_deref())?),

@@ -11,12 +11,15 @@ use landline_region::RegionCode;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, KeyLogFile, RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::{RegionIdentity, StartError, TlsFiles};
+use crate::{ClientTls, RegionIdentity, StartError, TlsFiles};
 
+/// Names of one client's certificate that are looked at.
+const MAX_DOMAINS: usize = 8;
 /// Where Debian and its kin keep the authorities they trust.
 const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -106,18 +109,112 @@ fn modified(files: &[std::path::PathBuf]) -> Vec<Option<SystemTime>> {
         .collect()
 }
 
-/// What clients see on the TLS and WSS listeners. No client certificate is asked.
-pub(crate) fn for_clients(files: &TlsFiles) -> Result<Arc<Reloading<ServerConfig>>, StartError> {
-    let watched = vec![files.certificate.clone(), files.key.clone()];
-    let files = files.clone();
-    Reloading::new(watched, move || {
-        let (chain, key) = read_pair(&files)?;
-        server_builder(&files.certificate)?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map(server)
-            .map_err(|error| pair_error(&files, &error))
+/// What clients see on the TLS and WSS listeners.
+#[derive(Clone)]
+pub(crate) struct ForClients {
+    /// Asks for a certificate where that is wanted.
+    pub(crate) tls: Arc<Reloading<ServerConfig>>,
+    pub(crate) wss: Arc<Reloading<ServerConfig>>,
+}
+
+impl ForClients {
+    pub(crate) fn read(wanted: &ClientTls) -> Result<Self, StartError> {
+        let wss = serving(ClientTls { clients: None, ..wanted.clone() })?;
+        let tls = match wanted.clients {
+            Some(_) => serving(wanted.clone())?,
+            None => Arc::clone(&wss),
+        };
+        Ok(Self { tls, wss })
+    }
+
+    pub(crate) fn refresh(&self) -> Result<bool, StartError> {
+        let (tls, wss) = (self.tls.refresh(), self.wss.refresh());
+        Ok(tls? | wss?)
+    }
+}
+
+fn serving(wanted: ClientTls) -> Result<Arc<Reloading<ServerConfig>>, StartError> {
+    let pairs = std::iter::once(&wanted.files).chain(&wanted.others);
+    let files = pairs.flat_map(|pair| [pair.certificate.clone(), pair.key.clone()]);
+    let authorities = wanted.clients.iter().map(|it| it.authorities.clone());
+    Reloading::new(files.chain(authorities).collect(), move || {
+        let first = certified(&wanted.files)?;
+        let others = wanted.others.iter().map(certified).collect::<Result<Vec<_>, _>>()?;
+        let builder = server_builder(&wanted.files.certificate)?;
+        let builder = match &wanted.clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let roots = Arc::new(read_authorities(&clients.authorities)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                let verifier = match clients.required {
+                    true => verifier,
+                    false => verifier.allow_unauthenticated(),
+                };
+                let built = verifier.build();
+                let built = built.map_err(|error| file_error(&clients.authorities, error))?;
+                builder.with_client_cert_verifier(built)
+            }
+        };
+        Ok(server(builder.with_cert_resolver(Arc::new(ByName { first, others }))))
     })
+}
+
+fn certified(files: &TlsFiles) -> Result<Certified, StartError> {
+    let (chain, key) = read_pair(files)?;
+    let names = chain.first().map(names_in).unwrap_or_default();
+    let key = CertifiedKey::from_der(chain, key, &provider());
+    Ok(Certified { names, key: Arc::new(key.map_err(|error| pair_error(files, &error))?) })
+}
+
+#[derive(Debug)]
+struct Certified {
+    /// Lower case; the first label may be `*`.
+    names: Vec<String>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Certified {
+    /// RFC 6125 §6.4: a wildcard stands for one label.
+    fn is_for(&self, name: &str) -> bool {
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        let covers = |own: &String| {
+            own == name || own.strip_prefix("*.").is_some_and(|own| Some(own) == parent)
+        };
+        self.names.iter().any(covers)
+    }
+}
+
+/// The certificate of the name that a client asks for.
+#[derive(Debug)]
+struct ByName {
+    first: Certified,
+    others: Vec<Certified>,
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let all = std::iter::once(&self.first).chain(&self.others);
+        let found = name.and_then(|name| all.into_iter().find(|it| it.is_for(&name)));
+        Some(Arc::clone(&found.unwrap_or(&self.first).key))
+    }
+}
+
+/// The SIP domains that a verified certificate speaks for (RFC 5922 §7.1): those
+/// of its SIP URIs, or where it has none, its DNS names. Wildcards speak for
+/// nobody (§7.2).
+pub(crate) fn domains_of(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let uris = uris_in(certificate);
+    let domains = uris.iter().filter_map(|uri| uri.strip_prefix("sip:"));
+    // With a user part it is of a user, and not of the domain.
+    let domains: Vec<String> =
+        domains.filter(|it| !it.contains(['@', ';', '?', ':'])).map(str::to_owned).collect();
+    let names = match domains.is_empty() {
+        true => names_in(certificate),
+        false => domains,
+    };
+    let fine = |name: &String| !name.contains(['*', ' ']) && !name.is_empty() && name.len() < 256;
+    names.into_iter().filter(fine).take(MAX_DOMAINS).collect()
 }
 
 /// What other regions' proxies see: our region's name; they must prove theirs.
@@ -215,17 +312,30 @@ pub(crate) fn is_proxy_named(
 }
 
 fn names_in(certificate: &CertificateDer<'_>) -> Vec<String> {
+    alternative_names(certificate, |name| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    })
+}
+
+fn uris_in(certificate: &CertificateDer<'_>) -> Vec<String> {
+    alternative_names(certificate, |name| match name {
+        GeneralName::URI(uri) => Some(uri.to_ascii_lowercase()),
+        _ => None,
+    })
+}
+
+fn alternative_names(
+    certificate: &CertificateDer<'_>,
+    of_kind: impl Fn(&GeneralName<'_>) -> Option<String>,
+) -> Vec<String> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return Vec::new();
     };
     let Ok(Some(names)) = parsed.subject_alternative_name() else {
         return Vec::new();
     };
-    let dns = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    };
-    names.value.general_names.iter().filter_map(dns).collect()
+    names.value.general_names.iter().filter_map(of_kind).collect()
 }
 
 fn read_pair(

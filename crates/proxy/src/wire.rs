@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use landline_call::crossing::carried;
 use landline_region::{RegionCode, egress};
-use landline_sip::{ClientKey, Flow, FlowId, SendTo, Transport};
+use landline_sip::{ClientKey, Flow, FlowId, Message, SendTo, Transport};
 use rustc_hash::FxHashMap;
 
 use crate::connect::{Connector, Peer};
@@ -44,8 +44,12 @@ pub(crate) struct Wire {
 
 struct Connection {
     outbox: Outbox,
-    /// Whom we opened it to; `None` for a connection that was accepted.
+    /// Whom we opened it to, or who may be reached by it again; `None` for any
+    /// other connection that was accepted.
     peer: Option<Peer>,
+    /// What the client's certificate speaks for, until it has said whether it
+    /// may be reached by this connection.
+    domains: Vec<String>,
     /// Requests sent over a connection of ours not long ago, which fail with
     /// it; the endpoint knows which of them are answered.
     recent: VecDeque<(Instant, ClientKey, SendTo)>,
@@ -55,7 +59,7 @@ struct Connection {
 impl Connection {
     fn new(outbox: Outbox, peer: Option<Peer>) -> Self {
         let up = peer.is_none();
-        Self { outbox, peer, recent: VecDeque::new(), up }
+        Self { outbox, peer, domains: Vec::new(), recent: VecDeque::new(), up }
     }
 
     fn note(&mut self, key: ClientKey, to: SendTo) {
@@ -247,8 +251,37 @@ impl Wire {
         Some(Flow { id: self.shared.next_flow(), transport, local, remote, peer: name })
     }
 
-    pub(crate) fn accepted(&mut self, id: FlowId, outbox: Outbox) {
-        self.connections.insert(id, Connection::new(outbox, None));
+    pub(crate) fn accepted(&mut self, id: FlowId, domains: Vec<String>, outbox: Outbox) {
+        let connection = Connection { domains, ..Connection::new(outbox, None) };
+        self.connections.insert(id, connection);
+    }
+
+    /// Its first request may ask that ours come by the same connection (RFC 5923
+    /// §5): heard of who proved to be the host that its Via names (§9.1), or
+    /// anybody could have a carrier's calls sent to him.
+    pub(crate) fn heard(&mut self, flow: &Flow, message: &Bytes) {
+        if flow.transport != Transport::Tls || flow.peer.is_some() {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(&flow.id) else { return };
+        if connection.domains.is_empty() {
+            return;
+        }
+        let domains = std::mem::take(&mut connection.domains);
+        let limits = &self.shared.limits.message;
+        let Ok(Message::Request(request)) = landline_sip::parse(message, limits) else { return };
+        let Some(via) = request.top_via().ok().filter(|via| via.params.contains("alias")) else {
+            return;
+        };
+        let host = via.host.to_string().to_ascii_lowercase();
+        let addr = SocketAddr::new(flow.remote.ip(), via.port.unwrap_or(5061));
+        let server_name = Some(Arc::from(host.as_str()));
+        let peer = Peer::Address { transport: Transport::Tls, addr, server_name };
+        if domains.contains(&host) && !self.opened.contains_key(&peer) {
+            self.shared.metrics.connections_reused.inc();
+            connection.peer = Some(peer.clone());
+            self.opened.insert(peer, flow.id);
+        }
     }
 
     pub(crate) fn connected(&mut self, id: FlowId) {

@@ -133,6 +133,11 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
             findings.add(format!("proxy.listen[{index}].address"), text);
         }
     }
+    if proxy.tls.as_ref().is_some_and(|it| it.require_client_certificate && it.client_ca.is_none())
+    {
+        let text = "needs `client_ca`: whose certificates are they to be?";
+        findings.add("proxy.tls.require_client_certificate", text);
+    }
     if proxy.inter_region.address.0.ip().is_unspecified() && proxy.inter_region.advertise.is_none()
     {
         let text = "every address of the machine: `advertise = \"HOST:PORT\"` must say where other regions connect";

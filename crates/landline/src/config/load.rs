@@ -94,6 +94,13 @@ impl Config {
             if let Some(tls) = &mut proxy.tls {
                 paths.push(("proxy.tls.certificate", &mut tls.certificate));
                 paths.push(("proxy.tls.key", &mut tls.key));
+                if let Some(ca) = &mut tls.client_ca {
+                    paths.push(("proxy.tls.client_ca", ca));
+                }
+                for pair in &mut tls.also {
+                    paths.push(("proxy.tls.also.certificate", &mut pair.certificate));
+                    paths.push(("proxy.tls.also.key", &mut pair.key));
+                }
             }
         }
         if let Some(relay) = &mut self.relay {

@@ -127,8 +127,8 @@ const fn thirty() -> u32 {
 pub struct Proxy {
     pub name: String,
     pub listen: Vec<Listen>,
-    /// What clients are shown; needed by `tls` and `wss` listeners.
-    pub tls: Option<KeyPair>,
+    /// What clients are shown, and asked for; needed by `tls` and `wss` listeners.
+    pub tls: Option<ClientTls>,
     /// Pages whose scripts may open a WebSocket; left out, those of the regions' consoles.
     pub origins: Option<Vec<String>>,
     /// What relays and other regions' proxies are shown.
@@ -158,6 +158,30 @@ pub struct Listen {
     pub address: BindAddress,
     /// What peers are told instead of `address`; needed when that is `0.0.0.0` or `::`.
     pub advertise: Option<HostPort>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTls {
+    /// PEM, the leaf first: for who asks for no other's name.
+    pub certificate: PathBuf,
+    /// PEM, PKCS#8.
+    pub key: PathBuf,
+    /// Authorities of the certificates that clients may show on `tls` listeners.
+    pub client_ca: Option<PathBuf>,
+    /// Nobody comes in by a `tls` listener without one.
+    #[serde(default)]
+    pub require_client_certificate: bool,
+    /// Shown to who asks for one of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<KeyPair>,
+}
+
+impl From<KeyPair> for ClientTls {
+    fn from(KeyPair { certificate, key }: KeyPair) -> Self {
+        let (client_ca, require_client_certificate) = (None, false);
+        Self { certificate, key, client_ca, require_client_certificate, also: Vec::new() }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -94,7 +94,7 @@ impl Draft {
         Proxy {
             name: pki::first_proxy(self.code),
             listen: self.listen.iter().map(listen).collect(),
-            tls: secure.then(|| self.pair(pki::PROXY_TLS)),
+            tls: secure.then(|| self.pair(pki::PROXY_TLS).into()),
             origins: self.origins.clone(),
             identity: self.pair(pki::PROXY_IDENTITY),
             inter_region: InterRegion { address: BindAddress(self.inter_region), advertise: None },

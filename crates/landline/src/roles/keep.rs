@@ -37,7 +37,7 @@ pub async fn keep(file: &Path) -> Result<()> {
         region: config.region.code,
         socket: socket.clone(),
         listeners: settings::listeners(proxy),
-        client_tls: proxy.tls.as_ref().map(settings::tls_files),
+        client_tls: proxy.tls.as_ref().map(settings::client_tls),
         origins: settings::origins(proxy, &Regions::load(&config.directory.regions)?),
         limits: settings::limits(proxy),
     });

@@ -14,7 +14,9 @@ use landline_relay::{MediaAddress, RecordingSink, RelayConfig};
 use landline_store::Store;
 use prometheus::Registry;
 
-use crate::config::{Config, Console, HostPort, KeyPair, Listen, Proxy, Regions, Relay, Transport};
+use crate::config::{
+    ClientTls, Config, Console, HostPort, KeyPair, Listen, Proxy, Regions, Relay, Transport,
+};
 
 pub fn relay(
     config: &Config,
@@ -75,7 +77,7 @@ pub fn proxy(
         region: config.region.code,
         listeners: listeners(proxy),
         keeper: None,
-        client_tls: proxy.tls.as_ref().map(tls_files),
+        client_tls: proxy.tls.as_ref().map(client_tls),
         origins: origins(proxy, regions),
         identity: RegionIdentity {
             files: tls_files(&proxy.identity),
@@ -213,6 +215,18 @@ pub fn limits(proxy: &Proxy) -> landline_proxy::Limits {
 
 pub fn tls_files(pair: &KeyPair) -> landline_proxy::TlsFiles {
     landline_proxy::TlsFiles { certificate: pair.certificate.clone(), key: pair.key.clone() }
+}
+
+pub fn client_tls(tls: &ClientTls) -> landline_proxy::ClientTls {
+    let pair = KeyPair { certificate: tls.certificate.clone(), key: tls.key.clone() };
+    let required = tls.require_client_certificate;
+    let clients = tls.client_ca.clone();
+    landline_proxy::ClientTls {
+        files: tls_files(&pair),
+        others: tls.also.iter().map(tls_files).collect(),
+        clients: clients
+            .map(|authorities| landline_proxy::ClientCertificates { authorities, required }),
+    }
 }
 
 fn host_port(address: &HostPort) -> landline_proxy::HostPort {

@@ -20,8 +20,9 @@ const LONGEST: usize = 1024 * 1024;
 pub(crate) enum Frame {
     /// The keeper's first: the listeners in their configured order.
     Hello(Vec<(Transport, SocketAddr)>),
-    /// A connection is up, or was when the proxy came.
-    Opened(Flow),
+    /// A connection is up, or was when the proxy came; and what its client's
+    /// certificate speaks for.
+    Opened(Flow, Vec<String>),
     Received(FlowId, Bytes),
     Closed(FlowId),
     /// So many more were thrown away, by the cause's place among the metric's.
@@ -55,8 +56,9 @@ impl Frame {
                 };
                 put(b'H', 0, listeners.iter().map(line).collect::<String>().as_bytes());
             }
-            Self::Opened(flow) => {
-                let body = format!("{} {} {}", label(flow.transport), flow.local, flow.remote);
+            Self::Opened(flow, domains) => {
+                let ends = format!("{} {} {}", label(flow.transport), flow.local, flow.remote);
+                let body = [&[ends], domains.as_slice()].concat().join(" ");
                 put(b'O', flow.id.0, body.as_bytes());
             }
             Self::Received(id, bytes) => put(b'R', id.0, bytes),
@@ -75,9 +77,13 @@ impl Frame {
         Ok(match kind {
             b'H' => Self::Hello(text()?.lines().map(listener).collect::<Result<_, _>>()?),
             b'O' => {
-                let (ends, remote) = text()?.rsplit_once(' ').ok_or(Malformed)?;
-                let ((transport, local), remote) = (listener(ends)?, address(remote)?);
-                Self::Opened(Flow { id, transport, local, remote, peer: None })
+                let mut words = text()?.splitn(3, ' ');
+                let ends = [words.next(), words.next()].map(Option::unwrap_or_default).join(" ");
+                let mut rest = words.next().ok_or(Malformed)?.split(' ');
+                let (transport, local) = listener(&ends)?;
+                let remote = address(rest.next().unwrap_or_default())?;
+                let flow = Flow { id, transport, local, remote, peer: None };
+                Self::Opened(flow, rest.map(str::to_owned).collect())
             }
             b'R' => Self::Received(id, body),
             b'C' => Self::Closed(id),
@@ -155,7 +161,8 @@ mod tests {
         let flow = Flow { id, transport: Transport::Wss, local, remote, peer: None };
         let frames = [
             Frame::Hello(vec![(Transport::Udp, remote), (Transport::Tls, local)]),
-            Frame::Opened(flow),
+            Frame::Opened(flow.clone(), Vec::new()),
+            Frame::Opened(flow, vec!["a.test".to_owned(), "b.test".to_owned()]),
             Frame::Received(id, Bytes::from_static(b"OPTIONS sip:a SIP/2.0\r\n\r\n")),
             Frame::Closed(id),
             Frame::Dropped(3, 70_000),

@@ -28,7 +28,8 @@ use crate::journal::unix_now;
 use crate::listen::{Kind, Listener};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
-use crate::{Limits, ListenerConfig, Origins, StartError, TlsFiles, tls, udp, upkeep};
+use crate::tls::ForClients;
+use crate::{ClientTls, Limits, ListenerConfig, Origins, StartError, udp, upkeep};
 
 /// Frames on their way to the proxy.
 const QUEUE: usize = 1024;
@@ -43,7 +44,7 @@ pub struct KeeperConfig {
     pub socket: PathBuf,
     pub listeners: Vec<ListenerConfig>,
     /// Needed by TLS and WSS listeners.
-    pub client_tls: Option<TlsFiles>,
+    pub client_tls: Option<ClientTls>,
     /// Pages that may open a WebSocket.
     pub origins: Origins,
     pub limits: Limits,
@@ -68,7 +69,7 @@ impl KeeperHandle {
 impl Keeper {
     /// Binds every listener and waits for a proxy.
     pub async fn start(config: KeeperConfig) -> Result<KeeperHandle, StartError> {
-        let certificate = config.client_tls.as_ref().map(tls::for_clients).transpose()?;
+        let certificate = config.client_tls.as_ref().map(ForClients::read).transpose()?;
         let mut bound = Bound::default();
         for wanted in &config.listeners {
             let (transport, address) = (wanted.transport, wanted.bind);
@@ -144,7 +145,7 @@ struct Hub {
     listeners: Vec<(Transport, SocketAddr)>,
     udp: Vec<OwnedFd>,
     /// The connections that are up.
-    flows: FxHashMap<FlowId, (Flow, Outbox)>,
+    flows: FxHashMap<FlowId, (Flow, Vec<String>, Outbox)>,
 }
 
 /// Where a proxy's frames go, and which of them it is; `None` for its end.
@@ -246,8 +247,8 @@ impl Hub {
         let (read, write) = UnixStream::from_std(stream)?.into_split();
         let mut octets = BytesMut::new();
         Frame::Hello(self.listeners.clone()).encode(&mut octets);
-        for (flow, _) in self.flows.values() {
-            Frame::Opened(flow.clone()).encode(&mut octets);
+        for (flow, domains, _) in self.flows.values() {
+            Frame::Opened(flow.clone(), domains.clone()).encode(&mut octets);
         }
         let (frames, to_write) = mpsc::channel(QUEUE);
         let writer = tokio::spawn(write_frames(write, octets, to_write));
@@ -263,7 +264,7 @@ impl Hub {
     fn asked(&mut self, frame: Frame) {
         match frame {
             Frame::Write(id, bytes) => {
-                let is_slow = self.flows.get(&id).is_some_and(|(_, out)| out.push(bytes).is_err());
+                let is_slow = self.flows.get(&id).is_some_and(|(.., out)| out.push(bytes).is_err());
                 if is_slow {
                     self.shared.metrics.drop(crate::metrics::Drop::SlowReader);
                     // Its task ends with its queue, and says so.
@@ -277,9 +278,9 @@ impl Hub {
 
     fn heard(&mut self, heard: Incoming) -> Option<Frame> {
         match heard {
-            Incoming::Opened { flow, outbox } => {
-                let opened = Frame::Opened(flow.clone());
-                self.flows.insert(flow.id, (flow, outbox));
+            Incoming::Opened { flow, domains, outbox } => {
+                let opened = Frame::Opened(flow.clone(), domains.clone());
+                self.flows.insert(flow.id, (flow, domains, outbox));
                 Some(opened)
             }
             Incoming::Received { flow, bytes, .. } => Some(Frame::Received(flow.id, bytes)),

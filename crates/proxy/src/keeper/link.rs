@@ -186,11 +186,11 @@ impl Reader {
 
     async fn take(&mut self, frame: Frame) -> Result<(), ()> {
         let incoming = match frame {
-            Frame::Opened(flow) => {
+            Frame::Opened(flow, domains) => {
                 let counted = self.shared.metrics.connection(flow.transport);
                 self.counted.insert(flow.id, (flow.clone(), counted));
                 let outbox = Outbox::kept(flow.id, self.writes.clone(), self.let_go.clone());
-                Incoming::Kept { flow, outbox }
+                Incoming::Kept { flow, domains, outbox }
             }
             Frame::Received(id, bytes) => match self.counted.get(&id) {
                 Some((flow, _)) => {

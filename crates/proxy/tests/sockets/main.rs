@@ -5,6 +5,7 @@ mod keeper;
 mod support;
 
 mod calls;
+mod certificates;
 mod changes;
 mod noise;
 mod peers;

@@ -66,7 +66,7 @@ async fn a_bad_certificate_is_named_by_its_file() {
         (&region.client_tls.certificate, &missing, "missing.pem", "no such file"),
     ] {
         let mut config = region.config();
-        let files = config.client_tls.as_mut().unwrap();
+        let files = &mut config.client_tls.as_mut().unwrap().files;
         files.certificate = certificate.clone();
         files.key = key.clone();
         let error = refusal(config).await.to_string();

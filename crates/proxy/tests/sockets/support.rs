@@ -119,6 +119,11 @@ impl World {
         client_config(&self.authorities, None)
     }
 
+    /// Of a client that shows this certificate.
+    pub fn tls_of(&self, files: &TlsFiles) -> Arc<rustls::ClientConfig> {
+        client_config(&self.authorities, Some(files))
+    }
+
     /// A connection to where proxies and relays connect, for the holder of this
     /// certificate; `None` when it is refused.
     pub async fn connect(
@@ -191,7 +196,7 @@ impl Region {
             name: "proxy-1".to_owned(),
             region: self.code,
             listeners: listeners.collect(),
-            client_tls: Some(self.client_tls.clone()),
+            client_tls: Some(self.client_tls.clone().into()),
             origins: Origins::These(vec!["https://phone.test".parse().unwrap()]),
             identity: self.identity.clone(),
             inter_region: Some(InterRegionListener {
@@ -325,8 +330,16 @@ impl Client {
 
     /// The certificate that a TLS listener shows.
     pub async fn certificate(server: SocketAddr, tls: &Arc<rustls::ClientConfig>) -> Vec<u8> {
+        Self::certificate_for(server, tls, ServerName::IpAddress(server.ip().into())).await
+    }
+
+    /// To who asks for this name.
+    pub async fn certificate_for(
+        server: SocketAddr,
+        tls: &Arc<rustls::ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Vec<u8> {
         let stream = TcpStream::connect(server).await.unwrap();
-        let name = ServerName::IpAddress(server.ip().into());
         let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.unwrap();
         stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
     }

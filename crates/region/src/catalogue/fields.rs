@@ -309,7 +309,7 @@ pub static DEVICE_INSTANCE: Field = Field {
     purpose: Purpose::Registration,
     retention: Retention::UntilExpired,
     basis: Some(LegalBasis::Contract),
-    held: &["Binding.instance", "SealedBinding.instance", "Wish.instance"],
+    held: &["Binding.instance", "SealedBinding.instance", "Wish.instance", "Device.instance"],
     carried: SIGNALLING,
 };
 
