@@ -34,6 +34,8 @@ pub struct CoreConfig {
     pub egress: Option<Arc<Gate>>,
     /// Other proxies of the region go on with our calls, and we with theirs.
     pub has_peers: bool,
+    /// Parties that share no codec are joined all the same: the relays transcode.
+    pub transcoding: bool,
     /// User-Agent and Server header of what the core sends.
     pub product: Option<String>,
     pub limits: CoreLimits,
@@ -53,6 +55,7 @@ impl CoreConfig {
             number_key: None,
             egress: None,
             has_peers: false,
+            transcoding: true,
             product: None,
             limits: CoreLimits::default(),
             timers: CoreTimers::default(),

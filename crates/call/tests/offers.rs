@@ -69,7 +69,7 @@ fn a_caller_without_an_offer_gets_one_and_answers_it_in_its_ack() {
         .replace("a=rtpmap:0 PCMU/8000\r\n", "");
     world.answer(bob, &(key, rung), &answer);
     let offer = String::from_utf8(world.phones[alice].responses[0].1.body.to_vec()).unwrap();
-    assert!(offer.contains("m=audio") && offer.contains(" 8 101\r\n"), "{offer}");
+    assert!(offer.contains("m=audio") && offer.contains(" 8 101 "), "{offer}");
     assert!(world.proxies[0].relay.session().joined.is_none());
     let mut a = world.confirm(alice, &invite, Some(&sdp("10.1.0.1", 4000, "")));
     let session = world.proxies[0].relay.session();

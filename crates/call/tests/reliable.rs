@@ -222,7 +222,7 @@ fn a_callee_that_answers_otherwise_than_before_is_told_on() {
     world.answer(bob, &b, &body.replace("0 8 101", "8"));
     let a = world.confirm(alice, &invite, None);
     let asked = world.answer_within(&a, Method::Invite, 491, None);
-    assert!(text(&asked.body).contains("RTP/AVP 8\r\n"), "{}", text(&asked.body));
+    assert!(text(&asked.body).contains("RTP/AVP 8 0 9 "), "{}", text(&asked.body));
     hang_up(&mut world, a);
 }
 

@@ -243,6 +243,18 @@ pub struct PayloadType {
     pub channels: u8,
 }
 
+/// What a leg's peer says and takes, where the two sides of a call do not share
+/// every codec: the relay transcodes what the other side does not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spoken {
+    /// What the peer may send, by the numbers that it was told.
+    pub says: Vec<PayloadType>,
+    /// What it takes, by its own numbers, in the order it likes them.
+    pub takes: Vec<PayloadType>,
+    /// Milliseconds of sound that it wants in a packet (`a=ptime`).
+    pub packet_ms: Option<u16>,
+}
+
 /// What the relay must know to allocate a leg, before or after the peer's
 /// description is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@ use std::fmt;
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::media::{LegKeys, LegLocal, LegSpec, LegStats, MediaFault, Remote};
+use crate::media::{LegKeys, LegLocal, LegSpec, LegStats, MediaFault, Remote, Spoken};
 
 /// The protocol's version. A peer of another one is refused at [`Hello`].
 pub const VERSION: u16 = 1;
@@ -148,6 +148,10 @@ pub enum Op {
     /// it is sent from now on has SSRCs and sequence numbers of its own. Plain
     /// streams stay as they are.
     Renew(LegId),
+    /// What two legs speak that share not every codec: what one says and the
+    /// other does not take is transcoded. Goes for as long as neither gets
+    /// another [`Op::Remote`].
+    Speak(Box<[(LegId, Spoken); 2]>),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use landline_control::{
     Adopt, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint, FromRelay,
     HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys, LegLocal,
     LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Protocol, Recorded,
-    Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
+    Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId, Spoken,
     SrtpSuite, StreamStats, TakeOver, TakenOver, ToRelay, VERSION, encode,
 };
 use landline_fuzz::{control, corpus, inputs, replay, run_mutated};
@@ -68,6 +68,9 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     let renews = Request::Change(SessionId(9), vec![Op::Renew(LegId(0))]);
     let renews = ToRelay::Request(RequestId(4), renews);
     streams.push(("to-relay-change-renew".into(), stream(0, &[renews])));
+    let speaks = Op::Speak(Box::new([(LegId(0), spoken()), (LegId(1), spoken())]));
+    let speaks = ToRelay::Request(RequestId(7), Request::Change(SessionId(9), vec![speaks]));
+    streams.push(("to-relay-change-speak".into(), stream(0, &[speaks])));
     let resume =
         Request::Resume(Resume { open: open(), keys: vec![(LegId(1), leg_keys())], step: 300_000 });
     let adopt = Adopt { session: SessionId(9), call: CallSid::from_u128(2) };
@@ -219,6 +222,11 @@ fn later_from_relay() -> Vec<(&'static str, FromRelay)> {
         ("keyed", keyed),
         ("taken-over", FromRelay::Outcome(RequestId(6), taken)),
     ]
+}
+
+fn spoken() -> Spoken {
+    let types = remote().payload_types;
+    Spoken { says: types.clone(), takes: types, packet_ms: Some(20) }
 }
 
 fn leg_keys() -> LegKeys {

@@ -11,6 +11,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
 pub mod stun;
+pub mod translate;
 
 pub use identity::{Identity, IdentityError, fingerprint};
 pub use leg::{

@@ -89,6 +89,7 @@ pub(crate) fn core_config(
         inter_region: inter_region.map(|own| (own.host.clone(), own.port)),
         signing_key,
         has_peers: !config.peers.is_empty(),
+        transcoding: config.transcoding,
         product: Some(product.to_owned()),
         limits,
         timers,

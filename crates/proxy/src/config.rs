@@ -45,6 +45,8 @@ pub struct ProxyConfig {
     /// Authorities that carriers' TLS certificates may come from, besides
     /// those of the operating system.
     pub trunk_authorities: Option<PathBuf>,
+    /// Parties that share no codec are joined all the same: the relays transcode.
+    pub transcoding: bool,
     pub limits: Limits,
     /// Metrics are registered here, with the constant labels `region` and `proxy`.
     pub registry: prometheus::Registry,

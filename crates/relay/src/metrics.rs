@@ -22,6 +22,10 @@ pub(crate) struct Metrics {
     pub recordings: IntGauge,
     pub recording_frames: IntCounter,
     pub recording_drops: IntCounter,
+    pub transcoders: IntGauge,
+    pub transcoded_packets: IntCounter,
+    pub concealed_packets: IntCounter,
+    pub late_packets: IntCounter,
     pub control_connections: IntGauge,
     /// By region of the peer's certificate.
     pub refused_peers: IntCounterVec,
@@ -61,6 +65,13 @@ impl Metrics {
                 .counter("recording_frames_total", "Frames that recordings should hold.")?,
             recording_drops: family
                 .counter("recording_drops_total", "Frames that found no room in the queue.")?,
+            transcoders: family.gauge("transcoders", "Directions of calls that are transcoded.")?,
+            transcoded_packets: family
+                .counter("transcoded_packets_total", "Packets that were transcoded.")?,
+            concealed_packets: family
+                .counter("concealed_packets_total", "Packets lost and made up for, transcoding.")?,
+            late_packets: family
+                .counter("late_packets_total", "Packets that came too late to be transcoded.")?,
             control_connections: family
                 .gauge("control_connections", "Proxies that are connected.")?,
             refused_peers: family.counters(

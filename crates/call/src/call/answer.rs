@@ -333,7 +333,7 @@ impl Call {
         let first = leg == A && !self.is_joined;
         let mut ops: Vec<_> = match first {
             true => self.join_ops(other),
-            false => self.remote_op(leg).into_iter().collect(),
+            false => self.remote_op(leg).into_iter().chain(self.speak_op(leg, other)).collect(),
         };
         if first && self.recording.is_some() {
             ops.push(Op::Record);

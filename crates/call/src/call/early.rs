@@ -7,7 +7,7 @@ use super::leg::LegState;
 use super::open::read_body;
 use super::{A, Call, Leg};
 use crate::context::Context;
-use crate::negotiate::Terms;
+use crate::negotiate::{Terms, speak};
 use crate::relays::RelayStep;
 
 impl Call {
@@ -83,7 +83,17 @@ impl Call {
         if let (Some(a), Some(b)) = (relay_leg(A), relay_leg(leg)) {
             ops.push(Op::Join(a, b));
         }
+        ops.extend(self.speak_op(A, leg));
         ops
+    }
+
+    /// What the relay has to know where these two do not share every codec.
+    pub(super) fn speak_op(&self, one: usize, other: usize) -> Option<Op> {
+        let media = |leg: usize| {
+            let leg = self.legs.get(leg)?;
+            Some((leg.relay_leg, leg.media.as_ref()?))
+        };
+        speak(media(one)?, media(other)?)
     }
 
     /// Our answer to the caller's offer, from what this branch answered.

@@ -97,7 +97,8 @@ impl Call {
             false => landline_control::IpFamily::V4,
         };
         let profile = profiles.first().copied().unwrap_or(Profile::Dtls);
-        leg.media = Some(LegMedia::offering(profile, family, cx.entropy.u64()));
+        let media = LegMedia::offering(profile, family, cx.entropy.u64());
+        leg.media = Some(media.transcoding(cx.config.transcoding));
     }
 
     fn spec_of(&self, leg: usize) -> Option<(LegId, LegSpec)> {
@@ -142,7 +143,8 @@ impl Call {
         }));
         let sid = LegSid::new(&mut cx.entropy);
         let mut leg = Leg::new(sid, side, reach, tag, relay_leg, invite);
-        leg.media = Some(LegMedia::offering(profile, family, cx.entropy.u64()));
+        let media = LegMedia::offering(profile, family, cx.entropy.u64());
+        leg.media = Some(media.transcoding(cx.config.transcoding));
         leg.is_first = self.rings_first();
         self.legs.push(leg);
     }

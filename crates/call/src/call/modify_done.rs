@@ -158,6 +158,7 @@ impl Call {
                 ops.push(Op::Remove(former));
             }
         }
+        ops.extend(self.other(toward).and_then(|other| self.speak_op(other, toward)));
         let Some(session) = self.session.clone() else { return };
         let change = RelayRequest::Change(session.id, ops);
         cx.ask_relay(&session.relay, self.key, RelayStep::Modify, change);

@@ -19,7 +19,7 @@ use super::keys::Keyring;
 use super::{A, Call, Ending, Phase, Session};
 use crate::context::Context;
 use crate::io::Log;
-use crate::negotiate::LegMedia;
+use crate::negotiate::{LegMedia, speak};
 use crate::record::{Cause, Step};
 use crate::relays::{MoveStep, RelayStep};
 use crate::timers::{CallTimer, Timer};
@@ -466,6 +466,12 @@ impl Call {
         let id = |leg: usize| self.legs.get(leg).map(|it| it.relay_leg);
         let (Some(a), Some(b)) = (id(A), id(other)) else { return Vec::new() };
         let mut ops = vec![Op::Renew(a), Op::Renew(b), Op::Join(a, b)];
+        let sides = self.moving.as_ref().map_or(&[][..], |it| &it.sides);
+        if let [one, two] = sides
+            && let (Some(of_one), Some(of_two)) = (id(one.leg), id(two.leg))
+        {
+            ops.extend(speak((of_one, &one.media), (of_two, &two.media)));
+        }
         if self.recording.is_some() {
             self.segments = self.segments.saturating_add(1);
             ops.push(Op::Continue(self.segments));

@@ -167,7 +167,10 @@ impl Call {
         let (offer, leg_media, mismatch) = match media.offer {
             Ok(None) => (None, None, None),
             Ok(Some(offer)) => match LegMedia::answering(&offer, cx.entropy.u64()) {
-                Ok(leg_media) => (Some(offer), Some(leg_media), None),
+                Ok(leg_media) => {
+                    let leg_media = leg_media.transcoding(cx.config.transcoding);
+                    (Some(offer), Some(leg_media), None)
+                }
                 Err(mismatch) => (None, None, Some(refusal(mismatch))),
             },
             Err(refusal) => (None, None, Some(refusal)),

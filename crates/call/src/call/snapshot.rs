@@ -240,7 +240,7 @@ fn read_leg(cx: &Context, written: WrittenLeg) -> Option<Leg> {
     leg.state = if dialog.is_some() { LegState::Confirmed } else { LegState::Ended };
     leg.former_tag = written.former_tag;
     leg.dialog = dialog;
-    leg.media = written.media;
+    leg.media = written.media.map(|it| it.transcoding(cx.config.transcoding));
     leg.is_allocated = written.is_allocated;
     leg.status = written.status;
     leg.is_recorded = written.is_recorded;

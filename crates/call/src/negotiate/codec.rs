@@ -73,13 +73,20 @@ impl Codec {
 
     /// Carries speech, and not events or comfort noise alone.
     pub(crate) fn is_speech(&self) -> bool {
-        !matches!(self.payload_type().encoding.as_str(), "TELEPHONE-EVENT" | "CN" | "RED" | "TONE")
+        Self::carries_speech(&self.payload_type())
     }
 
-    /// The same format, whatever its number. Some name Opus with one channel
-    /// (RFC 7587 §7 wants two), so Opus is Opus.
-    fn is_same(&self, other: &Self) -> bool {
-        let (a, b) = (self.payload_type(), other.payload_type());
+    pub(super) fn carries_speech(kind: &PayloadType) -> bool {
+        !matches!(kind.encoding.as_str(), "TELEPHONE-EVENT" | "CN" | "RED" | "TONE")
+    }
+
+    /// The same format, whatever its number.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Self::is_one_format(&self.payload_type(), &other.payload_type())
+    }
+
+    /// Some name Opus with one channel (RFC 7587 §7 wants two), so Opus is Opus.
+    pub(super) fn is_one_format(a: &PayloadType, b: &PayloadType) -> bool {
         a.encoding == b.encoding
             && a.clock_rate == b.clock_rate
             && (a.channels == b.channels || a.encoding == "OPUS")

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use landline_control::{
-    Direction, DtlsParameters, DtlsRole, IpFamily, LegLocal, LegSpec, Protocol, Remote, SdesKey,
-    SdesPair,
+    Direction, DtlsParameters, DtlsRole, IpFamily, LegLocal, LegSpec, PayloadType, Protocol,
+    Remote, SdesKey, SdesPair, Spoken,
 };
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use super::Mismatch;
 use super::codec::{Codec, common};
 use super::profile::Profile;
 use super::read::{Description, Line, Setup};
+use super::transcoding::{answered, widened};
 use super::write::{Origin, Ours};
 
 /// Kept with a call that outlives its process: changes go with a new
@@ -36,9 +37,12 @@ pub(crate) struct LegMedia {
     /// Our offer while its answer is awaited.
     offered: Option<Terms>,
     pub agreed: Option<Agreed>,
+    /// The relay may transcode; a matter of configuration, and not kept.
+    #[serde(skip)]
+    transcodes: bool,
 }
 
-/// What one of our descriptions said.
+/// What one of our descriptions said, but for the codecs that transcoding adds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Terms {
     pub codecs: Vec<Codec>,
@@ -87,6 +91,11 @@ impl LegMedia {
         media
     }
 
+    /// Whether the other side may speak what this one does not.
+    pub(crate) fn transcoding(self, transcodes: bool) -> Self {
+        Self { transcodes, ..self }
+    }
+
     fn new(spec: LegSpec, proto: String, session: u64) -> Self {
         Self {
             mux: spec.rtcp_mux,
@@ -101,14 +110,15 @@ impl LegMedia {
             key: None,
             offered: None,
             agreed: None,
+            transcodes: false,
         }
     }
 
     /// Another way to offer, the former one having been refused.
     pub(crate) fn replace(&mut self, profile: Profile) {
         let family = self.spec.family;
-        let origin = self.origin.clone();
-        *self = Self { origin, ..Self::offering(profile, family, 0) };
+        let (origin, transcodes) = (self.origin.clone(), self.transcodes);
+        *self = Self { origin, transcodes, ..Self::offering(profile, family, 0) };
     }
 
     /// Whether the peer's new offer can be served by the leg the relay has.
@@ -134,7 +144,7 @@ impl LegMedia {
     /// not fit the former one.
     pub(crate) fn replaced(&self, offer: &Description, session: u64) -> Result<Self, Mismatch> {
         let fresh = Self::answering(offer, session)?;
-        Ok(Self { origin: self.origin.clone(), ..fresh })
+        Ok(Self { origin: self.origin.clone(), transcodes: self.transcodes, ..fresh })
     }
 
     /// The same session on a leg of another relay's: what was agreed stands, but
@@ -147,6 +157,7 @@ impl LegMedia {
             bundle: self.bundle,
             mux: self.mux,
             agreed: self.agreed.clone(),
+            transcodes: self.transcodes,
             ..Self::new(self.spec.clone(), self.proto.clone(), 0)
         }
     }
@@ -180,6 +191,7 @@ impl LegMedia {
 
     /// Our offer. `None` while the relay has not told its side.
     pub(crate) fn offer(&mut self, terms: Terms) -> Option<Bytes> {
+        let codecs = self.widened(&terms.codecs);
         let local = self.local.as_ref()?;
         let crypto = match &self.key {
             Some(key) => std::slice::from_ref(key),
@@ -188,7 +200,7 @@ impl LegMedia {
         let ours = Ours {
             local,
             proto: &self.proto,
-            codecs: &terms.codecs,
+            codecs: &codecs,
             direction: terms.direction,
             ptime: terms.ptime.as_deref(),
             maxptime: terms.maxptime.as_deref(),
@@ -205,6 +217,14 @@ impl LegMedia {
         let body = ours.write(&mut self.origin);
         self.offered = Some(terms);
         Some(body)
+    }
+
+    /// As these codecs of the other side are offered to this one.
+    fn widened(&self, codecs: &[Codec]) -> Vec<Codec> {
+        match self.transcodes {
+            true => widened(codecs),
+            false => codecs.to_vec(),
+        }
     }
 
     pub(crate) fn awaits_answer(&self) -> bool {
@@ -234,7 +254,8 @@ impl LegMedia {
     /// media, while the answer that counts is still to come (RFC 6337 §2.1).
     pub(crate) fn preview(&mut self, answer: Description, plain: bool) -> Result<(), Mismatch> {
         let offered = self.offered.clone().ok_or(Mismatch::Unreadable)?;
-        let codecs = common(&offered.codecs, &answer.codecs).ok_or(Mismatch::Codec)?;
+        let codecs = self.widened(&offered.codecs);
+        let codecs = common(&codecs, &answer.codecs).ok_or(Mismatch::Codec)?;
         match self.spec.protocol {
             Protocol::Rtp if !plain => return Err(Mismatch::Unencrypted),
             Protocol::Rtp => {}
@@ -266,9 +287,10 @@ impl LegMedia {
     }
 
     /// Our answer to the peer's offer. `None` while the relay has not told its
-    /// side, or when the offer's key fits none of ours.
+    /// side, or when the offer's keys or codecs fit none of ours.
     pub(crate) fn answer(&mut self, offer: &Description, terms: Terms) -> Option<Bytes> {
         let local = self.local.as_ref()?;
+        let codecs = answered(&offer.codecs, &terms.codecs, self.transcodes)?;
         if self.spec.protocol == Protocol::Sdes {
             let (theirs, own) = offer.crypto.iter().find_map(|theirs| {
                 let own = local.sdes.iter().find(|own| own.suite == theirs.suite)?;
@@ -287,7 +309,7 @@ impl LegMedia {
         self.mux = offer.mux && self.spec.rtcp_mux;
         let direction = narrowed(terms.direction, mirrored(offer.direction));
         let told = terms.clone();
-        let terms = Terms { direction, ..terms };
+        let terms = Terms { direction, codecs, ..terms };
         let ours = Ours {
             local: self.local.as_ref()?,
             proto: &self.proto,
@@ -347,8 +369,34 @@ impl LegMedia {
             dtls,
             sdes,
             direction: terms.direction,
-            payload_types: terms.codecs.iter().map(Codec::payload_type).collect(),
+            payload_types: self.said()?.iter().map(Codec::payload_type).collect(),
         })
+    }
+
+    /// What the peer may say: what both agreed to, by the numbers of the answer,
+    /// and by those of our offer where they are others.
+    fn said(&self) -> Option<Vec<Codec>> {
+        let Agreed { terms, told, .. } = self.agreed.as_ref()?;
+        let mut said = terms.codecs.clone();
+        for ours in self.widened(&told.codecs) {
+            let is_agreed = terms.codecs.iter().any(|it| it.is_same(&ours));
+            if is_agreed && said.iter().all(|it| it.number != ours.number) {
+                said.push(ours);
+            }
+        }
+        Some(said)
+    }
+
+    /// What the relay has to know of the peer where it may have to transcode.
+    pub(super) fn spoken(&self) -> Option<Spoken> {
+        let Agreed { peer, .. } = self.agreed.as_ref().filter(|_| self.transcodes)?;
+        let types = |codecs: &[Codec]| -> Vec<PayloadType> {
+            codecs.iter().map(Codec::payload_type).collect()
+        };
+        let ms = |text: &Option<String>| text.as_deref()?.parse::<f32>().ok().map(|it| it as u16);
+        let longest = ms(&peer.maxptime).unwrap_or(u16::MAX);
+        let packet_ms = ms(&peer.ptime).map(|it| it.min(longest));
+        Some(Spoken { says: types(&self.said()?), takes: types(&peer.codecs), packet_ms })
     }
 
     /// The codecs and times to offer to the other side on this peer's behalf.

@@ -9,6 +9,7 @@ mod codec;
 mod leg_media;
 mod profile;
 mod read;
+mod transcoding;
 mod write;
 
 pub(crate) use codec::Codec;
@@ -18,6 +19,7 @@ pub(crate) use profile::{
     user_profiles,
 };
 pub(crate) use read::Description;
+pub(crate) use transcoding::speak;
 
 /// Why a description is refused; becomes 400 or 488 and a Warning
 /// (RFC 3261 §20.43).

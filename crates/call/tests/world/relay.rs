@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use landline_control::{
     Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec, LegStats, Op,
-    Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId, TakenOver,
+    Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId, Spoken, TakenOver,
 };
 use landline_region::CallSid;
 
@@ -31,6 +31,8 @@ pub struct Session {
     pub all: Vec<LegId>,
     pub remotes: BTreeMap<LegId, Remote>,
     pub joined: Option<(LegId, LegId)>,
+    /// What was told of legs that do not share every codec.
+    pub spoken: BTreeMap<LegId, Spoken>,
     /// Whose streams have had their names changed, and how often.
     pub renewed: BTreeMap<LegId, u32>,
     pub recording: Option<landline_region::RecordingSid>,
@@ -102,6 +104,7 @@ impl FakeRelay {
                     all: Vec::new(),
                     remotes: BTreeMap::new(),
                     joined: None,
+                    spoken: BTreeMap::new(),
                     recording: open.recording.map(|it| it.sid),
                     is_recording: false,
                     segments: 0,
@@ -170,6 +173,7 @@ impl FakeRelay {
                     }
                     fits(&session.specs[&leg], &remote);
                     session.remotes.insert(leg, *remote);
+                    session.spoken.remove(&leg);
                 }
                 Op::Join(a, b) => {
                     if !known(&a) || !known(&b) {
@@ -182,6 +186,14 @@ impl FakeRelay {
                     (session.is_recording, session.segments) = (true, segments);
                 }
                 Op::Restart(_) => {}
+                Op::Speak(both) => {
+                    for (leg, spoken) in *both {
+                        if !known(&leg) {
+                            return Outcome::Refused(Refusal::UnknownLeg(leg));
+                        }
+                        session.spoken.insert(leg, spoken);
+                    }
+                }
                 Op::Renew(leg) => {
                     if !known(&leg) {
                         return Outcome::Refused(Refusal::UnknownLeg(leg));

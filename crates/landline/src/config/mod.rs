@@ -145,10 +145,17 @@ pub struct Proxy {
     /// DNS servers, instead of those in `/etc/resolv.conf`.
     #[serde(default)]
     pub dns_servers: Vec<BindAddress>,
+    /// Parties that share no codec are joined all the same: the relays transcode.
+    #[serde(default = "yes")]
+    pub transcoding: bool,
     #[serde(default)]
     pub registrar: Registrar,
     #[serde(default)]
     pub limits: ProxyLimits,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -103,6 +103,7 @@ impl Draft {
             peers: Vec::new(),
             trunk_ca: None,
             dns_servers: Vec::new(),
+            transcoding: true,
             registrar: Registrar::default(),
             limits: ProxyLimits::default(),
         }

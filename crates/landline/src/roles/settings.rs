@@ -98,6 +98,7 @@ pub fn proxy(
             false => DnsConfig::Servers(proxy.dns_servers.iter().map(|server| server.0).collect()),
         },
         trunk_authorities: proxy.trunk_ca.clone(),
+        transcoding: proxy.transcoding,
         limits: limits(proxy),
         registry: registry.clone(),
     }

@@ -2,7 +2,7 @@ use ezk_g722::libg722::Bitrate;
 use ezk_g722::libg722::decoder::Decoder as G722Decoder;
 use ezk_g722::libg722::encoder::Encoder as G722Encoder;
 
-use super::{alaw_decode, alaw_encode, opus, ulaw_decode, ulaw_encode};
+use super::{Upsampler, alaw_decode, alaw_encode, opus, ulaw_decode, ulaw_encode};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AudioError {
@@ -14,7 +14,7 @@ pub enum AudioError {
     Frame(usize),
 }
 
-/// The codecs whose calls can be recorded and rendered.
+/// The codecs that can be rendered and transcoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
     Pcmu,
@@ -81,13 +81,21 @@ enum Decoding {
 
 impl Decoder {
     pub fn new(codec: Codec) -> Result<Self, AudioError> {
+        Self::at(codec, codec.sample_rate())
+    }
+
+    /// To samples at another rate: Opus decodes to any of its own, and of G.722
+    /// the lower band alone is 8 kHz.
+    pub fn at(codec: Codec, rate: u32) -> Result<Self, AudioError> {
         Ok(Self(match codec {
-            Codec::Pcmu => Decoding::Ulaw,
-            Codec::Pcma => Decoding::Alaw,
-            Codec::G722 => {
-                Decoding::G722(Box::new(G722Decoder::new(Bitrate::Mode1_64000, false, false)))
+            Codec::Pcmu if rate == 8000 => Decoding::Ulaw,
+            Codec::Pcma if rate == 8000 => Decoding::Alaw,
+            Codec::G722 if rate == 8000 || rate == 16_000 => {
+                let lower = rate == 8000;
+                Decoding::G722(Box::new(G722Decoder::new(Bitrate::Mode1_64000, false, lower)))
             }
-            Codec::Opus => Decoding::Opus(opus::Decoder::new(codec.sample_rate())?),
+            Codec::Opus => Decoding::Opus(opus::Decoder::new(rate)?),
+            _ => return Err(AudioError::Rate(rate)),
         }))
     }
 
@@ -103,6 +111,15 @@ impl Decoder {
     }
 }
 
+impl Decoder {
+    /// Appends what was lost before `next`, `samples` long, as the codec itself
+    /// would have it. False, and nothing done, of a codec that has no such thing.
+    pub fn conceal(&mut self, next: &[u8], samples: usize, out: &mut Vec<i16>) -> bool {
+        let Decoding::Opus(decoder) = &mut self.0 else { return false };
+        decoder.conceal(next, samples, out).is_ok()
+    }
+}
+
 /// Samples at the codec's [`Codec::sample_rate`] to payloads.
 pub struct Encoder(Encoding);
 
@@ -110,18 +127,36 @@ enum Encoding {
     Ulaw,
     Alaw,
     G722(Box<G722Encoder>),
+    /// From half of its rate: the library's own mode for that makes silence.
+    RaisedG722(Box<(Upsampler, Vec<i16>, G722Encoder)>),
     Opus(opus::Encoder),
 }
 
 impl Encoder {
     pub fn new(codec: Codec) -> Result<Self, AudioError> {
         Ok(Self(match codec {
-            Codec::Pcmu => Encoding::Ulaw,
-            Codec::Pcma => Encoding::Alaw,
-            Codec::G722 => {
-                Encoding::G722(Box::new(G722Encoder::new(Bitrate::Mode1_64000, false, false)))
-            }
             Codec::Opus => Encoding::Opus(opus::Encoder::new(codec.sample_rate())?),
+            _ => return Self::live(codec, codec.sample_rate()),
+        }))
+    }
+
+    /// For calls in progress, from samples at any rate that [`Decoder::at`] has.
+    pub fn live(codec: Codec, rate: u32) -> Result<Self, AudioError> {
+        Ok(Self(match codec {
+            Codec::Pcmu if rate == 8000 => Encoding::Ulaw,
+            Codec::Pcma if rate == 8000 => Encoding::Alaw,
+            Codec::G722 => {
+                let encoder = G722Encoder::new(Bitrate::Mode1_64000, false, false);
+                match Upsampler::new(rate, codec.sample_rate()) {
+                    _ if rate == codec.sample_rate() => Encoding::G722(Box::new(encoder)),
+                    Some(up) if rate == 8000 => {
+                        Encoding::RaisedG722(Box::new((up, Vec::new(), encoder)))
+                    }
+                    _ => return Err(AudioError::Rate(rate)),
+                }
+            }
+            Codec::Opus => Encoding::Opus(opus::Encoder::live(rate)?),
+            _ => return Err(AudioError::Rate(rate)),
         }))
     }
 
@@ -130,7 +165,17 @@ impl Encoder {
         match &mut self.0 {
             Encoding::Ulaw => out.extend(samples.iter().map(|sample| ulaw_encode(*sample))),
             Encoding::Alaw => out.extend(samples.iter().map(|sample| alaw_encode(*sample))),
+            // It wants whole pairs of samples.
+            Encoding::G722(_) if samples.len() % 2 != 0 => {
+                return Err(AudioError::Frame(samples.len()));
+            }
             Encoding::G722(encoder) => out.extend(encoder.encode(samples)),
+            Encoding::RaisedG722(raised) => {
+                let (up, raised, encoder) = &mut **raised;
+                raised.clear();
+                up.push(samples, raised);
+                out.extend(encoder.encode(raised));
+            }
             Encoding::Opus(encoder) => encoder.encode(samples, out)?,
         }
         Ok(())
@@ -164,6 +209,31 @@ mod tests {
                 assert!(level > -20.0, "{codec:?} {hz}: {level} dB");
             }
         }
+    }
+
+    #[test]
+    fn a_tone_is_heard_at_the_lower_rates_too() {
+        for (codec, rate) in [(Codec::G722, 8000), (Codec::Opus, 8000), (Codec::Opus, 16_000)] {
+            for hz in [440.0, 1000.0, 2600.0] {
+                let mut tone = ToneGenerator::new(hz, rate);
+                let mut encoder = Encoder::live(codec, rate).unwrap();
+                let mut decoder = Decoder::at(codec, rate).unwrap();
+                let mut heard = Vec::new();
+                for _ in 0..50 {
+                    let mut frame = vec![0; rate as usize / 50];
+                    tone.fill(&mut frame);
+                    let mut payload = Vec::new();
+                    encoder.encode(&frame, &mut payload).unwrap();
+                    decoder.decode(&payload, &mut heard).unwrap();
+                }
+                assert_eq!(heard.len(), rate as usize, "{codec:?}");
+                let (found, level) = strongest_tone(&heard, rate).unwrap();
+                assert!((found - hz).abs() < 10.0, "{codec:?} {hz}: {found}");
+                assert!((level - -12.2).abs() < 3.0, "{codec:?} {hz}: {level} dB");
+            }
+        }
+        assert!(Decoder::at(Codec::Pcmu, 16_000).is_err());
+        assert!(Encoder::live(Codec::G722, 48_000).is_err());
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Audio for test phones and for exports of recordings: codecs, tones, and the
-//! rendering of recorded packets into aligned channels. The relay itself never
-//! looks into a payload.
+//! Audio: codecs, tones, the concealment of what was lost, and the rendering of
+//! recorded packets into aligned channels. The relay looks into a payload only
+//! where two sides share no codec (see [`crate::translate`]).
 
 mod codec;
+mod conceal;
 mod g711;
 mod opus;
 mod render;
@@ -10,6 +11,7 @@ mod resample;
 mod tone;
 
 pub use codec::{AudioError, Codec, Decoder, Encoder};
+pub use conceal::Concealer;
 pub use g711::{alaw_decode, alaw_encode, ulaw_decode, ulaw_encode};
 pub use render::{Rendered, Renderer, best_rate, render};
 pub use resample::Upsampler;

@@ -51,6 +51,23 @@ pub fn replace_own(packet: &mut [u8], mut replace: impl FnMut(u32) -> u32) {
     }
 }
 
+/// Replaces what a sender report of this stream says of it: RTP time, packets
+/// and octets (RFC 3550 §6.4.1).
+pub fn change_sender(packet: &mut [u8], of: u32, with: impl FnOnce(u32) -> (u32, u32, u32)) {
+    let word = |at: usize| {
+        let field = packet.get(at..).and_then(<[u8]>::first_chunk::<4>);
+        field.map(|field| u32::from_be_bytes(*field))
+    };
+    if packet.get(1) != Some(&SENDER_REPORT) || word(4) != Some(of) {
+        return;
+    }
+    let Some(timestamp) = word(16).filter(|_| packet.len() >= 28) else { return };
+    let (timestamp, packets, octets) = with(timestamp);
+    for (at, value) in [(16, timestamp), (20, packets), (24, octets)] {
+        change(packet, at, |_| value);
+    }
+}
+
 /// Where the chunk after the one at `at` begins (RFC 3550 §6.5): items end with
 /// a zero octet and are filled up to a word.
 fn next_chunk(packet: &[u8], at: usize) -> Option<usize> {

@@ -211,6 +211,7 @@ impl Region {
             directory: self.directory.clone(),
             dns: Default::default(),
             trunk_authorities: None,
+            transcoding: true,
             limits: Limits { shutdown: Duration::from_millis(500), ..Limits::default() },
             registry: prometheus::Registry::new(),
         }

@@ -1,4 +1,5 @@
 use landline_media::DropCause;
+use landline_media::translate::Figures;
 use prometheus::IntCounter;
 
 use crate::metrics::Metrics;
@@ -12,6 +13,9 @@ pub(super) struct Counters {
     pub octets_sent: u64,
     pub recording_frames: u64,
     pub recording_drops: u64,
+    transcoded_packets: u64,
+    concealed_packets: u64,
+    late_packets: u64,
     media_drops: [u64; DropCause::ALL.len()],
     own_drops: [u64; OwnDrop::ALL.len()],
     any_drop: bool,
@@ -32,15 +36,18 @@ pub(super) enum OwnDrop {
     /// The kernel refused it.
     SendFailed,
     ReceiveFailed,
+    /// Nothing that the partner takes can be made of it.
+    NoCodec,
 }
 
 impl OwnDrop {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Unjoined,
         Self::PartnerNotReady,
         Self::TooLong,
         Self::SendFailed,
         Self::ReceiveFailed,
+        Self::NoCodec,
     ];
 
     const fn name(self) -> &'static str {
@@ -50,6 +57,7 @@ impl OwnDrop {
             Self::TooLong => "too_long",
             Self::SendFailed => "send_failed",
             Self::ReceiveFailed => "receive_failed",
+            Self::NoCodec => "no_codec",
         }
     }
 }
@@ -64,6 +72,9 @@ impl Counters {
             octets_sent: 0,
             recording_frames: 0,
             recording_drops: 0,
+            transcoded_packets: 0,
+            concealed_packets: 0,
+            late_packets: 0,
             media_drops: [0; DropCause::ALL.len()],
             own_drops: [0; OwnDrop::ALL.len()],
             any_drop: false,
@@ -81,9 +92,22 @@ impl Counters {
     }
 
     pub fn lost(&mut self, cause: OwnDrop) {
+        self.lost_several(cause, 1);
+    }
+
+    fn lost_several(&mut self, cause: OwnDrop, several: u64) {
         if let Some(count) = self.own_drops.get_mut(cause as usize) {
-            *count += 1;
+            *count += several;
             self.any_drop = true;
+        }
+    }
+
+    pub fn translated(&mut self, figures: Figures) {
+        self.transcoded_packets += u64::from(figures.made);
+        self.concealed_packets += u64::from(figures.concealed);
+        self.late_packets += u64::from(figures.late);
+        if figures.refused > 0 {
+            self.lost_several(OwnDrop::NoCodec, u64::from(figures.refused));
         }
     }
 
@@ -97,6 +121,9 @@ impl Counters {
             (&mut self.octets_sent, &self.metrics.octets_sent),
             (&mut self.recording_frames, &self.metrics.recording_frames),
             (&mut self.recording_drops, &self.metrics.recording_drops),
+            (&mut self.transcoded_packets, &self.metrics.transcoded_packets),
+            (&mut self.concealed_packets, &self.metrics.concealed_packets),
+            (&mut self.late_packets, &self.metrics.late_packets),
         ] {
             move_into(count, counter);
         }

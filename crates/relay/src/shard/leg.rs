@@ -1,9 +1,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use landline_control::{LegId, LegLocal, PayloadType};
+use landline_control::{LegId, LegLocal, PayloadType, Spoken};
 use landline_media::{Component, Leg};
 
+use super::translation::Translation;
 use crate::ports::PortPair;
 
 /// A leg of a session on its shard.
@@ -18,6 +19,9 @@ pub(super) struct RelayLeg<S> {
     /// Its packets go to the session's recording.
     pub recorded: bool,
     pub payload_types: Vec<PayloadType>,
+    /// Where its peer and its partner's do not share every codec.
+    pub spoken: Option<Box<Spoken>>,
+    pub translation: Option<Box<Translation>>,
     /// The earliest timer that is set for it.
     pub wake_at: Option<Instant>,
     /// Tells it from those that had its slot before.
@@ -30,6 +34,14 @@ impl<S> RelayLeg<S> {
             Component::Rtp => &self.sockets.rtp,
             Component::Rtcp => &self.sockets.rtcp,
         }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout().into_iter().chain(self.translation_timeout()).min()
+    }
+
+    pub fn translation_timeout(&self) -> Option<Instant> {
+        self.translation.as_ref()?.translator.poll_timeout()
     }
 
     pub fn local(&self) -> LegLocal {

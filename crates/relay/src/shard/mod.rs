@@ -13,6 +13,7 @@ mod tally;
 mod tap;
 mod threads;
 mod timers;
+mod translation;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -186,14 +187,22 @@ impl<N: Network> Shard<N> {
         self.packet.set_len(length);
         let received = leg.machine.receive(now, component, from, &mut self.packet);
         let (partner, recorded) = (leg.partner, leg.recorded);
+        let translation = leg.translation.as_ref().map(|it| &it.translator);
         match received {
-            Received::Rtp(_) => {
+            Received::Rtp(info) => {
+                let translated = translation.is_some_and(|it| it.is_needed_for(info.payload_type));
                 if recorded {
                     self.record(now, slot);
                 }
-                self.forward(now, partner, Component::Rtp);
+                match translated {
+                    true => self.translate(now, slot, Some(&info)),
+                    false => self.forward(now, partner, Component::Rtp),
+                }
             }
-            Received::Rtcp => self.forward(now, partner, Component::Rtcp),
+            Received::Rtcp => {
+                self.translate_reports(slot, partner);
+                self.forward(now, partner, Component::Rtcp);
+            }
             Received::Handled => self.reschedule(slot),
             Received::Dropped(cause) => self.counters.dropped(cause),
         }
@@ -260,7 +269,7 @@ impl<N: Network> Shard<N> {
     /// deadline that moved on is found out when the timer fires.
     fn reschedule(&mut self, slot: usize) {
         let Some(leg) = self.legs.get_mut(slot) else { return };
-        let Some(at) = leg.machine.poll_timeout() else { return };
+        let Some(at) = leg.poll_timeout() else { return };
         if leg.wake_at.is_none_or(|set| at < set) {
             leg.wake_at = Some(at);
             self.timers.push(Timer { at, slot, serial: leg.serial });
@@ -285,6 +294,9 @@ impl<N: Network> Shard<N> {
                 leg.wake_at = None;
                 if leg.machine.poll_timeout().is_some_and(|at| at <= now) {
                     leg.machine.handle_timeout(now);
+                }
+                if leg.translation_timeout().is_some_and(|at| at <= now) {
+                    self.translate(now, timer.slot, None);
                 }
             }
             self.drain_outputs(timer.slot);

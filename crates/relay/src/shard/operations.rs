@@ -50,6 +50,8 @@ impl<N: Network> Shard<N> {
             partner: None,
             recorded: false,
             payload_types: Vec::new(),
+            spoken: None,
+            translation: None,
             wake_at: None,
             serial: self.next_serial,
         };
@@ -120,6 +122,7 @@ impl<N: Network> Shard<N> {
         if found.recorded {
             self.describe(session, slot);
         }
+        self.forget_spoken(slot);
         self.drain_outputs(slot);
         self.reschedule(slot);
         Ok(())
@@ -139,8 +142,9 @@ impl<N: Network> Shard<N> {
         }
         for (slot, partner) in [(slot_a, slot_b), (slot_b, slot_a)] {
             let former = self.legs.get_mut(slot).and_then(|leg| leg.partner.replace(partner));
-            if let Some(former) = former.filter(|former| *former != partner) {
-                self.part(former, slot);
+            if former != Some(partner) {
+                former.into_iter().for_each(|former| self.part(former, slot));
+                self.legs.get_mut(slot).into_iter().for_each(|leg| leg.translation = None);
             }
             if let Some(leg) = self.legs.get_mut(slot) {
                 leg.machine.open_latch(now);
@@ -148,6 +152,7 @@ impl<N: Network> Shard<N> {
             self.drain_outputs(slot);
             self.reschedule(slot);
         }
+        [slot_a, slot_b].into_iter().for_each(|slot| self.set_translation(slot));
         if self.session(session)?.tap.is_some() {
             self.record_leg(session, slot_a);
             self.record_leg(session, slot_b);
@@ -162,6 +167,7 @@ impl<N: Network> Shard<N> {
         {
             leg.partner = None;
             leg.recorded = false;
+            leg.translation = None;
         }
     }
 

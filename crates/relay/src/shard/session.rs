@@ -165,6 +165,7 @@ impl<N: Network> Shard<N> {
                 Op::Restart(leg) => locals.push((leg, self.restart(now, session, leg)?)),
                 Op::Remove(leg) => self.remove(now, session, leg)?,
                 Op::Renew(leg) => self.renew(session, leg)?,
+                Op::Speak(both) => self.speak(session, *both)?,
             }
         }
         Ok(locals)
