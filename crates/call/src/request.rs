@@ -295,11 +295,15 @@ impl Core {
             self.interval_too_small(key, request, policy.least());
             return false;
         }
-        if is_readable(request) {
-            return true;
+        if !is_readable(request) {
+            self.unreadable(key, request);
+            return false;
         }
-        self.unreadable(key, request);
-        false
+        if makes_session && !takes_descriptions(request) {
+            self.refuse(key, request, StatusCode::NOT_ACCEPTABLE);
+            return false;
+        }
+        true
     }
 
     /// RFC 4028 §9.
@@ -321,6 +325,9 @@ impl Core {
     }
 
     fn answer_options(&mut self, key: ServerKey, request: &Request) {
+        if !self.understood(key, request) {
+            return;
+        }
         let mut response = self.cx.response(request, StatusCode::OK);
         response.headers.push(HeaderName::Allow, allow_header());
         response.headers.push(HeaderName::Accept, accept_header());
@@ -471,6 +478,22 @@ fn speaks_for_itself(request: &Request, account: &Account, user: &User) -> bool 
         Method::Register => from && request.to().is_ok_and(|to| is_own(&to.uri)),
         _ => from,
     }
+}
+
+/// Who says nothing of what it accepts takes descriptions of sessions (RFC 3261
+/// §20.1).
+fn takes_descriptions(request: &Request) -> bool {
+    let header = HeaderName::Accept;
+    let mut ranges = request.headers.values(&header);
+    let says_nothing = !request.headers.contains(&header);
+    says_nothing
+        || ranges.any(|range| {
+            let range = range.to_str_lossy();
+            let kind = range.split(';').next().unwrap_or_default().trim();
+            ["application/sdp", "application/*", "*/*"]
+                .iter()
+                .any(|it| it.eq_ignore_ascii_case(kind))
+        })
 }
 
 /// No body, or one session description as it is.

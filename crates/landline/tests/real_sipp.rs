@@ -91,6 +91,46 @@ fn a_call_that_is_not_answered_says_why() {
     assert!(record["answered_at"].is_null(), "{record}");
 }
 
+/// RFC 3665 §2.
+#[test]
+fn contacts_are_registered_listed_and_removed_and_a_wrong_password_is_refused() {
+    let Some(bench) = Bench::start() else { return };
+    let user = bench.demo.add_user("acme.test", "sipp-c", &["--media", "rtp"]);
+    bench.run("registrations", free_ports(2), &user, "").succeeds();
+    let stranger = User { password: "a-guess".into(), ..user };
+    bench.run("register_wrong", free_ports(2), &stranger, "").succeeds();
+}
+
+/// RFC 3665 §3.6, but for the redirection, and §3.11.
+#[test]
+fn an_offer_may_come_in_the_200_and_its_answer_in_the_ack() {
+    let Some(bench) = Bench::start() else { return };
+    // What the caller takes is known once it has answered: the callee hears of it.
+    let record = bench.call("uac_late_offer", Some("uas_guest"), "sipp-b");
+    assert_eq!(record["cause"], "callee_hung_up");
+    assert!(!record["answered_at"].is_null(), "{record}");
+    let record = bench.call("uac_unavailable", Some("uas_unavailable"), "sipp-b");
+    assert_eq!(record["sip_status"], 480, "{record}");
+}
+
+/// RFC 5359 §2.4: sipp-b goes over to sipp-c, and hangs up there.
+#[test]
+fn a_transfer_is_reported_to_who_asked_for_it() {
+    let Some(bench) = Bench::start() else { return };
+    let before = bench.demo.closed_calls("acme.test", 0).len();
+    let target = bench.demo.add_user("acme.test", "sipp-c", &["--media", "rtp"]);
+    let port = free_ports(2);
+    bench.run("register", port, &target, "").succeeds();
+    let mut answering = bench.run("uas_answer", port, &target, "");
+    let mut guest = bench.run("uas_guest", bench.port, &bench.callee, "");
+    bench.run("uac_refer", free_ports(2), &bench.caller, "sipp-b").succeeds();
+    guest.succeeds();
+    answering.succeeds();
+    let calls = bench.demo.closed_calls("acme.test", before + 2);
+    let causes: Vec<_> = calls[..2].iter().map(|it| text(&it["cause"])).collect();
+    assert_eq!(causes, ["caller_hung_up", "transferred"]);
+}
+
 #[test]
 fn a_callee_that_only_rings_is_cancelled_when_its_time_is_over() {
     let bench = Bench::of(|directory| {

@@ -14,3 +14,4 @@ mod register;
 mod relays;
 mod sipp;
 mod start;
+mod torture;
