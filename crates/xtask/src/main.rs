@@ -1,6 +1,7 @@
 //! `cargo xtask …`: everything the workspace needs done to itself.
 
 mod bench;
+mod conformance_page;
 mod deny;
 mod personal;
 mod postgres;

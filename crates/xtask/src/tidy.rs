@@ -54,7 +54,9 @@ pub fn run() -> Result<()> {
     faults.extend(unfinished(&files));
     faults.extend(crate::personal::undeclared(&files));
     faults.extend(crate::personal::ways_out(&files));
-    faults.extend(crate::residency_page::faults(&files));
+    let tests = crate::residency_page::tests(&files);
+    faults.extend(crate::residency_page::faults(&tests));
+    faults.extend(crate::conformance_page::faults(&tests));
     if !faults.is_empty() {
         bail!("house rules are broken:\n  {}", faults.join("\n  "));
     }
