@@ -198,6 +198,7 @@ impl Context {
         Ok(Route {
             direction: CallDirection::Outbound,
             groups: targets.collect::<VecDeque<_>>(),
+            sleepers: Vec::new(),
             to_user: Personal::new(user.to_owned()),
             callee: Side::Region(home),
         })

@@ -9,6 +9,7 @@ use landline_region::{NumberKey, PseudonymKey, RegionCode};
 use landline_sip::Transport;
 
 use crate::call::SessionPolicy;
+use crate::push::PushPolicy;
 
 #[derive(Debug, Clone)]
 pub struct CoreConfig {
@@ -32,6 +33,8 @@ pub struct CoreConfig {
     /// Asked before a call leaves for another region; `None` lets all leave that
     /// the directory leads there.
     pub egress: Option<Arc<Gate>>,
+    /// How devices that sleep are woken; `None` wakes nobody.
+    pub push: Option<PushPolicy>,
     /// Other proxies of the region go on with our calls, and we with theirs.
     pub has_peers: bool,
     /// Parties that share no codec are joined all the same: the relays transcode.
@@ -54,6 +57,7 @@ impl CoreConfig {
             pseudonyms,
             number_key: None,
             egress: None,
+            push: None,
             has_peers: false,
             transcoding: true,
             product: None,

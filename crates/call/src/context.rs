@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use landline_region::{AccountSid, DataClass, Entropy, Now, Token};
+use landline_region::{AccountSid, DataClass, Entropy, Now, Token, UserSid};
 use landline_sip::{
     ByteStr, ClientKey, Destination, Flow, FlowId, HeaderName, Host, Request, Response, ServerKey,
     StatusCode, Transport,
@@ -36,6 +36,10 @@ pub(crate) struct Context {
     pub relays: Relays,
     pub registrar: Registrar,
     pub gruus: Gruus,
+    /// Calls that wait for a device of these users to wake up.
+    pub sleepers: FxHashMap<UserSid, Vec<CallKey>>,
+    /// Of these, who has registered since.
+    pub woken: Vec<UserSid>,
     pub timers: Timers,
     /// What clients have proven to speak for, while their connections last.
     pub proven: FxHashMap<FlowId, Vec<String>>,
@@ -159,6 +163,8 @@ impl Context {
             directory: Arc::default(),
             registrar: Registrar::default(),
             gruus,
+            sleepers: FxHashMap::default(),
+            woken: Vec::new(),
             timers: Timers::default(),
             proven: FxHashMap::default(),
             clients: FxHashMap::default(),

@@ -57,7 +57,10 @@ impl Core {
             Input::FlowProven { flow, domains } => drop(self.cx.proven.insert(flow, domains)),
             Input::Journaled(token) => self.journaled(token),
             Input::JournalFailed(token) => self.journal_failed(token),
-            Input::BindingsStored { token, ok } => self.cx.bindings_stored(token, ok),
+            Input::BindingsStored { token, ok } => {
+                self.cx.bindings_stored(token, ok);
+                self.wake_calls();
+            }
             Input::Restore { calls, proven_until } => self.restore(calls, proven_until),
             Input::PeerUp(peer) => self.peer_up(peer),
             Input::PeerLost(peer) => self.peer_lost(peer),
@@ -87,7 +90,10 @@ impl Core {
         while let Some(timer) = self.cx.timers.due(now.instant) {
             match timer {
                 Timer::Bindings(user) => self.cx.sweep_bindings(user),
-                Timer::BindingsStored(token) => self.cx.bindings_stored(token, false),
+                Timer::BindingsStored(token) => {
+                    self.cx.bindings_stored(token, false);
+                    self.wake_calls();
+                }
                 Timer::Journal(token) => self.journal_failed(token),
                 Timer::Relay(id) => {
                     if let Some(waiting) = self.cx.relays.timed_out(id) {
@@ -166,6 +172,15 @@ impl Core {
         let call = Call::start(key, &mut self.cx, account, &user, start);
         self.calls.insert(call);
         self.with(key, |_, _| {});
+    }
+
+    /// Who has registered has its 200 by now, and may be rung.
+    fn wake_calls(&mut self) {
+        for user in std::mem::take(&mut self.cx.woken) {
+            for key in self.cx.sleepers.remove(&user).unwrap_or_default() {
+                self.with(key, |call, cx| call.woken(cx, user));
+            }
+        }
     }
 
     fn sip(&mut self, event: Event) {

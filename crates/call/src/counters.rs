@@ -114,6 +114,10 @@ counters! {
     media_faults,
     ack_timeouts,
     late_answers,
+    /// Devices that push services were asked to wake for a call, and those that
+    /// woke up for it (RFC 8599).
+    wakes_asked,
+    wakes_answered,
     /// INVITEs that went to a device by another of its flows (RFC 5626).
     flows_replaced,
     /// Provisional responses to callers that are sent until they are

@@ -157,6 +157,9 @@ impl Context {
             // Unless it was sent on from there.
             target.stead.get_or_insert_with(|| stead.clone());
         }
+        for sleeper in &mut route.sleepers {
+            sleeper.stead.get_or_insert_with(|| stead.clone());
+        }
         Ok(route)
     }
 }

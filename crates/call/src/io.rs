@@ -9,6 +9,7 @@ use landline_region::{AccountSid, CallSid, Personal, RegionCode, Token, UnixMill
 
 use crate::binding::{Binding, BindingChange};
 use crate::directory::Directory;
+use crate::push::Wake;
 use crate::record::{CallDirection, CallEvent, Cause};
 use crate::snapshot::Snapshot;
 use crate::standby::{PeerId, Replica};
@@ -119,6 +120,8 @@ pub enum Output {
         token: BindingsToken,
         changes: Vec<BindingChange>,
     },
+    /// A device sleeps that a call is for: its push service is to be asked.
+    Wake(Wake),
     Log(Log),
 }
 

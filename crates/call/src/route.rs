@@ -13,8 +13,9 @@ use crate::diversion::{Diversion, Stead};
 use crate::negotiate::{
     Profiles, accepts_plain_trunk, accepts_plain_user, trunk_profiles, user_profiles,
 };
+use crate::push::Sleeper;
 use crate::record::{CallDirection, Cause, Party};
-use crate::registrar::{Contact, region_destination};
+use crate::registrar::{Contact, Flows, region_destination};
 use crate::tenancy::{Account, NumberTarget, Trunk, TrunkTransport, User, is_e164};
 
 /// Who is at the other end of a leg.
@@ -127,6 +128,8 @@ pub(crate) struct Route {
     pub direction: CallDirection,
     /// Tried one group after the other; within one all ring at once.
     pub groups: VecDeque<Vec<Target>>,
+    /// Devices that ring once they are awake.
+    pub sleepers: Vec<Sleeper>,
     /// The callee as the To of our INVITEs names it.
     pub to_user: Personal<String>,
     pub callee: Side,
@@ -254,16 +257,9 @@ impl Context {
         user: &Arc<User>,
         direction: CallDirection,
     ) -> Result<Route, Refusal> {
-        let targets: Vec<(u16, Target)> = self
-            .registrar
-            .devices(user.sid, self.now.unix)
-            .iter()
-            .filter_map(|flows| device_target(account, user, flows))
-            .collect();
-        match targets.is_empty() {
-            true => Err(Refusal::new(480, Cause::Unreachable)),
-            false => Ok(self.to_targets(user, targets, direction)),
-        }
+        let devices = self.registrar.devices(user.sid, self.now.unix);
+        self.to_devices(account, user, &devices, direction)
+            .ok_or(Refusal::new(480, Cause::Unreachable))
     }
 
     /// To the device of a user with this instance alone.
@@ -277,14 +273,32 @@ impl Context {
         let devices = self.registrar.devices(user.sid, self.now.unix);
         let wanted =
             devices.iter().find(|it| it.first().is_some_and(|it| it.is_instance(instance)));
-        let target = device_target(account, user, wanted?)?;
-        Some(self.to_targets(user, vec![target], direction))
+        self.to_devices(account, user, std::slice::from_ref(wanted?), direction)
+    }
+
+    fn to_devices(
+        &self,
+        account: &Account,
+        user: &Arc<User>,
+        devices: &[Flows<'_>],
+        direction: CallDirection,
+    ) -> Option<Route> {
+        let (mut targets, mut sleepers) = (Vec::new(), Vec::new());
+        for flows in devices {
+            match self.sleeper(user, flows) {
+                Some(sleeper) => sleepers.push(sleeper),
+                None => targets.extend(device_target(account, user, flows)),
+            }
+        }
+        let is_there = !targets.is_empty() || !sleepers.is_empty();
+        is_there.then(|| self.to_targets(user, targets, sleepers, direction))
     }
 
     fn to_targets(
         &self,
         user: &Arc<User>,
         mut targets: Vec<(u16, Target)>,
+        sleepers: Vec<Sleeper>,
         direction: CallDirection,
     ) -> Route {
         targets.sort_by_key(|(q, _)| std::cmp::Reverse(*q));
@@ -299,7 +313,13 @@ impl Context {
             }
             last = Some(q);
         }
-        Route { direction, groups, to_user: user.name.clone(), callee: Side::User(user.clone()) }
+        Route {
+            direction,
+            groups,
+            sleepers,
+            to_user: user.name.clone(),
+            callee: Side::User(user.clone()),
+        }
     }
 
     fn to_trunk(&self, trunk: &Arc<Trunk>, number: &str) -> Result<Route, Refusal> {
@@ -333,6 +353,7 @@ impl Context {
         Ok(Route {
             direction: CallDirection::Outbound,
             groups: VecDeque::from([vec![target]]),
+            sleepers: Vec::new(),
             to_user: Personal::new(number.to_owned()),
             callee: side,
         })
@@ -349,7 +370,11 @@ fn device_target(account: &Account, user: &Arc<User>, flows: &[&Contact]) -> Opt
     Some((q, Target { others, ..first }))
 }
 
-fn contact_target(account: &Account, user: &Arc<User>, contact: &Contact) -> Option<Target> {
+pub(crate) fn contact_target(
+    account: &Account,
+    user: &Arc<User>,
+    contact: &Contact,
+) -> Option<Target> {
     let destination = contact.destination()?;
     let uri = contact.uri()?;
     let routes = contact.path();

@@ -10,6 +10,8 @@ pub enum StartError {
     Bind { address: SocketAddr, error: std::io::Error },
     #[error("`{0}` cannot be an address of the web phone: wanted wss://HOST or wss://HOST:PORT")]
     Edge(String),
+    #[error("the push gateway's URL: {problem}")]
+    PushGateway { problem: String },
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("directory {}: {problem}", path.display())]

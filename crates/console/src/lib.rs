@@ -32,4 +32,4 @@ mod webhook;
 pub use config::{CallControl, ConsoleConfig, Limits, Phone, PhoneFile, RegionInfo, TlsFiles};
 pub use error::StartError;
 pub use server::{Console, ConsoleHandle};
-pub use webhook::WebhookConfig;
+pub use webhook::{PushGateway, PushSender, WebhookConfig};

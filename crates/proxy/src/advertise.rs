@@ -88,6 +88,7 @@ pub(crate) fn core_config(
         addresses: bound.iter().map(address).collect(),
         inter_region: inter_region.map(|own| (own.host.clone(), own.port)),
         signing_key,
+        push: config.push.as_ref().map(|it| it.policy.clone()),
         has_peers: !config.peers.is_empty(),
         transcoding: config.transcoding,
         product: Some(product.to_owned()),

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use landline_call::PeerId;
+use landline_call::{PeerId, PushPolicy, Wake};
 use landline_control::RelayId;
 use landline_region::RegionCode;
 use landline_sip::Transport;
 use landline_store::Store;
+use tokio::sync::mpsc;
 
 use crate::origin::Origins;
 
@@ -47,6 +48,8 @@ pub struct ProxyConfig {
     pub trunk_authorities: Option<PathBuf>,
     /// Parties that share no codec are joined all the same: the relays transcode.
     pub transcoding: bool,
+    /// How devices that sleep are woken; `None` wakes nobody.
+    pub push: Option<Push>,
     pub limits: Limits,
     /// Metrics are registered here, with the constant labels `region` and `proxy`.
     pub registry: prometheus::Registry,
@@ -129,6 +132,14 @@ pub struct PeerAddress {
     /// Its configured name, which its certificate is for.
     pub id: PeerId,
     pub address: HostPort,
+}
+
+/// Who has push services wake devices.
+#[derive(Debug, Clone)]
+pub struct Push {
+    pub policy: PushPolicy,
+    /// Asks them. What finds it full is dropped and counted.
+    pub orders: mpsc::Sender<Wake>,
 }
 
 /// Where names are looked up.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use landline_call::{Core, JournalToken, Log, PeerId};
+use landline_call::{Core, JournalToken, Log, PeerId, Wake};
 use landline_control::{RelayId, Request, RequestId};
 use landline_region::Now;
 use landline_sip::{ClientKey, Endpoint, Flow, Uri};
@@ -48,6 +48,7 @@ pub(crate) struct Driver {
     /// is taken from the network, so the calls that are open bound it.
     pub(crate) unjournaled: VecDeque<journal::Entry>,
     pub(crate) bindings: mpsc::Sender<bindings::Entry>,
+    pub(crate) push: Option<mpsc::Sender<Wake>>,
     pub(crate) dns: Arc<Dns>,
     pub(crate) resolutions: Arc<Semaphore>,
     pub(crate) mirror: Mirror,
@@ -385,6 +386,12 @@ impl Driver {
                 self.replication.journaled(now.instant, token, &events, state.as_ref());
                 let calls = state.map(KeptCall::State).into_iter().collect();
                 self.journal(journal::Entry { token, events, calls });
+            }
+            landline_call::Output::Wake(wake) => {
+                let orders = self.push.as_ref();
+                if orders.is_none_or(|orders| orders.try_send(wake).is_err()) {
+                    self.shared.metrics.drop(Cause::PushQueueFull);
+                }
             }
             landline_call::Output::Forget(call) => {
                 self.replication.forget(call);

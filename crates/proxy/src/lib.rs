@@ -39,7 +39,7 @@ mod wire;
 
 pub use config::{
     ClientCertificates, ClientTls, DnsConfig, HostPort, InterRegionListener, InvalidHostPort,
-    Limits, ListenerConfig, PeerAddress, ProxyConfig, RegionIdentity, RelayAddress, TlsFiles,
+    Limits, ListenerConfig, PeerAddress, ProxyConfig, Push, RegionIdentity, RelayAddress, TlsFiles,
 };
 pub use error::StartError;
 pub use keeper::{Keeper, KeeperConfig, KeeperHandle};

@@ -73,6 +73,7 @@ causes! {
         ResolverBusy = "resolver_busy",
         JournalFull = "journal_full",
         BindingQueueFull = "binding_queue_full",
+        PushQueueFull = "push_queue_full",
         OutgoingLimit = "outgoing_limit",
         KeptInRegion = "kept_in_region",
         PeerRefused = "peer_refused",

@@ -347,6 +347,7 @@ impl Parts {
             journal,
             unjournaled: Default::default(),
             bindings,
+            push: self.config.push.as_ref().map(|it| it.orders.clone()),
             resolutions: Arc::new(Semaphore::new(self.config.limits.resolutions)),
             dns: Arc::clone(&self.dns),
             mirror: Mirror::default(),

@@ -19,9 +19,10 @@ fn held_against(page: &str, tests: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
     for (name, state, named) in rows {
         let missing = named.iter().filter(|test| !tests.contains(**test));
-        faults.extend(missing.map(|test| {
-            format!("docs/conformance.md: row {name}: no test is called `{test}`")
-        }));
+        faults
+            .extend(missing.map(|test| {
+                format!("docs/conformance.md: row {name}: no test is called `{test}`")
+            }));
         let shown = match state {
             "whole" | "part" => !named.is_empty(),
             "none" => named.is_empty(),

@@ -33,7 +33,7 @@ impl Call {
         let Some(to) = to else { return false };
         let Ok(route) = self.divert(cx, &user, &past, why, to) else { return false };
         self.best = None;
-        self.groups = route.groups;
+        self.follow(route);
         self.tell_caller(cx, StatusCode::CALL_IS_BEING_FORWARDED, None);
         true
     }
@@ -49,6 +49,7 @@ impl Call {
         let routes =
             wanted.iter().map(|to| self.divert(cx, &user, &past, DivertReason::Redirected, to));
         let Some(route) = routes.flatten().next() else { return false };
+        self.sleepers.extend(route.sleepers);
         for group in route.groups.into_iter().rev() {
             self.groups.push_front(group);
         }
@@ -91,7 +92,7 @@ impl Call {
 
     /// Whose phones were rung last, and who had sent the call there.
     fn rung_last(&self) -> Option<(Arc<User>, Vec<Diversion>)> {
-        self.rung_at(self.legs.len().checked_sub(1)?)
+        self.rung_at(self.legs.len().checked_sub(1)?).or_else(|| self.slept.clone())
     }
 
     fn rung_at(&self, leg: usize) -> Option<(Arc<User>, Vec<Diversion>)> {

@@ -162,6 +162,7 @@ impl Call {
         let deadline = cx.now.instant + self.ring_time(cx) + grace;
         let timer = CallTimer::NoAnswer(self.group);
         cx.timers.set(deadline, Timer::Call(self.key, timer));
+        self.waits_for_sleepers(cx);
         for leg in self.rung() {
             let fresh = self.legs.get_mut(leg).and_then(Leg::branch);
             if fresh.is_some_and(|branch| branch.request.is_none()) {
@@ -236,8 +237,13 @@ impl Call {
         if still || self.winner.is_some() || self.ending.is_some() {
             return;
         }
-        if self.groups.is_empty() && !self.divert_failed(cx) {
-            return self.fail(cx);
+        if self.groups.is_empty() {
+            if self.waits_for_sleepers(cx) {
+                return;
+            }
+            if !self.divert_failed(cx) {
+                return self.fail(cx);
+            }
         }
         self.ring_next(cx);
     }
@@ -271,11 +277,17 @@ impl Call {
         if self.phase != Phase::Ringing || group != self.group {
             return;
         }
-        self.consider(480, Cause::NoAnswer, vec![super::reason(408, "No answer").into()]);
         let ringing: Vec<_> = self
             .rung()
             .filter(|leg| self.legs.get(*leg).is_some_and(|it| it.state == LegState::Early))
             .collect();
+        self.slept = self.slept();
+        let cause = match ringing.is_empty() && self.slept.is_some() {
+            true => Cause::Unreachable,
+            false => Cause::NoAnswer,
+        };
+        self.forget_sleepers(cx);
+        self.consider(480, cause, vec![super::reason(408, "No answer").into()]);
         for leg in ringing {
             self.cancel_branch(cx, leg, Some(super::reason(408, "No answer")));
         }

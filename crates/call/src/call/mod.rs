@@ -33,6 +33,7 @@ mod snapshot;
 mod start;
 mod teardown;
 mod transfer;
+mod wake;
 mod written;
 
 use std::collections::VecDeque;
@@ -44,10 +45,12 @@ use landline_sip::{ByteStr, Response, ServerKey};
 
 use crate::calls::CallKey;
 use crate::context::Context;
+use crate::diversion::Diversion;
 use crate::io::LiveCall;
+use crate::push::Sleeper;
 use crate::record::{CallDirection, Cause};
 use crate::route::{Side, Target};
-use crate::tenancy::Account;
+use crate::tenancy::{Account, User};
 
 use departing::Departing;
 use figures::Departed;
@@ -93,6 +96,10 @@ pub(crate) struct Call {
     started: Option<Started>,
     /// Groups of targets that have not been tried.
     groups: VecDeque<Vec<Target>>,
+    /// Devices that ring once they are awake.
+    sleepers: Vec<Sleeper>,
+    /// Whose were waited for in vain, and who had sent the call there.
+    slept: Option<(Arc<User>, Vec<Diversion>)>,
     /// Counts the groups tried; names the one a no-answer timer is for.
     group: u16,
     next_relay_leg: u16,

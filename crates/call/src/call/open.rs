@@ -62,7 +62,7 @@ impl Call {
         cx.log(Log::CallOpened { call: call.sid, account: call.account.sid });
         match (route, refusal) {
             (Ok(route), Ok(())) => {
-                call.groups = route.groups;
+                call.follow(route);
             }
             (Err(refusal), Ok(())) | (_, Err(refusal)) => call.refuse(cx, refusal),
         }
@@ -101,6 +101,8 @@ impl Call {
             identity: Identity::default(),
             started: None,
             groups: Default::default(),
+            sleepers: Vec::new(),
+            slept: None,
             group: 0,
             next_relay_leg: 0,
             tried_relays: Vec::new(),

@@ -50,6 +50,11 @@ impl Call {
     ) -> Self {
         let caller = Side::User(user.clone());
         let first = cx.to_user(&account, user, CallDirection::Internal);
+        // Somebody has to be there for whom media can be made.
+        let first = match first {
+            Ok(first) if first.groups.is_empty() => Err(Refusal::new(480, Cause::Unreachable)),
+            first => first,
+        };
         let second = cx.route_from_user(&account, start.to.expose());
         let is_same = |side: &Side| side.sid() == caller.sid();
         let second = match second {
@@ -82,7 +87,7 @@ impl Call {
         }
         cx.log(Log::CallOpened { call: call.sid, account: call.account.sid });
         match (admitted, first, second) {
-            (Ok(()), Ok(first), Ok(_)) => call.groups = first.groups,
+            (Ok(()), Ok(first), Ok(_)) => call.follow(first),
             (Err(refusal), ..) | (_, Err(refusal), _) | (.., Err(refusal)) => {
                 call.refuse(cx, refusal);
             }
@@ -128,7 +133,7 @@ impl Call {
         self.best = None;
         // Where the second party is may have changed while the first one rang.
         match cx.route_from_user(&self.account, dialled.expose()) {
-            Ok(route) => self.groups = route.groups,
+            Ok(route) => self.follow(route),
             Err(refusal) => {
                 return self.end(cx, Ending::new(refusal.cause, refusal.status));
             }

@@ -85,6 +85,7 @@ impl Call {
         self.ending = Some(ending.clone());
         self.phase = Phase::Ending;
         self.groups.clear();
+        self.forget_sleepers(cx);
         self.drop_modification(cx);
         self.drop_move(cx);
         self.drop_passes(cx);

@@ -205,7 +205,7 @@ impl Call {
         }
         cx.log(Log::CallOpened { call: call.sid, account: call.account.sid });
         match (admitted, route) {
-            (Ok(()), Some(Ok(route))) => call.groups = route.groups,
+            (Ok(()), Some(Ok(route))) => call.follow(route),
             (Ok(()), None) => {}
             (Err(refusal), _) | (_, Some(Err(refusal))) => call.refuse(cx, refusal),
         }

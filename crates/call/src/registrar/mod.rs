@@ -60,6 +60,9 @@ pub(crate) struct Contact {
     pub failed: bool,
 }
 
+/// Of one device.
+pub(crate) type Flows<'a> = SmallVec<[&'a Contact; 2]>;
+
 impl Contact {
     /// Checked when it was registered or restored.
     pub(crate) fn uri(&self) -> Option<Uri> {
@@ -188,10 +191,10 @@ impl Registrar {
     /// The user's devices with the flows of each, the best one first: a device
     /// is rung by one of them alone (RFC 5626 §6). What says nothing of its
     /// device is one for itself.
-    pub(crate) fn devices(&self, user: UserSid, now: UnixMillis) -> Vec<SmallVec<[&Contact; 2]>> {
-        let mut devices: Vec<SmallVec<[&Contact; 2]>> = Vec::new();
+    pub(crate) fn devices(&self, user: UserSid, now: UnixMillis) -> Vec<Flows<'_>> {
+        let mut devices: Vec<Flows<'_>> = Vec::new();
         for contact in self.contacts(user, now) {
-            let is_same = |flows: &&mut SmallVec<[&Contact; 2]>| {
+            let is_same = |flows: &&mut Flows<'_>| {
                 flows.first().is_some_and(|it| it.is_of_device_of(contact))
             };
             match devices.iter_mut().find(is_same) {

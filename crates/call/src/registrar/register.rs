@@ -50,6 +50,9 @@ pub(crate) fn register(
         Ok(changes) => {
             cx.counters.registrations += 1;
             let response = accepted(cx, account, user, flow, request);
+            if cx.sleepers.contains_key(&user.sid) && !cx.woken.contains(&user.sid) {
+                cx.woken.push(user.sid);
+            }
             if !changes.is_empty() {
                 cx.drop_empty(user.sid);
                 cx.plan_sweep(user.sid);
@@ -148,6 +151,9 @@ fn wishes(
             return Err(Refused { status: StatusCode::INTERVAL_TOO_BRIEF, min_expires });
         }
         let lifetime = (seconds > 0).then(|| Duration::from_secs(seconds).min(timers.max_expiry));
+        if lifetime.is_some() {
+            cx.check_push(&contact.uri)?;
+        }
         let instance = instance_of(contact);
         let reg_id = reg_id_of(contact).filter(|_| instance.is_some());
         wishes.push(Wish { contact: contact.clone(), uri, lifetime, instance, reg_id });
@@ -382,6 +388,7 @@ fn accepted(
     for path in request.headers.all(&HeaderName::Path) {
         response.headers.push(HeaderName::Path, path.clone());
     }
+    cx.tell_push(request, &mut response.headers);
     response.headers.push(HeaderName::Supported, "path, outbound, gruu");
     if by_flow {
         // RFC 5626 §6.

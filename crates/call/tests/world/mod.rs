@@ -19,7 +19,7 @@ use landline_call::directory::{AccountEntry, Directory, InterRegionAddress, Regi
 use landline_call::record::Step;
 use landline_call::tenancy::{Account, EdgePolicy, RecordingPolicy, Tenancy};
 use landline_call::{
-    Core, CoreConfig, Input, LocalAddress, Log, Output, PeerId, Replica, Snapshot, Tenants,
+    Core, CoreConfig, Input, LocalAddress, Log, Output, PeerId, Replica, Snapshot, Tenants, Wake,
 };
 use landline_control::{FromRelay, Hello, Outcome, Refusal, RelayId, Request, SessionId};
 use landline_region::catalogue::fields::SIP_UNDECLARED;
@@ -96,6 +96,8 @@ pub struct Proxy {
     /// What is on the ledger's disk of the answered calls.
     pub kept: BTreeMap<CallSid, Snapshot>,
     pub stored: Vec<BindingChange>,
+    /// Devices that push services are asked to wake.
+    pub wakes: Vec<Wake>,
     pub tenancy: Tenancy,
     pub logs: Vec<Log>,
     pub listeners: Vec<(Transport, SocketAddr)>,
@@ -232,6 +234,7 @@ impl World {
             ledger: Ledger::default(),
             kept: BTreeMap::new(),
             stored: Vec::new(),
+            wakes: Vec::new(),
             tenancy: tenancy.clone(),
             logs: Vec::new(),
             listeners,
@@ -740,6 +743,7 @@ impl World {
                     self.answer_core(proxy, Input::Journaled(token));
                 }
             }
+            Output::Wake(wake) => self.proxies[proxy].wakes.push(wake),
             Output::Forget(call) => {
                 self.proxies[proxy].kept.remove(&call);
                 self.tell_gone(proxy, call);

@@ -62,6 +62,10 @@ impl Endpoint {
         Ok(Self { host, port, authority, path })
     }
 
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The address that the URL itself names, if it names one.
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()

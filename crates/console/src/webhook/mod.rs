@@ -7,6 +7,7 @@
 mod address;
 mod client;
 mod event;
+mod push;
 mod sender;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 
 pub use address::is_public;
 pub use client::Endpoint;
+pub use push::{PushGateway, PushSender};
 pub use sender::Sender;
 
 /// How events are sent.

@@ -6,6 +6,7 @@ mod calls;
 mod doors;
 mod fuzz;
 mod phone;
+mod push;
 mod receipts;
 mod receiver;
 mod recordings;

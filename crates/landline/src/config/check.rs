@@ -138,6 +138,18 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
         let text = "needs `client_ca`: whose certificates are they to be?";
         findings.add("proxy.tls.require_client_certificate", text);
     }
+    if let Some(push) = &proxy.push {
+        let is_name = |name: &String| {
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        };
+        if push.providers.is_empty() || !push.providers.iter().all(is_name) {
+            findings.add("proxy.push.providers", "wanted names as `[\"apns\", \"fcm\"]`");
+        }
+        if !push.url.starts_with("https://") {
+            findings.add("proxy.push.url", "wanted https://HOST[:PORT]/PATH");
+        }
+    }
     if proxy.inter_region.address.0.ip().is_unspecified() && proxy.inter_region.advertise.is_none()
     {
         let text = "every address of the machine: `advertise = \"HOST:PORT\"` must say where other regions connect";

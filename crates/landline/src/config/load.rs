@@ -91,6 +91,9 @@ impl Config {
             if let Some(ca) = &mut proxy.trunk_ca {
                 paths.push(("proxy.trunk_ca", ca));
             }
+            if let Some(ca) = proxy.push.as_mut().and_then(|push| push.ca.as_mut()) {
+                paths.push(("proxy.push.ca", ca));
+            }
             if let Some(tls) = &mut proxy.tls {
                 paths.push(("proxy.tls.certificate", &mut tls.certificate));
                 paths.push(("proxy.tls.key", &mut tls.key));

@@ -142,6 +142,8 @@ pub struct Proxy {
     pub peers: Vec<PeerLink>,
     /// Authorities of carriers' TLS certificates, besides the operating system's.
     pub trunk_ca: Option<PathBuf>,
+    /// How devices that sleep are woken.
+    pub push: Option<Push>,
     /// DNS servers, instead of those in `/etc/resolv.conf`.
     #[serde(default)]
     pub dns_servers: Vec<BindAddress>,
@@ -165,6 +167,23 @@ pub struct Listen {
     pub address: BindAddress,
     /// What peers are told instead of `address`; needed when that is `0.0.0.0` or `::`.
     pub advertise: Option<HostPort>,
+}
+
+/// The operator's gateway to push services (RFC 8599).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    /// `https`, at a sub-processor listed for `push`.
+    pub url: String,
+    /// Names the variable that holds what signs the requests.
+    pub secret_env: String,
+    /// As `pn-provider` names them.
+    pub providers: Vec<String>,
+    /// Networks that may be sent to although they are not public.
+    #[serde(default)]
+    pub allow: Vec<IpNet>,
+    /// Authorities of the gateway's certificate, besides the operating system's. PEM.
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

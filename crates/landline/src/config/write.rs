@@ -96,6 +96,7 @@ impl Draft {
             listen: self.listen.iter().map(listen).collect(),
             tls: secure.then(|| self.pair(pki::PROXY_TLS).into()),
             origins: self.origins.clone(),
+            push: None,
             identity: self.pair(pki::PROXY_IDENTITY),
             inter_region: InterRegion { address: BindAddress(self.inter_region), advertise: None },
             relays: vec![RelayLink { name: self.relay_name(), address: self.control.into() }],

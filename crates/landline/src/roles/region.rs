@@ -109,6 +109,7 @@ impl Region {
             let regions = Regions::load(&config.directory.regions)?;
             let mut settings = settings::proxy(config, wanted, &regions, store.clone(), &registry);
             settings.keeper = keeper.map(Path::to_owned);
+            settings.push = super::push::start(wanted, &store, &registry)?;
             proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
         }
         let receipts = roles.proxy.then(|| Issuer::start(store.clone(), IssuerConfig::default()));

@@ -99,6 +99,7 @@ pub fn proxy(
         },
         trunk_authorities: proxy.trunk_ca.clone(),
         transcoding: proxy.transcoding,
+        push: None,
         limits: limits(proxy),
         registry: registry.clone(),
     }

@@ -212,6 +212,7 @@ impl Region {
             dns: Default::default(),
             trunk_authorities: None,
             transcoding: true,
+            push: None,
             limits: Limits { shutdown: Duration::from_millis(500), ..Limits::default() },
             registry: prometheus::Registry::new(),
         }

@@ -26,6 +26,7 @@ pub static FIELDS: &[&Field] = &[
     &CONTACT_PATH,
     &DEVICE_ADDRESS,
     &DEVICE_INSTANCE,
+    &PUSH_TOKEN,
     &USER_AGENT,
     &REGISTRATION_CALL_ID,
     &REGISTRATION_TIME,
@@ -92,6 +93,7 @@ pub static SID: Field = Field {
         (Flow::InterRegionSip, Form::Bare),
         (Flow::Logs, Form::Bare),
         (Flow::Webhook, Form::Bare),
+        (Flow::Push, Form::Bare),
     ],
 };
 
@@ -311,6 +313,17 @@ pub static DEVICE_INSTANCE: Field = Field {
     basis: Some(LegalBasis::Contract),
     held: &["Binding.instance", "SealedBinding.instance", "Wish.instance", "Device.instance"],
     carried: SIGNALLING,
+};
+
+pub static PUSH_TOKEN: Field = Field {
+    name: "device.push_token",
+    class: DataClass::Identity,
+    what: "By what a push service knows a device (RFC 8599)",
+    purpose: Purpose::Registration,
+    retention: Retention::UntilExpired,
+    basis: Some(LegalBasis::Contract),
+    held: &["PushTarget.prid", "PushTarget.param"],
+    carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Push, Form::Bare)],
 };
 
 pub static USER_AGENT: Field = Field {
@@ -608,6 +621,13 @@ pub static WEBHOOK_SECRET: Field = Field {
     purpose: Purpose::Security,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["NewWebhook.secret", "Webhook.secret", "WebhookNew.secret", "WebhookView.secret"],
+    held: &[
+        "NewWebhook.secret",
+        "Webhook.secret",
+        "WebhookNew.secret",
+        "WebhookView.secret",
+        "PushGateway.secret",
+        "PushSender.secret",
+    ],
     carried: NOWHERE,
 };

@@ -4,8 +4,8 @@
 use super::{Carried, Form};
 use crate::catalogue::fields::{
     ACCOUNT_DOMAIN, CALLEE, CALLER, CONTACT_PATH, CONTACT_URI, DEVICE_ADDRESS, DEVICE_INSTANCE,
-    DIGEST_RESPONSE, DISPLAY_NAME, JOIN_TOKEN, KEY_PRESSES, MEDIA_ADDRESS, REGISTRATION_CALL_ID,
-    SIP_CALL_ID, SIP_UNDECLARED, USER_AGENT, USER_NAME,
+    DIGEST_RESPONSE, DISPLAY_NAME, JOIN_TOKEN, KEY_PRESSES, MEDIA_ADDRESS, PUSH_TOKEN,
+    REGISTRATION_CALL_ID, SIP_CALL_ID, SIP_UNDECLARED, USER_AGENT, USER_NAME,
 };
 
 /// What no declaration names: the gate refuses it.
@@ -22,6 +22,7 @@ const CONTACT: &[Carried] = &[
     (&CONTACT_URI, Form::Bare),
     (&DEVICE_ADDRESS, Form::Bare),
     (&DEVICE_INSTANCE, Form::Bare),
+    (&PUSH_TOKEN, Form::Bare),
     (&USER_NAME, Form::Bare),
 ];
 const SDP: &[Carried] = &[(&MEDIA_ADDRESS, Form::Bare)];
@@ -48,6 +49,7 @@ const HEADERS: &[(&str, &[Carried])] = &[
     ("date", NOBODY),
     ("event", NOBODY),
     ("expires", NOBODY),
+    ("feature-caps", NOBODY),
     ("flow-timer", NOBODY),
     ("from", PARTIES),
     ("info-package", NOBODY),

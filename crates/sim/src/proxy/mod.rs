@@ -447,6 +447,7 @@ impl ProxyHost {
                 }
             }
             Output::Relay { relay, id, request } => self.ask_relay(cx, &relay, id, request),
+            Output::Wake(_) => {}
             Output::Forget(call) => {
                 if let Some(life) = &mut self.life {
                     life.peers.replication.forget(call);
