@@ -166,7 +166,7 @@ impl Encoder {
             Encoding::Ulaw => out.extend(samples.iter().map(|sample| ulaw_encode(*sample))),
             Encoding::Alaw => out.extend(samples.iter().map(|sample| alaw_encode(*sample))),
             // It wants whole pairs of samples.
-            Encoding::G722(_) if samples.len() % 2 != 0 => {
+            Encoding::G722(_) if !samples.len().is_multiple_of(2) => {
                 return Err(AudioError::Frame(samples.len()));
             }
             Encoding::G722(encoder) => out.extend(encoder.encode(samples)),
