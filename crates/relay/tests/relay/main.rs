@@ -6,3 +6,4 @@ mod recording;
 mod relaying;
 mod start;
 mod support;
+mod transcoding;
