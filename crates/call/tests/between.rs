@@ -723,3 +723,31 @@ fn the_egress_gate_has_the_last_word() {
         world.assert_at_rest();
     }
 }
+
+#[test]
+fn a_client_behind_an_edge_is_no_region_whatever_it_says() {
+    let mut world = regions(40, CallsFrom::Any);
+    let [bob] = world.registered(["bob"]);
+    world.proxies[IE1].tenancy = tenants::acme();
+    let mut open = tenants::acme();
+    Arc::make_mut(&mut open.accounts[0]).calls_from = CallsFrom::Any;
+    world.input(IE1, Input::Tenancy(Arc::new(landline_call::Tenants::new(&open))));
+    // Alice travels, and has a way of her own through us1.
+    let alice = world.phone_at("alice", "acme.test", 33, US1, Transport::Udp);
+    world.register(alice);
+    let kept = world.proxies[IE1].stored.last().unwrap();
+    let landline_call::binding::BindingChange::Put(binding) = kept else { panic!() };
+    let path = binding.path[0].expose().clone();
+    // As erin, who is at home in us1, and of whom us1 would speak so.
+    let body = sdp("10.1.0.33", 4000, "");
+    let mut invite = world.invite_request(alice, "sip:bob@acme.test", Some(&body));
+    invite.headers.set(HeaderName::From, "<sip:erin@globex.test>;tag=forged");
+    invite.headers.push(HeaderName::parse("Landline-Join"), JoinToken::from_u128(7).to_string());
+    invite.headers.push(HeaderName::Route, path);
+    world.phones[alice].responses.clear();
+    world.send_request(alice, invite);
+    world.settle();
+    assert!(!world.phones[bob].has_invite(), "bob's phone rings for a forger");
+    assert!(world.phones[alice].take_final().unwrap().status.code() >= 400);
+    assert_eq!(world.proxies[IE1].core.counters().region_calls_in, 0);
+}

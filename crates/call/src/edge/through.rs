@@ -66,6 +66,8 @@ impl Core {
             }
             return;
         }
+        // What only a region may say is not for a client to say through us.
+        request.headers.remove_all(&crate::between::join_header());
         let destination = match from_home {
             true => Destination::Flow(token.flow.clone()),
             false => match self.home_of_dialog(&request, &token) {
