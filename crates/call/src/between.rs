@@ -8,6 +8,7 @@
 //! the other's: a call that cannot be brought there fails.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use landline_control::IpFamily;
 use landline_region::catalogue::fields::{
@@ -25,6 +26,7 @@ use crate::core::Core;
 use crate::directory::AccountEntry;
 use crate::io::Log;
 use crate::negotiate::region_profiles;
+use crate::pager::PageAttempt;
 use crate::record::{CallDirection, Cause};
 use crate::route::{NOT_FOUND, Reach, Refusal, Route, Side, Target, dialled};
 use crate::tenancy::Account;
@@ -50,11 +52,11 @@ const CARRIED: &[Carried] = &[
 const MAX_CALLER: usize = 64;
 
 impl Core {
-    /// Whether an account's home region sends a call for an account of ours,
+    /// Whether an account's home region sends a call or message for an account of ours,
     /// and not an edge the request of a client.
     pub(crate) fn is_region_call(&self, flow: &landline_sip::Flow, request: &Request) -> bool {
         flow.peer.is_some()
-            && request.method == Method::Invite
+            && matches!(request.method, Method::Invite | Method::Message)
             && request.headers.contains(&join_header())
     }
 
@@ -85,6 +87,9 @@ impl Core {
         let Some(dialled) = dialled(&request.uri) else {
             return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
         };
+        if request.method == Method::Message {
+            return self.region_message(key, request, account, peer, dialled);
+        }
         let gruu = self.cx.route_to_gruu(&account, &request.uri, CallDirection::Inbound);
         let (route, dialled) =
             gruu.unwrap_or_else(|| (self.cx.route_from_region(&account, &dialled), dialled));
@@ -100,6 +105,20 @@ impl Core {
             route,
             join: Some(join),
         });
+    }
+
+    fn region_message(
+        &mut self,
+        key: ServerKey,
+        request: Request,
+        account: Arc<Account>,
+        peer: RegionCode,
+        dialled: String,
+    ) {
+        let route = self.cx.page_within(&account, &request.uri, &dialled, CallDirection::Inbound);
+        self.cx.counters.messages_in += 1;
+        let sender = Side::Region(peer);
+        self.page(PageAttempt { key, request, account, sender, dialled, route });
     }
 
     /// Which region calls, and the token it made. A region speaks for the
@@ -153,6 +172,25 @@ impl Context {
             true => self.to_region(entry, domain, user),
             false => Err(Refusal::new(403, Cause::Forbidden)),
         }
+    }
+
+    /// The same, of one device's address too.
+    pub(crate) fn route_away(
+        &self,
+        account: &Account,
+        uri: &Uri,
+        dialled: &str,
+    ) -> Result<Route, Refusal> {
+        let domain = uri.host.to_string().to_ascii_lowercase();
+        let mut route = self.route_to_domain(account, &domain, dialled)?;
+        if let Some(gr) = uri.param("gr") {
+            // The account's home knows what device that is.
+            let gr = (!gr.is_empty()).then_some(gr);
+            for target in route.groups.iter_mut().flatten() {
+                target.uri.params.set("gr", gr);
+            }
+        }
+        Ok(route)
     }
 
     /// Where a number leads that the directory knows; `None` leaves it to the

@@ -117,6 +117,12 @@ pub struct CoreLimits {
     pub description: usize,
     /// Calls that are moved to another relay at one time.
     pub moves: usize,
+    /// Octets of one message's text that a connection brings; by datagrams a
+    /// whole message has 1,300 (RFC 3428 §8).
+    pub message: usize,
+    /// Messages under way at one time, and those of one user.
+    pub messages: usize,
+    pub messages_per_user: usize,
 }
 
 impl Default for CoreLimits {
@@ -138,6 +144,9 @@ impl Default for CoreLimits {
             replicas: 100_000,
             description: 16 * 1024,
             moves: 64,
+            message: 16 * 1024,
+            messages: 10_000,
+            messages_per_user: 32,
         }
     }
 }

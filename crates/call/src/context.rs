@@ -19,6 +19,7 @@ use crate::directory::Directory;
 use crate::edge::ForwardKey;
 use crate::gruu::Gruus;
 use crate::io::{JournalToken, Log, Output};
+use crate::pager::PageKey;
 use crate::registrar::Registrar;
 use crate::relays::Relays;
 use crate::tenants::Tenants;
@@ -101,6 +102,8 @@ pub(crate) enum ClientUse {
         leg: usize,
     },
     Forward(ForwardKey),
+    /// A message to one place.
+    Page(PageKey),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

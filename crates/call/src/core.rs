@@ -13,6 +13,7 @@ use crate::context::{ClientUse, Context, ServerUse};
 use crate::counters::Counters;
 use crate::edge::Edge;
 use crate::io::{Input, JournalToken, LiveCall, Output, StartCall};
+use crate::pager::Pager;
 use crate::record::Cause;
 use crate::relays::RelayStep;
 use crate::restore::Adoptions;
@@ -26,6 +27,7 @@ pub struct Core {
     pub(crate) calls: Calls,
     pub(crate) auth: Authenticator,
     pub(crate) edge: Edge,
+    pub(crate) pager: Pager,
     pub(crate) adoptions: Adoptions,
     pub(crate) standby: Standby,
 }
@@ -37,7 +39,8 @@ impl Core {
         let edge = Edge::new(&config.signing_key);
         let cx = Context::new(config, entropy, now);
         let (adoptions, standby) = (Adoptions::default(), Standby::default());
-        Self { cx, calls: Calls::default(), auth, edge, adoptions, standby }
+        let pager = Pager::default();
+        Self { cx, calls: Calls::default(), auth, edge, pager, adoptions, standby }
     }
 
     pub fn handle_input(&mut self, now: Now, input: Input) {
@@ -107,6 +110,7 @@ impl Core {
                 Timer::LetGo(call) => self.let_go_for_good(call),
                 Timer::Call(key, timer) => self.call_timer(key, timer),
                 Timer::Forward(key) => self.forward_expired(key),
+                Timer::Page(page) => self.page_overdue(page),
             }
         }
         self.exchange_letters();
@@ -137,7 +141,7 @@ impl Core {
 
     /// Everything that is kept for the sake of something under way: calls,
     /// dialogs, transactions, forwarded requests. All are 0 in a core at rest.
-    pub fn under_way(&self) -> [(&'static str, usize); 6] {
+    pub fn under_way(&self) -> [(&'static str, usize); 7] {
         [
             ("calls", self.calls.iter().count()),
             ("dialogs", self.cx.dialogs.len()),
@@ -145,6 +149,7 @@ impl Core {
             ("servers", self.cx.servers.len()),
             ("journal", self.cx.journal.len()),
             ("forwards", self.edge.len()),
+            ("messages", self.pager.len()),
         ]
     }
 
@@ -251,6 +256,7 @@ impl Core {
             }
             ClientUse::Prack => {}
             ClientUse::Forward(forward) => self.forward_response(forward, response),
+            ClientUse::Page(page) => self.page_response(page, key, &response),
         }
     }
 
@@ -283,6 +289,7 @@ impl Core {
             }
             ClientUse::Prack => {}
             ClientUse::Forward(forward) => self.forward_failed(forward, cause),
+            ClientUse::Page(page) => self.page_lost(page, key, cause),
         }
     }
 

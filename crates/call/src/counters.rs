@@ -106,6 +106,19 @@ counters! {
     region_calls_refused,
     /// Calls that the egress gate did not let out.
     region_calls_kept_in,
+    /// Messages taken up, and what came of them: a phone or another region took
+    /// it; none did; nobody was there, or it may not be.
+    messages,
+    messages_delivered,
+    messages_failed,
+    messages_refused,
+    /// Sent to another account's home region, taken from one, and kept by the
+    /// egress gate.
+    messages_out,
+    messages_in,
+    messages_kept_in,
+    /// Taken by a further phone, or after the sender was told otherwise.
+    messages_late,
     /// Calls transferred, transfers that came to nothing, and those refused at once.
     transfers,
     transfers_failed,

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use landline_region::egress::Carried;
-use landline_region::egress::signalling::{UNDECLARED, body, header};
-use landline_sip::{HeaderName, Headers, Limits, Message, Request, Response, parse};
+use landline_region::egress::signalling::{MESSAGE, UNDECLARED, body, header};
+use landline_sip::{HeaderName, Headers, Limits, Message, Method, Request, Response, parse};
 
 /// The declared fields in a message as it is sent. What cannot be read as SIP
 /// is undeclared, but for keep-alives (RFC 5626 §3.5.1), which say nothing.
@@ -14,16 +14,18 @@ pub fn carried(message: &Bytes) -> Vec<Carried> {
         return Vec::new();
     }
     match parse(message, &Limits::default()) {
-        Ok(Message::Request(Request { headers, body, .. })) => fields(&headers, &body),
-        Ok(Message::Response(Response { headers, body, .. })) => fields(&headers, &body),
+        Ok(Message::Request(Request { method, headers, body, .. })) => {
+            fields(Some(&method), &headers, &body)
+        }
+        Ok(Message::Response(Response { headers, body, .. })) => fields(None, &headers, &body),
         Err(_) => UNDECLARED.to_vec(),
     }
 }
 
-fn fields(headers: &Headers, content: &Bytes) -> Vec<Carried> {
+fn fields(method: Option<&Method>, headers: &Headers, content: &Bytes) -> Vec<Carried> {
     let mut found: Vec<Carried> = Vec::with_capacity(16);
     let said = headers.iter().flat_map(|(name, _)| header(name.as_str()));
-    for field in said.chain(of_body(headers, content)) {
+    for field in said.chain(of_body(method, headers, content)) {
         if !found.contains(field) {
             found.push(*field);
         }
@@ -31,18 +33,23 @@ fn fields(headers: &Headers, content: &Bytes) -> Vec<Carried> {
     found
 }
 
-fn of_body(headers: &Headers, content: &Bytes) -> &'static [Carried] {
-    match content.is_empty() {
-        true => &[],
-        false => {
-            body(&headers.get(&HeaderName::ContentType).map_or("".into(), |it| it.to_str_lossy()))
-        }
+/// Of a request with this method, or of a response.
+fn of_body(method: Option<&Method>, headers: &Headers, content: &Bytes) -> &'static [Carried] {
+    match method {
+        _ if content.is_empty() => &[],
+        // Whatever its Content-Type: what somebody writes to somebody.
+        Some(Method::Message) => MESSAGE,
+        _ => body(&headers.get(&HeaderName::ContentType).map_or("".into(), |it| it.to_str_lossy())),
     }
 }
 
 /// Whether a body may cross.
-pub(crate) fn has_declared_body(headers: &Headers, content: &Bytes) -> bool {
-    of_body(headers, content) != UNDECLARED
+pub(crate) fn has_declared_body(
+    method: Option<&Method>,
+    headers: &Headers,
+    content: &Bytes,
+) -> bool {
+    of_body(method, headers, content) != UNDECLARED
 }
 
 /// Takes off the header fields that may not cross; how many there were.
@@ -53,7 +60,7 @@ pub(crate) fn withhold(headers: &mut Headers) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landline_region::catalogue::fields::{CALLER, MEDIA_ADDRESS, SIP_UNDECLARED};
+    use landline_region::catalogue::fields::{CALLER, MEDIA_ADDRESS, MESSAGE_TEXT, SIP_UNDECLARED};
 
     fn names(message: &str) -> Vec<&'static str> {
         carried(&Bytes::from(message.replace('\n', "\r\n"))).iter().map(|it| it.0.name).collect()
@@ -70,6 +77,10 @@ mod tests {
         let sdp = format!("{START}Content-Type: application/sdp\nContent-Length: 5\n\nv=0\n");
         assert!(names(&sdp).contains(&MEDIA_ADDRESS.name));
         assert!(names("\n\n").is_empty());
+        let text = format!("{START}Content-Type: text/plain\nContent-Length: 4\n\nhi\n");
+        let page = text.replacen("INFO", "MESSAGE", 1).replace("1 INFO", "1 MESSAGE");
+        assert!(names(&page).contains(&MESSAGE_TEXT.name), "{:?}", names(&page));
+        assert!(!names(&page).contains(&SIP_UNDECLARED.name));
         for undeclared in [
             format!("{START}X-Customer: 7\n\n"),
             format!("{START}s: Your results\n\n"),

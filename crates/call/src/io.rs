@@ -259,6 +259,11 @@ pub enum Log {
         call: CallSid,
         refused: Refused,
     },
+    /// The egress gate does not let a message of this account out.
+    MessageKeptIn {
+        account: AccountSid,
+        refused: Refused,
+    },
     /// Another region's proxy sent what it may not.
     PeerRefused {
         peer: String,
@@ -316,6 +321,9 @@ impl fmt::Display for Log {
             }
             Self::CallLeaves { call, to } => write!(f, "{call} leaves for region {to}"),
             Self::CallKeptIn { call, refused } => write!(f, "{call} stays here: {refused}"),
+            Self::MessageKeptIn { account, refused } => {
+                write!(f, "{account}: a message stays here: {refused}")
+            }
             Self::PeerRefused { peer, problem } => write!(f, "refused from {peer}: {problem}"),
             Self::BindingsNotStored { changes } => {
                 write!(f, "{changes} binding changes are in memory only: the store failed")

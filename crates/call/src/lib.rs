@@ -23,6 +23,7 @@ mod gruu;
 mod io;
 mod negotiate;
 mod push;
+mod pager;
 mod registrar;
 mod relay_events;
 mod relays;

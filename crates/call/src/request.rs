@@ -9,6 +9,7 @@ use crate::call::{Attempt, Call, accept_header, allow_header, push_warning, tag_
 use crate::calls::CallKey;
 use crate::core::Core;
 use crate::directory::AccountEntry;
+use crate::pager::PageAttempt;
 use crate::record::CallDirection;
 use crate::registrar::register;
 use crate::route::{Refusal, Route, Side, dialled};
@@ -196,6 +197,7 @@ impl Core {
                 }
             }
             Method::Invite => self.invite(key, flow, request, account, user),
+            Method::Message => self.message(key, flow, request, account, user),
             Method::Options => self.answer_options(key, &request),
             Method::Refer => self.refuse_stray_refer(key, &request),
             Method::Bye | Method::Update | Method::Info | Method::Prack => {
@@ -236,6 +238,32 @@ impl Core {
         });
     }
 
+    fn message(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        mut request: Request,
+        account: &Arc<Account>,
+        user: Arc<User>,
+    ) {
+        if let Err(status) = self.hop(&mut request) {
+            return self.refuse(key, &request, status);
+        }
+        if !self.understood(key, &request) {
+            return;
+        }
+        if self.cx.is_too_large(flow.transport, &request) {
+            self.cx.counters.messages_refused += 1;
+            return self.refuse(key, &request, StatusCode::REQUEST_ENTITY_TOO_LARGE);
+        }
+        let Some(dialled) = dialled(&request.uri) else {
+            return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
+        };
+        let route = self.cx.route_page(account, &request.uri, &dialled);
+        let (account, sender) = (account.clone(), Side::User(user));
+        self.page(PageAttempt { key, request, account, sender, dialled, route });
+    }
+
     /// Where an address leads that a user of the account dialled, and how the
     /// record names it.
     pub(crate) fn route_to_uri(
@@ -244,26 +272,14 @@ impl Core {
         uri: &Uri,
         dialled: String,
     ) -> (Result<Route, Refusal>, String) {
-        let host = &uri.host;
-        let is_own = !uri.is_sip()
-            || host.name().is_some_and(|it| it.eq_ignore_ascii_case(&account.domain))
-            || self.cx.is_ours(host, uri.port);
         // Nobody calls out of the account but by its trunks, and to accounts
         // that the directory knows.
-        if is_own {
+        if self.cx.is_own_address(account, uri) {
             let gruu = self.cx.route_to_gruu(account, uri, CallDirection::Internal);
             return gruu.unwrap_or_else(|| (self.cx.route_from_user(account, &dialled), dialled));
         }
-        let domain = host.to_string().to_ascii_lowercase();
-        let mut route = self.cx.route_to_domain(account, &domain, &dialled);
-        if let (Some(gr), Ok(route)) = (uri.param("gr"), &mut route) {
-            // The account's home knows what device that is.
-            let gr = (!gr.is_empty()).then_some(gr);
-            for target in route.groups.iter_mut().flatten() {
-                target.uri.params.set("gr", gr);
-            }
-        }
-        (route, format!("{dialled}@{domain}"))
+        let domain = uri.host.to_string().to_ascii_lowercase();
+        (self.cx.route_away(account, uri, &dialled), format!("{dialled}@{domain}"))
     }
 
     pub(crate) fn open(&mut self, attempt: Attempt) {
@@ -382,6 +398,10 @@ impl Core {
             }
             return self.cx.respond(key, response);
         }
+        if request.method == Method::Message && self.cx.is_too_large(flow.transport, &request) {
+            self.cx.counters.messages_refused += 1;
+            return self.refuse(key, &request, StatusCode::REQUEST_ENTITY_TOO_LARGE);
+        }
         let has_session = matches!(request.method, Method::Invite | Method::Update);
         let refers = request.method == Method::Refer;
         if (has_session || refers) && !self.understood(key, &request) {
@@ -394,7 +414,7 @@ impl Core {
             Method::Bye => call.bye(cx, leg, key, &request),
             _ if call.is_ending() => call.gone(cx, key, &request),
             Method::Invite | Method::Update => call.modify(cx, leg, key, request),
-            Method::Info => call.info(cx, leg, key, request),
+            Method::Info | Method::Message => call.pass(cx, leg, key, request),
             Method::Options => call.answer_here(cx, leg, key, &request, StatusCode::OK),
             Method::Prack => call.prack(cx, leg, key, &request),
             _ => {
@@ -502,6 +522,10 @@ fn is_readable(request: &Request) -> bool {
         .headers
         .values(&HeaderName::ContentEncoding)
         .any(|it| !it.eq_ignore_case("identity"));
+    if request.method == Method::Message {
+        // Its text is for whom it is sent to.
+        return true;
+    }
     if request.body.is_empty() || request.method == Method::Register {
         return !encoded || request.body.is_empty();
     }

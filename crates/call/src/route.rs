@@ -164,6 +164,14 @@ pub(crate) fn dialled(uri: &Uri) -> Option<String> {
 }
 
 impl Context {
+    /// An address of the account's own, and not in another domain.
+    pub(crate) fn is_own_address(&self, account: &Account, uri: &Uri) -> bool {
+        let host = &uri.host;
+        !uri.is_sip()
+            || host.name().is_some_and(|it| it.eq_ignore_ascii_case(&account.domain))
+            || self.is_ours(host, uri.port)
+    }
+
     /// Where a call of a user of `account` leads.
     pub(crate) fn route_from_user(
         &self,

@@ -11,6 +11,7 @@ use landline_region::{CallSid, UserSid};
 use crate::calls::CallKey;
 use crate::edge::ForwardKey;
 use crate::io::{BindingsToken, JournalToken};
+use crate::pager::PageKey;
 use crate::standby::PeerId;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,8 @@ pub(crate) enum Timer {
     LetGo(CallSid),
     Call(CallKey, CallTimer),
     Forward(ForwardKey),
+    /// The phones have had long enough to take a message.
+    Page(PageKey),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,7 +14,9 @@ use crate::route::{Reach, Side, Target};
 use crate::tenancy::is_e164;
 
 pub(crate) fn allow_header() -> ByteStr {
-    ByteStr::from_static("INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, REGISTER")
+    ByteStr::from_static(
+        "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER, REGISTER",
+    )
 }
 
 pub(crate) fn accept_header() -> ByteStr {
@@ -124,7 +126,7 @@ impl Identity {
     }
 
     /// The From towards the callee.
-    fn shown_from(&self, callee: &Side, domain: &str) -> NameAddr {
+    pub(crate) fn shown_from(&self, callee: &Side, domain: &str) -> NameAddr {
         let domain = self.domain.as_deref().unwrap_or(domain);
         let user = match callee {
             Side::User(_) => Some(self.user.expose().as_str()),
@@ -153,7 +155,8 @@ impl Identity {
         }
     }
 
-    fn shown_to(&self, target: &Target, domain: &str) -> NameAddr {
+    /// The To towards the callee.
+    pub(crate) fn shown_to(&self, target: &Target, domain: &str) -> NameAddr {
         match &target.side {
             Side::User(_) => NameAddr::new(own_uri(Some(self.callee.expose()), domain)),
             Side::Trunk(_) | Side::Region(_) => {

@@ -56,7 +56,7 @@ use departing::Departing;
 use figures::Departed;
 use guests::Handover;
 use keys::Keyring;
-pub(crate) use leg::{Leg, tag_number};
+pub(crate) use leg::{Leg, tag_number, tag_text};
 pub(crate) use message::{accept_header, allow_header, own_uri, push_warning, reason};
 use modify::Modification;
 use moves::Move;

@@ -45,7 +45,7 @@ impl Call {
             Err(_) => (CallDirection::Internal, None),
         };
         let mut call = Self {
-            identity: identity(&caller, &request, &route, &dialled),
+            identity: Identity::of(&caller, &request, &route, &dialled),
             recording: recording(cx, &account, &caller, callee.as_ref()),
             ..Self::new(key, cx, account, caller, direction)
         };
@@ -318,43 +318,6 @@ fn refusal(mismatch: Mismatch) -> Refusal {
     }
 }
 
-fn identity(
-    caller: &Side,
-    request: &Request,
-    route: &Result<Route, Refusal>,
-    dialled: &str,
-) -> Identity {
-    let from = request.from().ok();
-    let display = from.as_ref().and_then(display_of);
-    let callee = match route {
-        Ok(route) => route.to_user.clone(),
-        Err(_) => Personal::new(dialled.to_owned()),
-    };
-    match caller {
-        Side::User(user) => {
-            let (user, number) = (user.name.clone(), user.number.clone());
-            let is_private = wants_privacy(request);
-            Identity { display, user, number, callee, is_private, ..Identity::default() }
-        }
-        // The region that sent it answers for who calls.
-        Side::Region(_) => {
-            let user = from.as_ref().and_then(|it| crate::route::dialled(&it.uri));
-            let user = Personal::new(user.unwrap_or_else(|| "anonymous".to_owned()));
-            let domain = from.map(|it| it.uri.host.to_string().to_ascii_lowercase());
-            Identity { user, domain, callee, ..Identity::default() }
-        }
-        Side::Trunk(_) => {
-            let asserted = request.headers.values(&HeaderName::PAssertedIdentity).next();
-            let asserted =
-                asserted.and_then(|it| landline_sip::NameAddr::parse(&it.to_str_lossy()).ok());
-            let shown = asserted.or(from).and_then(|it| crate::route::dialled(&it.uri));
-            let shown = shown.filter(|it| !it.is_empty() && it.len() <= 64);
-            let user = shown.unwrap_or_else(|| "anonymous".to_owned());
-            Identity { display, user: Personal::new(user), callee, ..Identity::default() }
-        }
-    }
-}
-
 /// RFC 3323 §4.2: any value but `none` asks that the caller is not shown.
 fn wants_privacy(request: &Request) -> bool {
     let mut values = request.headers.values(&HeaderName::Privacy).take(8);
@@ -362,6 +325,44 @@ fn wants_privacy(request: &Request) -> bool {
 }
 
 impl Identity {
+    /// How a request's sender is shown to whom it leads.
+    pub(crate) fn of(
+        caller: &Side,
+        request: &Request,
+        route: &Result<Route, Refusal>,
+        dialled: &str,
+    ) -> Self {
+        let from = request.from().ok();
+        let display = from.as_ref().and_then(display_of);
+        let callee = match route {
+            Ok(route) => route.to_user.clone(),
+            Err(_) => Personal::new(dialled.to_owned()),
+        };
+        match caller {
+            Side::User(user) => {
+                let (user, number) = (user.name.clone(), user.number.clone());
+                let is_private = wants_privacy(request);
+                Self { display, user, number, callee, is_private, ..Self::default() }
+            }
+            // The region that sent it answers for who calls.
+            Side::Region(_) => {
+                let user = from.as_ref().and_then(|it| crate::route::dialled(&it.uri));
+                let user = Personal::new(user.unwrap_or_else(|| "anonymous".to_owned()));
+                let domain = from.map(|it| it.uri.host.to_string().to_ascii_lowercase());
+                Self { user, domain, callee, ..Self::default() }
+            }
+            Side::Trunk(_) => {
+                let asserted = request.headers.values(&HeaderName::PAssertedIdentity).next();
+                let asserted =
+                    asserted.and_then(|it| landline_sip::NameAddr::parse(&it.to_str_lossy()).ok());
+                let shown = asserted.or(from).and_then(|it| crate::route::dialled(&it.uri));
+                let shown = shown.filter(|it| !it.is_empty() && it.len() <= 64);
+                let user = shown.unwrap_or_else(|| "anonymous".to_owned());
+                Self { display, user: Personal::new(user), callee, ..Self::default() }
+            }
+        }
+    }
+
     /// The caller as the record names it.
     pub(super) fn recorded(&self) -> Personal<String> {
         match &self.domain {

@@ -1,10 +1,13 @@
-//! Requests inside a call that only pass through (INFO, RFC 6086), and those
-//! that are answered here.
+//! Requests inside a call that only pass through (INFO, RFC 6086; MESSAGE,
+//! RFC 3428), and those that are answered here.
 
-use landline_sip::{FailureCause, HeaderName, Method, Request, Response, ServerKey, StatusCode};
+use landline_sip::{
+    FailureCause, HeaderName, Method, Request, Response, ServerKey, StatusCode, Transport,
+};
 
 use super::{Call, Leg, Phase};
 use crate::context::{ClientUse, Context};
+use crate::pager::{copy_content, fits_not};
 
 /// One request under way to the other side.
 pub(super) struct Pass {
@@ -21,22 +24,15 @@ const MAX_PASSES: usize = 16;
 const PASSED: [&str; 2] = ["Info-Package", "Content-Disposition"];
 
 impl Call {
-    pub(crate) fn info(&mut self, cx: &mut Context, leg: usize, key: ServerKey, request: Request) {
-        let refused = match self.phase {
-            Phase::Up if self.passes.len() < MAX_PASSES => None,
-            Phase::Up => Some(StatusCode::SERVICE_UNAVAILABLE),
-            _ => Some(StatusCode::TEMPORARILY_UNAVAILABLE),
+    pub(crate) fn pass(&mut self, cx: &mut Context, leg: usize, key: ServerKey, request: Request) {
+        let passed = match self.phase {
+            Phase::Up if self.passes.len() < MAX_PASSES => self.pass_on(cx, leg, &request),
+            Phase::Up => Err(StatusCode::SERVICE_UNAVAILABLE),
+            _ => Err(StatusCode::TEMPORARILY_UNAVAILABLE),
         };
-        let client = match refused {
-            None => self.pass_on(cx, leg, &request),
-            Some(_) => None,
-        };
-        match client {
-            Some(client) => self.passes.push(Pass { key, request, from: leg, client }),
-            None => {
-                let status = refused.unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
-                self.answer_here(cx, leg, key, &request, status);
-            }
+        match passed {
+            Ok(client) => self.passes.push(Pass { key, request, from: leg, client }),
+            Err(status) => self.answer_here(cx, leg, key, &request, status),
         }
     }
 
@@ -45,23 +41,31 @@ impl Call {
         cx: &mut Context,
         leg: usize,
         request: &Request,
-    ) -> Option<landline_sip::ClientKey> {
-        let toward = self.other(leg)?;
+    ) -> Result<landline_sip::ClientKey, StatusCode> {
+        let broken = StatusCode::SERVER_INTERNAL_ERROR;
+        let toward = self.other(leg).ok_or(broken)?;
         let key = self.key;
-        let it = self.legs.get_mut(toward)?;
-        let mut passed = it.dialog.as_mut()?.request(Method::Info);
-        for name in PASSED.map(HeaderName::parse) {
-            if let Some(value) = request.headers.get(&name) {
-                passed.headers.push(name, value.clone());
-            }
+        let it = self.legs.get_mut(toward).ok_or(broken)?;
+        let dialog = it.dialog.as_mut().ok_or(broken)?;
+        let mut passed = dialog.request(request.method.clone());
+        match request.method {
+            Method::Message => copy_content(request, &mut passed),
+            _ => copy_info(request, &mut passed),
         }
-        if let Some(kind) = request.headers.get(&HeaderName::ContentType) {
-            passed.headers.push(HeaderName::ContentType, kind.clone());
-        }
-        passed.body = request.body.clone();
         it.prove(cx, &mut passed);
-        let destination = it.destination(cx)?;
-        Some(cx.send(ClientUse::Pass { call: key, leg: toward }, passed, destination))
+        let destination = it.destination(cx).ok_or(broken)?;
+        if request.method == Method::Message {
+            let named = it.dialog.as_ref().and_then(|it| it.remote_target().transport());
+            let peer = match it.side.is_region() {
+                true => Transport::Tls,
+                false => named.unwrap_or(Transport::Udp),
+            };
+            if fits_not(&passed, &destination, peer) {
+                return Err(StatusCode::REQUEST_ENTITY_TOO_LARGE);
+            }
+            cx.counters.messages += 1;
+        }
+        Ok(cx.send(ClientUse::Pass { call: key, leg: toward }, passed, destination))
     }
 
     pub(crate) fn pass_response(
@@ -126,4 +130,14 @@ impl Call {
             self.answer_here(cx, pass.from, pass.key, &pass.request, status);
         }
     }
+}
+
+fn copy_info(request: &Request, passed: &mut Request) {
+    let kind = std::iter::once(HeaderName::ContentType);
+    for name in PASSED.map(HeaderName::parse).into_iter().chain(kind) {
+        if let Some(value) = request.headers.get(&name) {
+            passed.headers.push(name, value.clone());
+        }
+    }
+    passed.body = request.body.clone();
 }

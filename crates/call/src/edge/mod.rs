@@ -185,7 +185,7 @@ impl Core {
         others: Vec<Destination>,
         home: Option<(landline_region::AccountSid, RegionCode)>,
     ) -> Option<&mut Forward> {
-        if !crossing::has_declared_body(&request.headers, &request.body) {
+        if !crossing::has_declared_body(Some(&request.method), &request.headers, &request.body) {
             self.unreadable(server, &request);
             return None;
         }
@@ -243,7 +243,7 @@ impl Core {
         if let Some(told) = told {
             told.tell(&mut response.headers);
         }
-        if !crossing::has_declared_body(&response.headers, &response.body) {
+        if !crossing::has_declared_body(None, &response.headers, &response.body) {
             response.headers.remove_all(&HeaderName::ContentType);
             response.headers.set(HeaderName::ContentLength, "0");
             response.body = bytes::Bytes::new();

@@ -34,6 +34,7 @@ pub static FIELDS: &[&Field] = &[
     &MEDIA_ADDRESS,
     &CALL_STATE,
     &KEY_PRESSES,
+    &MESSAGE_TEXT,
     &CALL_AUDIO,
     &SIP_UNDECLARED,
     &CALLER,
@@ -374,6 +375,17 @@ pub static KEY_PRESSES: Field = Field {
     name: "call.key_presses",
     class: DataClass::Content,
     what: "Keys pressed while talking, where a client sends them by INFO (RFC 6086)",
+    purpose: Purpose::Carriage,
+    retention: Retention::InTransit,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
+    carried: SIGNALLING,
+};
+
+pub static MESSAGE_TEXT: Field = Field {
+    name: "message.text",
+    class: DataClass::Content,
+    what: "What users write to each other (RFC 3428), in a call or outside",
     purpose: Purpose::Carriage,
     retention: Retention::InTransit,
     basis: Some(LegalBasis::Contract),

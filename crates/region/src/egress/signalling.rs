@@ -4,12 +4,15 @@
 use super::{Carried, Form};
 use crate::catalogue::fields::{
     ACCOUNT_DOMAIN, CALLEE, CALLER, CONTACT_PATH, CONTACT_URI, DEVICE_ADDRESS, DEVICE_INSTANCE,
-    DIGEST_RESPONSE, DISPLAY_NAME, JOIN_TOKEN, KEY_PRESSES, MEDIA_ADDRESS, PUSH_TOKEN,
+    DIGEST_RESPONSE, DISPLAY_NAME, JOIN_TOKEN, KEY_PRESSES, MEDIA_ADDRESS, MESSAGE_TEXT, PUSH_TOKEN,
     REGISTRATION_CALL_ID, SIP_CALL_ID, SIP_UNDECLARED, USER_AGENT, USER_NAME,
 };
 
 /// What no declaration names: the gate refuses it.
 pub const UNDECLARED: &[Carried] = &[(&SIP_UNDECLARED, Form::Bare)];
+
+/// The body of a MESSAGE request (RFC 3428), whatever its Content-Type.
+pub const MESSAGE: &[Carried] = &[(&MESSAGE_TEXT, Form::Bare)];
 
 const NOBODY: &[Carried] = &[];
 const PARTIES: &[Carried] = &[
@@ -120,7 +123,7 @@ pub fn body(content_type: &str) -> &'static [Carried] {
 #[cfg(test)]
 pub(crate) fn says(field: &crate::catalogue::Field) -> bool {
     let headers = HEADERS.iter().flat_map(|(_, fields)| fields.iter());
-    let all = headers.chain(SDP).chain(KEYS).chain(UNDECLARED);
+    let all = headers.chain(SDP).chain(KEYS).chain(MESSAGE).chain(UNDECLARED);
     all.into_iter().any(|(said, _)| *said == field)
 }
 
