@@ -123,6 +123,12 @@ pub struct CoreLimits {
     /// Messages under way at one time, and those of one user.
     pub messages: usize,
     pub messages_per_user: usize,
+    /// Subscriptions at one time: of all, of one account's users, of one user,
+    /// and to one user.
+    pub subscriptions: usize,
+    pub subscriptions_per_account: usize,
+    pub subscriptions_per_user: usize,
+    pub watchers_per_user: usize,
 }
 
 impl Default for CoreLimits {
@@ -147,6 +153,10 @@ impl Default for CoreLimits {
             message: 16 * 1024,
             messages: 10_000,
             messages_per_user: 32,
+            subscriptions: 100_000,
+            subscriptions_per_account: 20_000,
+            subscriptions_per_user: 200,
+            watchers_per_user: 1000,
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::io::{JournalToken, Log, Output};
 use crate::pager::PageKey;
 use crate::registrar::Registrar;
 use crate::relays::Relays;
+use crate::subscriptions::{SubscriptionKey, Subscriptions};
 use crate::tenants::Tenants;
 use crate::timers::Timers;
 
@@ -41,6 +42,7 @@ pub(crate) struct Context {
     pub sleepers: FxHashMap<UserSid, Vec<CallKey>>,
     /// Of these, who has registered since.
     pub woken: Vec<UserSid>,
+    pub subscriptions: Subscriptions,
     pub timers: Timers,
     /// What clients have proven to speak for, while their connections last.
     pub proven: FxHashMap<FlowId, Vec<String>>,
@@ -104,6 +106,8 @@ pub(crate) enum ClientUse {
     Forward(ForwardKey),
     /// A message to one place.
     Page(PageKey),
+    /// What a watcher is told.
+    Notify(SubscriptionKey),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +172,7 @@ impl Context {
             gruus,
             sleepers: FxHashMap::default(),
             woken: Vec::new(),
+            subscriptions: Subscriptions::default(),
             timers: Timers::default(),
             proven: FxHashMap::default(),
             clients: FxHashMap::default(),

@@ -53,7 +53,10 @@ impl Core {
             }
             Input::RelayLost { relay } => self.relay_lost(&relay),
             Input::Relay { relay, message } => self.relay(&relay, message),
-            Input::Tenancy(tenants) => self.cx.tenants = tenants,
+            Input::Tenancy(tenants) => {
+                self.cx.tenants = tenants;
+                self.check_subscriptions();
+            }
             Input::Directory(directory) => self.cx.directory = directory,
             Input::Bindings(bindings) => self.cx.restore_bindings(bindings),
             Input::FlowKept(flow) => self.cx.registrar.flow_kept(&flow),
@@ -85,6 +88,7 @@ impl Core {
         }
         self.exchange_letters();
         self.begin_moves();
+        self.tell_watchers();
     }
 
     /// Fires what is due.
@@ -111,10 +115,12 @@ impl Core {
                 Timer::Call(key, timer) => self.call_timer(key, timer),
                 Timer::Forward(key) => self.forward_expired(key),
                 Timer::Page(page) => self.page_overdue(page),
+                Timer::Subscription(name) => self.subscription_due(name),
             }
         }
         self.exchange_letters();
         self.begin_moves();
+        self.tell_watchers();
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -139,6 +145,11 @@ impl Core {
         self.cx.registrar.len()
     }
 
+    /// Subscriptions of users to what others do.
+    pub fn subscriptions(&self) -> usize {
+        self.cx.subscriptions.len()
+    }
+
     /// Everything that is kept for the sake of something under way: calls,
     /// dialogs, transactions, forwarded requests. All are 0 in a core at rest.
     pub fn under_way(&self) -> [(&'static str, usize); 7] {
@@ -161,6 +172,7 @@ impl Core {
             call.unlink(&mut self.cx);
             self.calls.remove(key);
         }
+        self.see(key);
     }
 
     /// Who asks has looked whether the user is there; it may be gone since.
@@ -257,6 +269,7 @@ impl Core {
             ClientUse::Prack => {}
             ClientUse::Forward(forward) => self.forward_response(forward, response),
             ClientUse::Page(page) => self.page_response(page, key, &response),
+            ClientUse::Notify(name) => self.notify_response(name, key, &response),
         }
     }
 
@@ -290,6 +303,7 @@ impl Core {
             ClientUse::Prack => {}
             ClientUse::Forward(forward) => self.forward_failed(forward, cause),
             ClientUse::Page(page) => self.page_lost(page, key, cause),
+            ClientUse::Notify(name) => self.notify_lost(name, cause),
         }
     }
 

@@ -119,6 +119,13 @@ counters! {
     messages_kept_in,
     /// Taken by a further phone, or after the sender was told otherwise.
     messages_late,
+    /// Subscriptions taken, refused, run out, and given up since their watchers
+    /// do not hear; and what they were told.
+    subscriptions,
+    subscriptions_refused,
+    subscriptions_expired,
+    subscriptions_lost,
+    notifications,
     /// Calls transferred, transfers that came to nothing, and those refused at once.
     transfers,
     transfers_failed,

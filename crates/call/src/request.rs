@@ -13,6 +13,7 @@ use crate::pager::PageAttempt;
 use crate::record::CallDirection;
 use crate::registrar::register;
 use crate::route::{Refusal, Route, Side, dialled};
+use crate::subscriptions::allow_events;
 use crate::tenancy::{Account, Trunk, User};
 
 /// Who serves a request.
@@ -198,6 +199,7 @@ impl Core {
             }
             Method::Invite => self.invite(key, flow, request, account, user),
             Method::Message => self.message(key, flow, request, account, user),
+            Method::Subscribe => self.subscribe(key, flow, request, account, &user),
             Method::Options => self.answer_options(key, &request),
             Method::Refer => self.refuse_stray_refer(key, &request),
             Method::Bye | Method::Update | Method::Info | Method::Prack => {
@@ -348,6 +350,7 @@ impl Core {
         response.headers.push(HeaderName::Allow, allow_header());
         response.headers.push(HeaderName::Accept, accept_header());
         response.headers.push(HeaderName::Supported, SUPPORTED.join(", "));
+        response.headers.push(HeaderName::AllowEvents, allow_events());
         self.cx.respond(key, response);
     }
 
@@ -377,6 +380,9 @@ impl Core {
 
     /// A request within a dialog: from where its leg is, or proven anew.
     fn in_dialog(&mut self, key: ServerKey, flow: &Flow, mut request: Request) {
+        if let Some(name) = self.subscription_of(&request) {
+            return self.in_subscription(key, flow, request, name);
+        }
         let mut found = self.dialog_of(&request);
         if found.is_none() && self.take_over_for(&request) {
             found = self.dialog_of(&request);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use landline_control::IpFamily;
 use landline_region::{Personal, RegionCode, UserSid};
-use landline_sip::{Destination, Flow, Host, NameAddr, Scheme, Transport, Uri};
+use landline_sip::{Destination, Dialog, Flow, Host, NameAddr, Scheme, Transport, Uri};
 
 use crate::context::Context;
 use crate::diversion::{Diversion, Stead};
@@ -85,6 +85,37 @@ impl Reach {
             Some(region) => Self::Region(region, Destination::Flow(flow.clone())),
             None if is_trunk && !flow.transport.is_reliable() => Self::Uri,
             None => Self::Flow(flow.clone()),
+        }
+    }
+
+    /// Where a request within a dialog goes. `is_peer`: a region's proxy is itself
+    /// the other end.
+    pub(crate) fn destination(
+        &self,
+        cx: &Context,
+        dialog: Option<&Dialog>,
+        is_peer: bool,
+    ) -> Option<Destination> {
+        match self {
+            Self::Flow(flow) => Some(Destination::Flow(flow.clone())),
+            Self::Address(addr) => Some(Destination::Address {
+                transport: Transport::Udp,
+                addr: *addr,
+                server_name: None,
+            }),
+            Self::Region(region, destination) => {
+                let first = dialog.and_then(|it| it.route_set().first().cloned());
+                let contact =
+                    dialog.filter(|_| is_peer).map(|it| NameAddr::new(it.remote_target().clone()));
+                let named = first.or(contact).and_then(|it| region_destination(*region, &it));
+                // The route set went through the phone's hands.
+                let named = named.filter(|it| cx.directory.has_proxy(*region, it));
+                Some(named.unwrap_or_else(|| destination.clone()))
+            }
+            Self::Uri => {
+                let hop = dialog?.next_hop();
+                Some(cx.way_to_gruu(hop).unwrap_or_else(|| Destination::Uri(hop.clone())))
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::edge::ForwardKey;
 use crate::io::{BindingsToken, JournalToken};
 use crate::pager::PageKey;
 use crate::standby::PeerId;
+use crate::subscriptions::SubscriptionKey;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -29,6 +30,8 @@ pub(crate) enum Timer {
     Forward(ForwardKey),
     /// The phones have had long enough to take a message.
     Page(PageKey),
+    /// A subscription ends, or a word for its watcher that waited is due.
+    Subscription(SubscriptionKey),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

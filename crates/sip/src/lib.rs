@@ -13,6 +13,7 @@ mod byte_str;
 mod dialog;
 mod endpoint;
 mod error;
+mod event;
 mod flow;
 mod framing;
 mod header_name;
@@ -44,6 +45,7 @@ pub use endpoint::{
     ServerKey,
 };
 pub use error::{BadRequest, HeaderError, ParseError, ParseErrorKind};
+pub use event::{Ended, EventType, SubscriptionState};
 pub use flow::{Destination, Flow, FlowId, SendTo, Target};
 pub use framing::{Frame, FrameError, Framer};
 pub use header_name::HeaderName;

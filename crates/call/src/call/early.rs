@@ -10,6 +10,9 @@ use crate::context::Context;
 use crate::negotiate::{Terms, speak};
 use crate::relays::RelayStep;
 
+/// Longest tag of a ringing phone that its watchers are told.
+const MAX_TAG: usize = 128;
+
 impl Call {
     pub(super) fn branch_provisional(&mut self, cx: &mut Context, leg: usize, said: &Response) {
         if !self.acknowledge_provisional(cx, leg, said) {
@@ -26,6 +29,10 @@ impl Call {
         }
         if let Some(branch) = self.legs.get_mut(leg).and_then(Leg::branch) {
             branch.has_rung = true;
+        }
+        if let (Some(it), Ok(to)) = (self.legs.get_mut(leg), said.to()) {
+            it.rings =
+                to.tag().filter(|tag| tag.len() <= MAX_TAG).map(str::to_owned).or(it.rings.take());
         }
         // What the first party's phones say is for nobody to hear yet.
         if self.rings_first() {

@@ -13,7 +13,6 @@ use super::session_timer::SessionTimer;
 use crate::context::Context;
 use crate::negotiate::{Description, LegMedia, Profiles};
 use crate::record::{LegRole, Party};
-use crate::registrar::region_destination;
 use crate::route::{Reach, Side, Target};
 
 pub(crate) struct Leg {
@@ -26,6 +25,8 @@ pub(crate) struct Leg {
     /// Of an early dialog with the caller that another branch's answer ended.
     pub former_tag: Option<u64>,
     pub dialog: Option<Dialog>,
+    /// The tag of a phone of this leg that rings.
+    pub rings: Option<String>,
     pub invite: Invite,
     /// `None` for a caller who was refused before media mattered.
     pub media: Option<LegMedia>,
@@ -142,6 +143,7 @@ impl Leg {
             tag,
             former_tag: None,
             dialog: None,
+            rings: None,
             invite,
             media: None,
             relay_leg,
@@ -225,29 +227,8 @@ impl Leg {
         cx: &Context,
         dialog: Option<&Dialog>,
     ) -> Option<Destination> {
-        match &self.reach {
-            Reach::Flow(flow) => Some(Destination::Flow(flow.clone())),
-            Reach::Address(addr) => Some(Destination::Address {
-                transport: landline_sip::Transport::Udp,
-                addr: *addr,
-                server_name: None,
-            }),
-            Reach::Region(region, destination) => {
-                let first = dialog.and_then(|it| it.route_set().first().cloned());
-                // Of a call between accounts the far home proxy is the peer itself.
-                let contact = dialog
-                    .filter(|_| self.side.is_region())
-                    .map(|it| landline_sip::NameAddr::new(it.remote_target().clone()));
-                let named = first.or(contact).and_then(|it| region_destination(*region, &it));
-                // The route set went through the phone's hands.
-                let named = named.filter(|it| cx.directory.has_proxy(*region, it));
-                Some(named.unwrap_or_else(|| destination.clone()))
-            }
-            Reach::Uri => {
-                let hop = dialog?.next_hop();
-                Some(cx.way_to_gruu(hop).unwrap_or_else(|| Destination::Uri(hop.clone())))
-            }
-        }
+        // Of a call between accounts the far home proxy is the peer itself.
+        self.reach.destination(cx, dialog, self.side.is_region())
     }
 
     /// The dialog that a request from this leg is within: a PRACK may be for an

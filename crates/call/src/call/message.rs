@@ -15,7 +15,8 @@ use crate::tenancy::is_e164;
 
 pub(crate) fn allow_header() -> ByteStr {
     ByteStr::from_static(
-        "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REFER, REGISTER",
+        "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, REFER, \
+         REGISTER",
     )
 }
 
@@ -77,7 +78,7 @@ pub(crate) fn push_warning(cx: &Context, response: &mut Response, code: u16, tex
 }
 
 /// Our Contact towards a peer that reaches us at this host and port.
-pub(super) fn contact(cx: &Context, leg: &ContactFor<'_>) -> NameAddr {
+pub(crate) fn contact(cx: &Context, leg: &ContactFor<'_>) -> NameAddr {
     let (host, port, transport) = match leg {
         ContactFor::Flow(flow) => {
             let (host, port) = cx.address_for(flow);
@@ -105,7 +106,7 @@ pub(super) fn contact(cx: &Context, leg: &ContactFor<'_>) -> NameAddr {
     })
 }
 
-pub(super) enum ContactFor<'a> {
+pub(crate) enum ContactFor<'a> {
     Flow(&'a landline_sip::Flow),
     Target(&'a Target),
 }

@@ -28,6 +28,7 @@ mod record;
 mod refresh;
 mod reliable;
 mod restored;
+mod seen;
 mod session_timer;
 mod snapshot;
 mod start;
@@ -57,7 +58,9 @@ use figures::Departed;
 use guests::Handover;
 use keys::Keyring;
 pub(crate) use leg::{Leg, tag_number, tag_text};
-pub(crate) use message::{accept_header, allow_header, own_uri, push_warning, reason};
+pub(crate) use message::{
+    ContactFor, accept_header, allow_header, contact, own_uri, push_warning, reason,
+};
 use modify::Modification;
 use moves::Move;
 pub(crate) use open::Attempt;

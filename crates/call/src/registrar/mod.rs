@@ -376,6 +376,7 @@ impl Context {
         });
         self.registrar.count -= removed.len();
         self.counters.bindings_expired += removed.len() as u64;
+        self.subscriptions.touch(user);
         self.drop_empty(user);
         self.plan_sweep(user);
         self.store(removed, None);

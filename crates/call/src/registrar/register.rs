@@ -56,6 +56,7 @@ pub(crate) fn register(
             if !changes.is_empty() {
                 cx.drop_empty(user.sid);
                 cx.plan_sweep(user.sid);
+                cx.subscriptions.touch(user.sid);
             }
             cx.store(changes, Some(Box::new((key, response))));
         }

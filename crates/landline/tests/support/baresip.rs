@@ -34,6 +34,9 @@ pub struct Options<'a> {
     pub answers: bool,
     /// Keeps a flow to `proxy` and another there, over UDP (RFC 5626).
     pub second: Option<&'a str>,
+    /// Whom it knows, one a line; with anybody it has the modules for messages,
+    /// presence and waiting messages.
+    pub contacts: &'a str,
 }
 
 impl<'a> Options<'a> {
@@ -51,6 +54,7 @@ impl<'a> Options<'a> {
             ca: demo.ca(),
             answers: true,
             second: None,
+            contacts: "",
         }
     }
 }
@@ -72,7 +76,7 @@ impl Baresip {
         let port = free_ports(4);
         fs::write(directory.join("config"), configuration(&directory, options, port)).unwrap();
         fs::write(directory.join("accounts"), account(options)).unwrap();
-        fs::write(directory.join("contacts"), "").unwrap();
+        fs::write(directory.join("contacts"), options.contacts).unwrap();
         let process =
             Process::start(Command::new(PROGRAM).arg("-f").arg(&directory), &directory.join("log"));
         let control = eventually("baresip's control port", Duration::from_secs(10), || {
@@ -198,6 +202,10 @@ fn configuration(directory: &Path, options: &Options, port: u16) -> String {
     ]
     .map(|name| format!("module {name}.so\n"))
     .concat();
+    let social = match options.contacts.is_empty() {
+        true => "",
+        false => "module_app contact.so\nmodule_app presence.so\nmodule_app mwi.so\n",
+    };
     format!(
         "poll_method epoll\n\
          sip_listen 127.0.0.1:{port}\n\
@@ -216,6 +224,7 @@ fn configuration(directory: &Path, options: &Options, port: u16) -> String {
          module_tmp account.so\n\
          module_app menu.so\n\
          module_app ctrl_tcp.so\n\
+         {social}\
          ctrl_tcp_listen 127.0.0.1:{control}\n\
          snd_path {directory}\n",
         ca = options.ca.display(),

@@ -56,6 +56,10 @@ impl Linphone {
         self.types(&format!("call {target}"));
     }
 
+    pub fn chat(&mut self, target: &str, words: &str) {
+        self.types(&format!("chat {target} {words}"));
+    }
+
     pub fn hang_up(&mut self) {
         self.types("terminate");
     }

@@ -35,6 +35,8 @@ pub static FIELDS: &[&Field] = &[
     &CALL_STATE,
     &KEY_PRESSES,
     &MESSAGE_TEXT,
+    &USER_PRESENCE,
+    &MESSAGES_WAITING,
     &CALL_AUDIO,
     &SIP_UNDECLARED,
     &CALLER,
@@ -386,6 +388,28 @@ pub static MESSAGE_TEXT: Field = Field {
     name: "message.text",
     class: DataClass::Content,
     what: "What users write to each other (RFC 3428), in a call or outside",
+    purpose: Purpose::Carriage,
+    retention: Retention::InTransit,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
+    carried: SIGNALLING,
+};
+
+pub static USER_PRESENCE: Field = Field {
+    name: "user.presence",
+    class: DataClass::Traffic,
+    what: "Whether a user's phone is registered, rings or is in a call, as colleagues who watch are told",
+    purpose: Purpose::Carriage,
+    retention: Retention::InTransit,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
+    carried: SIGNALLING,
+};
+
+pub static MESSAGES_WAITING: Field = Field {
+    name: "voicemail.waiting",
+    class: DataClass::Traffic,
+    what: "How many messages wait in a user's mailbox, as its owner's phones are told",
     purpose: Purpose::Carriage,
     retention: Retention::InTransit,
     basis: Some(LegalBasis::Contract),

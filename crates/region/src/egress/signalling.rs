@@ -4,8 +4,9 @@
 use super::{Carried, Form};
 use crate::catalogue::fields::{
     ACCOUNT_DOMAIN, CALLEE, CALLER, CONTACT_PATH, CONTACT_URI, DEVICE_ADDRESS, DEVICE_INSTANCE,
-    DIGEST_RESPONSE, DISPLAY_NAME, JOIN_TOKEN, KEY_PRESSES, MEDIA_ADDRESS, MESSAGE_TEXT, PUSH_TOKEN,
-    REGISTRATION_CALL_ID, SIP_CALL_ID, SIP_UNDECLARED, USER_AGENT, USER_NAME,
+    DIGEST_RESPONSE, DISPLAY_NAME, JOIN_TOKEN, KEY_PRESSES, MEDIA_ADDRESS, MESSAGE_TEXT,
+    MESSAGES_WAITING, PUSH_TOKEN, REGISTRATION_CALL_ID, SIP_CALL_ID, SIP_UNDECLARED, USER_AGENT,
+    USER_NAME, USER_PRESENCE,
 };
 
 /// What no declaration names: the gate refuses it.
@@ -30,6 +31,15 @@ const CONTACT: &[Carried] = &[
 ];
 const SDP: &[Carried] = &[(&MEDIA_ADDRESS, Form::Bare)];
 const KEYS: &[Carried] = &[(&KEY_PRESSES, Form::Bare)];
+/// What colleagues who travel are told of each other's calls.
+const WATCHED: &[Carried] = &[
+    (&USER_PRESENCE, Form::Bare),
+    (&USER_NAME, Form::Bare),
+    (&ACCOUNT_DOMAIN, Form::Bare),
+    (&SIP_CALL_ID, Form::Bare),
+];
+const MAILBOX: &[Carried] =
+    &[(&MESSAGES_WAITING, Form::Bare), (&USER_NAME, Form::Bare), (&ACCOUNT_DOMAIN, Form::Bare)];
 const DIALOG: &[Carried] = &[(&SIP_CALL_ID, Form::Bare), (&REGISTRATION_CALL_ID, Form::Bare)];
 
 /// By the names of RFC 3261 §20 and its extensions, in order.
@@ -115,6 +125,8 @@ pub fn body(content_type: &str) -> &'static [Carried] {
         _ if ["application/dtmf-relay", "application/dtmf"].iter().any(is) => KEYS,
         // How a transfer goes on (RFC 3420): it may hold any header field.
         _ if is(&"message/sipfrag") => PARTIES,
+        _ if ["application/dialog-info+xml", "application/pidf+xml"].iter().any(is) => WATCHED,
+        _ if is(&"application/simple-message-summary") => MAILBOX,
         _ => UNDECLARED,
     }
 }
@@ -123,7 +135,13 @@ pub fn body(content_type: &str) -> &'static [Carried] {
 #[cfg(test)]
 pub(crate) fn says(field: &crate::catalogue::Field) -> bool {
     let headers = HEADERS.iter().flat_map(|(_, fields)| fields.iter());
-    let all = headers.chain(SDP).chain(KEYS).chain(MESSAGE).chain(UNDECLARED);
+    let all = headers
+        .chain(SDP)
+        .chain(KEYS)
+        .chain(MESSAGE)
+        .chain(WATCHED)
+        .chain(MAILBOX)
+        .chain(UNDECLARED);
     all.into_iter().any(|(said, _)| *said == field)
 }
 
