@@ -64,6 +64,9 @@ pub struct Baresip {
     control: TcpStream,
     pending: Vec<u8>,
     events: Vec<Value>,
+    /// What it shows its user, where it knows anybody; and what it showed so far.
+    console: Option<TcpStream>,
+    shown: String,
     directory: PathBuf,
 }
 
@@ -83,7 +86,13 @@ impl Baresip {
             TcpStream::connect(("127.0.0.1", port + 2)).ok()
         });
         control.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        Self { process, control, pending: Vec::new(), events: Vec::new(), directory }
+        let console = (!options.contacts.is_empty()).then(|| {
+            let console = TcpStream::connect(("127.0.0.1", port + 3)).unwrap();
+            console.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            console
+        });
+        let (pending, events, shown) = (Vec::new(), Vec::new(), String::new());
+        Self { process, control, pending, events, console, shown, directory }
     }
 
     /// Starts and waits until the registrar said 200.
@@ -95,6 +104,16 @@ impl Baresip {
             phone.log().contains("200 OK").then_some(())
         });
         phone
+    }
+
+    /// What it has shown its user: messages, for one, and answers to commands.
+    pub fn shown(&mut self) -> &str {
+        self.read_events();
+        let mut buffer = [0; 4096];
+        if let Some(Ok(count)) = self.console.as_mut().map(|it| it.read(&mut buffer)) {
+            self.shown += &String::from_utf8_lossy(&buffer[..count]);
+        }
+        &self.shown
     }
 
     pub fn dial(&mut self, target: &str) {
@@ -143,10 +162,10 @@ impl Baresip {
             let length: usize =
                 std::str::from_utf8(&self.pending[..colon]).unwrap().parse().unwrap();
             let Some(text) = self.pending.get(colon + 1..colon + 1 + length) else { return };
-            if let Ok(event) = serde_json::from_slice::<Value>(text)
-                && event["event"] == true
-            {
-                self.events.push(event);
+            match serde_json::from_slice::<Value>(text) {
+                Ok(event) if event["event"] == true => self.events.push(event),
+                Ok(answer) => self.shown += answer["data"].as_str().unwrap_or_default(),
+                Err(_) => {}
             }
             self.pending.drain(..(colon + length + 2).min(self.pending.len()));
         }
@@ -203,8 +222,12 @@ fn configuration(directory: &Path, options: &Options, port: u16) -> String {
     .map(|name| format!("module {name}.so\n"))
     .concat();
     let social = match options.contacts.is_empty() {
-        true => "",
-        false => "module_app contact.so\nmodule_app presence.so\nmodule_app mwi.so\n",
+        true => String::new(),
+        false => format!(
+            "module_app contact.so\nmodule_app presence.so\nmodule_app mwi.so\n\
+             module cons.so\ncons_listen 127.0.0.1:{}\n",
+            port + 3
+        ),
     };
     format!(
         "poll_method epoll\n\

@@ -509,6 +509,7 @@ pub static SIP_CALL_ID: Field = Field {
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::LegitimateInterest),
     held: &[
+        "DialogSeen.call_id",
         "LegOpened.sip_call_id",
         "LegRecord.sip_call_id",
         "Branch.call_id",
