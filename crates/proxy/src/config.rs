@@ -10,6 +10,7 @@ use landline_region::RegionCode;
 use landline_sip::Transport;
 use landline_store::Store;
 use tokio::sync::mpsc;
+use serde::{Deserialize, Serialize};
 
 use crate::origin::Origins;
 
@@ -250,7 +251,8 @@ impl Default for Limits {
 }
 
 /// A host name or address, and a port; IPv6 in brackets when written down.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct HostPort {
     /// IPv6 without brackets.
     pub host: String,
@@ -260,6 +262,20 @@ pub struct HostPort {
 impl HostPort {
     pub fn address(&self) -> Option<SocketAddr> {
         Some(SocketAddr::new(self.host.parse::<IpAddr>().ok()?, self.port))
+    }
+}
+
+impl TryFrom<String> for HostPort {
+    type Error = InvalidHostPort;
+
+    fn try_from(text: String) -> Result<Self, InvalidHostPort> {
+        text.parse()
+    }
+}
+
+impl From<HostPort> for String {
+    fn from(address: HostPort) -> Self {
+        address.to_string()
     }
 }
 
@@ -279,7 +295,7 @@ impl fmt::Display for HostPort {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not HOST:PORT, as `proxy.example:5060` or `[2001:db8::1]:5060`")]
+#[error("`{0}` is not a host and port: wanted HOST:PORT, as `sip.ie1.example:5061`")]
 pub struct InvalidHostPort(String);
 
 impl FromStr for HostPort {

@@ -24,7 +24,7 @@ use crate::error::{Result, StoreError};
 use crate::file::replace;
 
 pub use keys::{DirectoryKeys, keys_file, number_key};
-pub use numbers::{number_free, numbers_set};
+pub use numbers::number_free;
 pub use stamp::Stamp;
 
 /// Beyond this a file is no directory of ours.

@@ -70,10 +70,8 @@ pub fn number_free(app: &App, account: AccountSid, e164: &Personal<String>) -> R
 
 /// The directory's tokens follow the account's numbers.
 pub async fn publish_numbers(app: &App, account: AccountSid) -> Result<(), Problem> {
-    let numbers = app.store.number_list(account).await?;
-    let numbers: Vec<_> = numbers.into_iter().map(|number| number.e164).collect();
-    let written = directory::numbers_set(app.store.gate(), app.homes.path(), account, &numbers);
-    written.map_err(|error| {
+    let written = app.store.publish_numbers(app.homes.path(), account).await;
+    written.map(drop).map_err(|error| {
         tracing::error!(%account, %error, "numbers are not in the directory");
         Problem::unavailable(
             "the change is made, but the directory that other accounts find numbers by was not \

@@ -136,14 +136,11 @@ impl Home {
 }
 
 pub async fn publish_numbers(snapshot: &Path, store: &Store, account: AccountSid) -> Result<usize> {
-    let numbers: Vec<_> =
-        store.number_list(account).await?.into_iter().map(|number| number.e164).collect();
-    directory::numbers_set(store.gate(), snapshot, account, &numbers).with_context(|| {
+    store.publish_numbers(snapshot, account).await.with_context(|| {
         format!(
             "the numbers of {account} are in its home region's database, but not in the directory: `landline number publish {account}` enters them"
         )
-    })?;
-    Ok(numbers.len())
+    })
 }
 
 /// Neither `--config` nor `--data` was given: a mistake of usage.

@@ -16,9 +16,10 @@ use landline_region::{Jurisdiction, RegionCode};
 use serde::{Deserialize, Serialize};
 
 pub use check::CheckFiles;
+pub use landline_proxy::HostPort;
 pub use load::{ConfigError, Problem};
 pub use regions::{RegionItem, Regions};
-pub use value::{BindAddress, DatabaseUrl, HostPort, PortRange, Transport};
+pub use value::{BindAddress, DatabaseUrl, PortRange, Transport};
 pub use write::Draft;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

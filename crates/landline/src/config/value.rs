@@ -28,7 +28,6 @@ macro_rules! text_form {
 }
 
 text_form!(BindAddress);
-text_form!(HostPort);
 text_form!(PortRange);
 
 /// An address and port of this machine.
@@ -52,49 +51,6 @@ impl FromStr for BindAddress {
 impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// A name or address and a port, as others reach it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HostPort {
-    /// IPv6 without brackets.
-    pub host: String,
-    pub port: u16,
-}
-
-impl FromStr for HostPort {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = || {
-            if let Ok(address) = text.parse::<SocketAddr>() {
-                return Some(Self { host: address.ip().to_string(), port: address.port() });
-            }
-            let (host, port) = text.rsplit_once(':')?;
-            let named = !host.is_empty()
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-            Some(Self { host: named.then(|| host.to_owned())?, port: port.parse().ok()? })
-        };
-        parse().filter(|parsed| parsed.port != 0).ok_or_else(|| {
-            format!("`{text}` is not a host and port: wanted HOST:PORT, as `sip.ie1.example:5061`")
-        })
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-impl From<SocketAddr> for HostPort {
-    fn from(address: SocketAddr) -> Self {
-        Self { host: address.ip().to_string(), port: address.port() }
     }
 }
 
@@ -287,13 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_ports_and_ranges_print_as_they_parse() {
-        for good in ["sip.example:5061", "127.0.0.1:1", "[2001:db8::1]:5061"] {
-            assert_eq!(good.parse::<HostPort>().unwrap().to_string(), good);
-        }
-        for bad in ["", "host", "host:", ":1", "a b:1", "host:0", "host:70000", "2001:db8::1"] {
-            assert!(bad.parse::<HostPort>().is_err(), "{bad}");
-        }
+    fn ranges_print_as_they_parse() {
         assert_eq!("30000-30001".parse::<PortRange>().unwrap().to_string(), "30000-30001");
         for bad in ["", "1-2", "30001-30000", "30000", "30000-90000"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");

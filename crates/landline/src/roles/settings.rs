@@ -15,7 +15,7 @@ use landline_store::Store;
 use prometheus::Registry;
 
 use crate::config::{
-    ClientTls, Config, Console, HostPort, KeyPair, Listen, Proxy, Regions, Relay, Transport,
+    ClientTls, Config, Console, KeyPair, Listen, Proxy, Regions, Relay, Transport,
 };
 
 pub fn relay(
@@ -62,15 +62,12 @@ pub fn proxy(
     let relays = proxy
         .relays
         .iter()
-        .map(|link| RelayAddress {
-            id: RelayId(link.name.clone()),
-            control: host_port(&link.address),
-        })
+        .map(|link| RelayAddress { id: RelayId(link.name.clone()), control: link.address.clone() })
         .collect();
-    let peers = proxy.peers.iter().map(|link| PeerAddress {
-        id: PeerId(link.name.clone()),
-        address: host_port(&link.address),
-    });
+    let peers = proxy
+        .peers
+        .iter()
+        .map(|link| PeerAddress { id: PeerId(link.name.clone()), address: link.address.clone() });
     let peers = peers.collect();
     ProxyConfig {
         name: proxy.name.clone(),
@@ -85,7 +82,7 @@ pub fn proxy(
         },
         inter_region: Some(InterRegionListener {
             bind: proxy.inter_region.address.0,
-            advertised: proxy.inter_region.advertise.as_ref().map(host_port),
+            advertised: proxy.inter_region.advertise.clone(),
         }),
         relays,
         peering: proxy.peering.map(|address| address.0),
@@ -110,7 +107,7 @@ pub fn listeners(proxy: &Proxy) -> Vec<ListenerConfig> {
     let listener = |listen: &Listen| ListenerConfig {
         transport: transport(listen.transport),
         bind: listen.address.0,
-        advertised: listen.advertise.as_ref().map(host_port),
+        advertised: listen.advertise.clone(),
     };
     proxy.listen.iter().map(listener).collect()
 }
@@ -229,10 +226,6 @@ pub fn client_tls(tls: &ClientTls) -> landline_proxy::ClientTls {
         clients: clients
             .map(|authorities| landline_proxy::ClientCertificates { authorities, required }),
     }
-}
-
-fn host_port(address: &HostPort) -> landline_proxy::HostPort {
-    landline_proxy::HostPort { host: address.host.clone(), port: address.port }
 }
 
 const fn transport(transport: Transport) -> landline_proxy::Transport {

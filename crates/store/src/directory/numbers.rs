@@ -9,6 +9,7 @@ use landline_region::{AccountSid, NumberToken, Personal};
 
 use super::{DirectoryKeys, keys, keys_file, read_with, update_with};
 use crate::error::{Result, StoreError};
+use crate::store::Store;
 
 /// What a number's entry holds of it: a token under the directory's key.
 const NUMBERS: &[Carried] = &[(&NUMBER, Form::Pseudonym), (&SID, Form::Bare)];
@@ -22,8 +23,18 @@ pub fn number_free(path: &Path, account: AccountSid, e164: &Personal<String>) ->
     unowned(&directory, account, known.numbers().token(e164.expose()))
 }
 
+impl Store {
+    /// The directory's tokens follow the account's numbers; how many there are.
+    pub async fn publish_numbers(&self, directory: &Path, account: AccountSid) -> Result<usize> {
+        let numbers = self.number_list(account).await?;
+        let numbers: Vec<_> = numbers.into_iter().map(|number| number.e164).collect();
+        numbers_set(self.gate(), directory, account, &numbers)?;
+        Ok(numbers.len())
+    }
+}
+
 /// Makes these the account's numbers, and no others.
-pub fn numbers_set(
+fn numbers_set(
     gate: &Gate,
     path: &Path,
     account: AccountSid,
