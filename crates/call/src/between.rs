@@ -115,6 +115,9 @@ impl Core {
         peer: RegionCode,
         dialled: String,
     ) {
+        if self.cx.is_too_large(Transport::Tls, &request) {
+            return self.refuse(key, &request, StatusCode::REQUEST_ENTITY_TOO_LARGE);
+        }
         let route = self.cx.page_within(&account, &request.uri, &dialled, CallDirection::Inbound);
         self.cx.counters.messages_in += 1;
         let sender = Side::Region(peer);

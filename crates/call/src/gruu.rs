@@ -146,13 +146,14 @@ impl Context {
         is_here.then(|| self.device_at(account, uri).map(|it| it.instance))?
     }
 
-    /// How a device is reached whose Contact is such an address.
-    pub(crate) fn way_to_gruu(&self, uri: &Uri) -> Option<Destination> {
+    /// How a user's device is reached whose Contact is such an address.
+    pub(crate) fn way_to_gruu(&self, of: &User, uri: &Uri) -> Option<Destination> {
         if !uri.params.contains("gr") {
             return None;
         }
         let account = self.tenants.by_domain(&uri.host.to_string().to_ascii_lowercase())?;
-        let Device { user, instance } = self.device_at(account, uri)?;
+        let device = self.device_at(account, uri).filter(|it| it.user.sid == of.sid);
+        let Device { user, instance } = device?;
         let devices = self.registrar.devices(user.sid, self.now.unix);
         let flows = devices.iter().flatten().filter(|it| it.is_instance(&instance));
         flows.filter_map(|it| it.destination()).next()

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use landline_region::RegionCode;
 use landline_region::catalogue::fields::{
-    ACCOUNT_DOMAIN, CALLEE, CALLER, JOIN_TOKEN, MESSAGE_TEXT, SIP_CALL_ID,
+    ACCOUNT_DOMAIN, CALLEE, CALLER, DEVICE_INSTANCE, JOIN_TOKEN, MESSAGE_TEXT, SIP_CALL_ID,
 };
 use landline_region::egress::{self, Carried, Form};
 use landline_sip::{
@@ -65,6 +65,7 @@ const CARRIED: &[Carried] = &[
     (&CALLER, Form::Bare),
     (&CALLEE, Form::Bare),
     (&ACCOUNT_DOMAIN, Form::Bare),
+    (&DEVICE_INSTANCE, Form::Bare),
     (&JOIN_TOKEN, Form::Bare),
     (&SIP_CALL_ID, Form::Bare),
     (&MESSAGE_TEXT, Form::Bare),
@@ -74,6 +75,8 @@ const NOBODY_THERE: Failure = (
     StatusCode::TEMPORARILY_UNAVAILABLE,
     Some("no phone is registered, and messages are not kept"),
 );
+const NO_ANSWER: Failure =
+    (StatusCode::TEMPORARILY_UNAVAILABLE, Some("nobody has answered; it may have arrived"));
 const NO_MESSAGES: Failure =
     (StatusCode::TEMPORARILY_UNAVAILABLE, Some("the phones there take no messages"));
 
@@ -219,7 +222,7 @@ impl Core {
         };
         let others = page.answered(client);
         match status.is_success() {
-            _ if status == StatusCode::FLOW_FAILED && !others.is_empty() => {
+            _ if status == StatusCode::FLOW_FAILED && !others.is_empty() && !page.is_answered => {
                 self.cx.send_page_by(name, page, others);
             }
             true if page.is_answered => self.cx.counters.messages_late += 1,
@@ -249,7 +252,7 @@ impl Core {
             return self.page_goes_on(name);
         }
         page.consider(match cause {
-            FailureCause::Timeout => NOBODY_THERE,
+            FailureCause::Timeout => NO_ANSWER,
             _ if page.is_away => (StatusCode::SERVICE_UNAVAILABLE, None),
             _ => NOBODY_THERE,
         });
@@ -273,6 +276,7 @@ impl Core {
     pub(crate) fn page_overdue(&mut self, name: PageKey) {
         if let Some(page) = self.pager.pages.get_mut(&name).filter(|it| !it.is_answered) {
             page.groups.clear();
+            page.consider(NO_ANSWER);
             self.page_failed(name);
         }
     }

@@ -98,6 +98,7 @@ impl Context {
         let Some(asked) = list.iter().find_map(|it| it.uri.param("pn-provider")) else { return };
         let told = match asked.is_empty() {
             true => policy.providers.join(","),
+            false if !policy.knows(asked) => return,
             false => asked.to_owned(),
         };
         let caps = HeaderName::parse("Feature-Caps");

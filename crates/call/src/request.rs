@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landline_sip::{Flow, HeaderName, Host, Method, Request, Scheme, ServerKey, StatusCode, Uri};
 
 use crate::auth::{Verdict, source_of, strip_credentials};
-use crate::call::{Attempt, Call, accept_header, allow_header, push_warning, tag_number};
+use crate::call::{Attempt, Call, SDP, accept_header, allow_header, push_warning, tag_number};
 use crate::calls::CallKey;
 use crate::core::Core;
 use crate::directory::AccountEntry;
@@ -317,7 +317,7 @@ impl Core {
             self.unreadable(key, request);
             return false;
         }
-        if makes_session && !takes_descriptions(request) {
+        if makes_session && !request.headers.accepts(SDP) {
             self.refuse(key, request, StatusCode::NOT_ACCEPTABLE);
             return false;
         }
@@ -504,22 +504,6 @@ fn speaks_for_itself(request: &Request, account: &Account, user: &User) -> bool 
         Method::Register => from && request.to().is_ok_and(|to| is_own(&to.uri)),
         _ => from,
     }
-}
-
-/// Who says nothing of what it accepts takes descriptions of sessions (RFC 3261
-/// §20.1).
-fn takes_descriptions(request: &Request) -> bool {
-    let header = HeaderName::Accept;
-    let mut ranges = request.headers.values(&header);
-    let says_nothing = !request.headers.contains(&header);
-    says_nothing
-        || ranges.any(|range| {
-            let range = range.to_str_lossy();
-            let kind = range.split(';').next().unwrap_or_default().trim();
-            ["application/sdp", "application/*", "*/*"]
-                .iter()
-                .any(|it| it.eq_ignore_ascii_case(kind))
-        })
 }
 
 /// No body, or one session description as it is.

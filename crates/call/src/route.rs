@@ -88,13 +88,12 @@ impl Reach {
         }
     }
 
-    /// Where a request within a dialog goes. `is_peer`: a region's proxy is itself
-    /// the other end.
+    /// Where a request within a dialog with such a side goes.
     pub(crate) fn destination(
         &self,
         cx: &Context,
         dialog: Option<&Dialog>,
-        is_peer: bool,
+        side: Option<&Side>,
     ) -> Option<Destination> {
         match self {
             Self::Flow(flow) => Some(Destination::Flow(flow.clone())),
@@ -105,8 +104,10 @@ impl Reach {
             }),
             Self::Region(region, destination) => {
                 let first = dialog.and_then(|it| it.route_set().first().cloned());
-                let contact =
-                    dialog.filter(|_| is_peer).map(|it| NameAddr::new(it.remote_target().clone()));
+                // Of a call between accounts the far home proxy is the peer itself.
+                let contact = dialog
+                    .filter(|_| side.is_some_and(Side::is_region))
+                    .map(|it| NameAddr::new(it.remote_target().clone()));
                 let named = first.or(contact).and_then(|it| region_destination(*region, &it));
                 // The route set went through the phone's hands.
                 let named = named.filter(|it| cx.directory.has_proxy(*region, it));
@@ -114,7 +115,12 @@ impl Reach {
             }
             Self::Uri => {
                 let hop = dialog?.next_hop();
-                Some(cx.way_to_gruu(hop).unwrap_or_else(|| Destination::Uri(hop.clone())))
+                // A carrier's Contact names nobody's device here.
+                let device = match side {
+                    Some(Side::User(user)) => cx.way_to_gruu(user, hop),
+                    _ => None,
+                };
+                Some(device.unwrap_or_else(|| Destination::Uri(hop.clone())))
             }
         }
     }

@@ -233,6 +233,19 @@ fn an_edge_says_that_a_flow_is_gone_and_the_other_one_is_taken() {
 }
 
 #[test]
+fn an_edge_out_of_reach_for_one_call_says_nothing_of_the_flow_there() {
+    let (mut world, alice, flows) = by_edge_and_home(12);
+    let edge = world.proxies[EDGE].inter_region;
+    world.dead.push(edge);
+    let (mut a, _) = world.call(alice, flows[0], "sip:bob@acme.test");
+    world.hang_up(&mut a);
+    world.dead.clear();
+    let (mut a, _) = world.call(alice, flows[1], "sip:bob@acme.test");
+    world.hang_up(&mut a);
+    world.assert_at_rest();
+}
+
+#[test]
 fn a_client_hears_of_an_unreachable_home_and_not_of_a_failed_flow() {
     let (mut world, alice, flows) = by_edge_and_home(10);
     let (_, mut b) = world.call(alice, flows[1], "sip:bob@acme.test");

@@ -9,8 +9,8 @@ use landline_control::RelayId;
 use landline_region::RegionCode;
 use landline_sip::Transport;
 use landline_store::Store;
-use tokio::sync::mpsc;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use crate::origin::Origins;
 

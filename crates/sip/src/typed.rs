@@ -315,6 +315,21 @@ impl Headers {
         self.values(name).any(|value| value.eq_ignore_case(token))
     }
 
+    /// Whether an answer may have content of this type (RFC 3261 §20.1). Who says
+    /// nothing takes what the method, or the event package, has by default; an
+    /// empty field takes nothing.
+    pub fn accepts(&self, media_type: &str) -> bool {
+        let header = HeaderName::Accept;
+        let range = media_type.split('/').next().map(|kind| format!("{kind}/*"));
+        let takes = |value: ByteStr| {
+            let value = value.to_str_lossy();
+            let named = value.split(';').next().unwrap_or_default().trim();
+            let known = [Some(media_type), range.as_deref(), Some("*/*")];
+            known.into_iter().flatten().any(|it| it.eq_ignore_ascii_case(named))
+        };
+        !self.contains(&header) || self.values(&header).take(32).any(takes)
+    }
+
     pub fn tokens(&self, name: &HeaderName) -> Vec<String> {
         self.values(name)
             .filter(|value| scan::is_token(value.as_bytes()))

@@ -73,8 +73,8 @@ impl Call {
             | StatusCode::NOT_ACCEPTABLE_ANYWHERE
             | StatusCode::UNSUPPORTED_MEDIA_TYPE
                 if self.offer_otherwise(cx, leg) => {}
-            StatusCode::FLOW_FAILED | StatusCode::REQUEST_TIMEOUT
-                if self.another_flow(cx, leg, status) => {}
+            StatusCode::FLOW_FAILED if self.flow_failed(cx, leg) => {}
+            StatusCode::REQUEST_TIMEOUT if self.another_flow(cx, leg) => {}
             redirection if redirection.class() == 3 && self.redirected(cx, leg, response) => {}
             _ => {
                 let mut reasons = reasons(&response.headers);
@@ -110,11 +110,7 @@ impl Call {
         if it.state != LegState::Early || self.winner.is_some() || self.ending.is_some() {
             return;
         }
-        let failed = match cause {
-            FailureCause::Timeout => StatusCode::REQUEST_TIMEOUT,
-            _ => StatusCode::FLOW_FAILED,
-        };
-        if cause != FailureCause::Cancelled && self.another_flow(cx, leg, failed) {
+        if cause != FailureCause::Cancelled && self.another_flow(cx, leg) {
             return;
         }
         self.branch_failed_with(cx, leg, 0);
@@ -194,18 +190,24 @@ impl Call {
         true
     }
 
-    /// The same device by another of its flows (RFC 5626 §6). True when the
-    /// INVITE went out again.
-    fn another_flow(&mut self, cx: &mut Context, leg: usize, failed: StatusCode) -> bool {
+    /// An edge says that the device's flow there is gone (RFC 5626 §5.3): nobody
+    /// tries it again until the device registers.
+    fn flow_failed(&mut self, cx: &mut Context, leg: usize) -> bool {
         let Some(it) = self.legs.get_mut(leg) else { return false };
         let user = match &it.side {
             Side::User(user) => user.sid,
             Side::Trunk(_) | Side::Region(_) => return false,
         };
         let Some(branch) = it.branch() else { return false };
-        if failed == StatusCode::FLOW_FAILED {
-            cx.registrar.flow_failed(user, &branch.target.routes);
-        }
+        cx.registrar.flow_failed(user, &branch.target.routes);
+        self.another_flow(cx, leg)
+    }
+
+    /// The same device by another of its flows (RFC 5626 §6). True when the
+    /// INVITE went out again.
+    fn another_flow(&mut self, cx: &mut Context, leg: usize) -> bool {
+        let Some(it) = self.legs.get_mut(leg) else { return false };
+        let Some(branch) = it.branch() else { return false };
         // What has rung by one flow is not rung by another.
         if branch.has_rung || branch.target.others.is_empty() {
             return false;

@@ -227,8 +227,7 @@ impl Leg {
         cx: &Context,
         dialog: Option<&Dialog>,
     ) -> Option<Destination> {
-        // Of a call between accounts the far home proxy is the peer itself.
-        self.reach.destination(cx, dialog, self.side.is_region())
+        self.reach.destination(cx, dialog, Some(&self.side))
     }
 
     /// The dialog that a request from this leg is within: a PRACK may be for an

@@ -24,7 +24,7 @@ pub(crate) fn accept_header() -> ByteStr {
     ByteStr::from_static("application/sdp")
 }
 
-pub(super) const SDP: &str = "application/sdp";
+pub(crate) const SDP: &str = "application/sdp";
 
 /// Extensions that a callee may use with us.
 const OFFERED: &str = "timer, 100rel";

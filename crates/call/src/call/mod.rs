@@ -59,7 +59,7 @@ use guests::Handover;
 use keys::Keyring;
 pub(crate) use leg::{Leg, tag_number, tag_text};
 pub(crate) use message::{
-    ContactFor, accept_header, allow_header, contact, own_uri, push_warning, reason,
+    ContactFor, SDP, accept_header, allow_header, contact, own_uri, push_warning, reason,
 };
 use modify::Modification;
 use moves::Move;

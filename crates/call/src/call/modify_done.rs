@@ -149,16 +149,21 @@ impl Call {
             }
             None => return,
         };
+        let speak = self.other(toward).and_then(|other| self.speak_op(other, toward));
         if let (Some(former), Some(other)) = (former, self.other(toward)) {
             let ids = [other, toward].map(|it| self.legs.get(it).map(|leg| leg.relay_leg));
             if let [Some(fresh), Some(partner)] = ids {
                 // Its keys are others than those its peer heard the streams under.
                 ops.push(Op::Renew(fresh));
+                // What was made for its partner so far had numbers of its own.
+                if speak.is_some() {
+                    ops.push(Op::Renew(partner));
+                }
                 ops.push(Op::Join(fresh, partner));
                 ops.push(Op::Remove(former));
             }
         }
-        ops.extend(self.other(toward).and_then(|other| self.speak_op(other, toward)));
+        ops.extend(speak);
         let Some(session) = self.session.clone() else { return };
         let change = RelayRequest::Change(session.id, ops);
         cx.ask_relay(&session.relay, self.key, RelayStep::Modify, change);

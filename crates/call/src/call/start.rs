@@ -145,7 +145,9 @@ impl Call {
         let mut ops: Vec<Op> = self.remote_op(A).into_iter().collect();
         ops.extend(self.remove_losers(A));
         let added = self.add_group(cx);
-        let Some(session) = self.session.clone().filter(|_| !added.is_empty()) else {
+        // Somebody rings, or is woken for it.
+        let is_tried = !added.is_empty() || self.waits_for_sleepers(cx);
+        let Some(session) = self.session.clone().filter(|_| is_tried) else {
             return self.fail(cx);
         };
         ops.extend(added.into_iter().map(|(leg, spec)| Op::Add(leg, spec)));

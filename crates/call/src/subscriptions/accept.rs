@@ -100,6 +100,9 @@ impl Core {
             pending: None,
             not_before: now,
             is_due: true,
+            is_asked: true,
+            expiry_at: None,
+            wake_at: None,
             ended: None,
             retries: 0,
         };
@@ -118,6 +121,7 @@ impl Core {
         it.ended = lifetime.is_zero().then_some(Ended::Timeout);
         it.told = None;
         it.is_due = true;
+        it.is_asked = true;
         self.watch_expiry(name);
     }
 
@@ -125,7 +129,7 @@ impl Core {
         let event = EventType::of(&request.headers).map_err(|_| Refused::BadEvent)?;
         let package = Package::ALL.into_iter().find(|it| it.name() == event.package);
         let package = package.ok_or(Refused::BadEvent)?;
-        if !accepts(request, package.content_type()) {
+        if !request.headers.accepts(package.content_type()) {
             return Err(StatusCode::NOT_ACCEPTABLE.into());
         }
         Ok(Wish { package, event, lifetime: self.lifetime(request)? })
@@ -295,15 +299,4 @@ impl Core {
 fn agreed(dialog: &Dialog, request: &Request, lifetime: Duration) -> Response {
     let response = dialog.respond(request, StatusCode::OK);
     response.with_header(HeaderName::Expires, lifetime.as_secs().to_string())
-}
-
-/// Whoever says nothing takes the package's own (RFC 6665 §4.2.1.1).
-fn accepts(request: &Request, kind: &str) -> bool {
-    let mut values = request.headers.values(&HeaderName::Accept).take(32).peekable();
-    values.peek().is_none()
-        || values.any(|value| {
-            let text = value.to_str_lossy().to_ascii_lowercase();
-            let named = text.split(';').next().unwrap_or_default().trim().to_owned();
-            named == kind || named == "*/*" || named == "application/*"
-        })
 }

@@ -86,6 +86,12 @@ struct Subscription {
     not_before: Instant,
     /// Something is to be told as soon as that may be.
     is_due: bool,
+    /// It asked anew and is answered at once (RFC 6665 §4.2.1.2).
+    is_asked: bool,
+    /// When a timer looks whether it has expired, and whether something may be
+    /// told by then: one of each, for timers are not taken back.
+    expiry_at: Option<Instant>,
+    wake_at: Option<Instant>,
     /// The next NOTIFY is the last.
     ended: Option<Ended>,
     retries: u8,

@@ -52,10 +52,8 @@ impl Core {
         if it.pending.is_some() || !it.is_due {
             return;
         }
-        // Refreshes are answered at once (§4.2.1.2).
-        if it.told.is_some() && it.ended.is_none() && it.not_before > now {
-            let at = it.not_before;
-            return self.cx.timers.set(at, Timer::Subscription(name));
+        if !it.is_asked && it.ended.is_none() && it.not_before > now {
+            return self.wake_for(name);
         }
         let told = self.cx.to_tell(it);
         let Some(it) = self.cx.subscriptions.all.get_mut(&name) else { return };
@@ -66,7 +64,7 @@ impl Core {
         };
         let notify = it.notification(state, &told);
         it.told = Some(told);
-        it.is_due = false;
+        (it.is_due, it.is_asked) = (false, false);
         it.not_before = now + GAP;
         let it = self.cx.subscriptions.all.get(&name);
         let Some(destination) = it.and_then(|it| it.destination(&self.cx)) else {
@@ -109,7 +107,7 @@ impl Core {
                 // Whether it knows what it refused is not known.
                 it.told = None;
                 it.not_before = now + wait;
-                self.cx.timers.set(now + wait, Timer::Subscription(name));
+                self.wake_for(name);
             }
             (false, _) => self.forget_subscription(name),
         }
@@ -125,24 +123,37 @@ impl Core {
         self.cx.subscriptions.remove(name);
     }
 
+    /// However often it is refreshed, one timer finds out that it is not.
     pub(super) fn watch_expiry(&mut self, name: SubscriptionKey) {
-        if let Some(it) = self.cx.subscriptions.all.get(&name) {
-            let at = it.expires_at;
+        let Some(it) = self.cx.subscriptions.all.get_mut(&name) else { return };
+        let at = it.expires_at;
+        if it.expiry_at.is_none_or(|planned| at < planned) {
+            it.expiry_at = Some(at);
             self.cx.timers.set(at, Timer::Subscription(name));
+        }
+    }
+
+    /// As soon as it may be told.
+    fn wake_for(&mut self, name: SubscriptionKey) {
+        let Some(it) = self.cx.subscriptions.all.get_mut(&name) else { return };
+        if it.wake_at.is_none() {
+            it.wake_at = Some(it.not_before);
+            self.cx.timers.set(it.not_before, Timer::Subscription(name));
         }
     }
 
     /// Something of this subscription is due: its end, or what waited.
     pub(crate) fn subscription_due(&mut self, name: SubscriptionKey) {
         let now = self.cx.now.instant;
-        let Some(it) = self.cx.subscriptions.all.get(&name) else { return };
+        let Some(it) = self.cx.subscriptions.all.get_mut(&name) else { return };
+        it.expiry_at = it.expiry_at.filter(|at| *at > now);
+        it.wake_at = it.wake_at.filter(|at| *at > now);
         if it.expires_at <= now && it.ended.is_none() {
             self.cx.counters.subscriptions_expired += 1;
             return self.end_subscription(name, Ended::Timeout);
         }
-        if it.not_before <= now {
-            self.notify(name);
-        }
+        self.watch_expiry(name);
+        self.notify(name);
     }
 
     fn end_subscription(&mut self, name: SubscriptionKey, ended: Ended) {
@@ -224,7 +235,7 @@ impl Subscription {
     }
 
     fn destination(&self, cx: &Context) -> Option<Destination> {
-        self.reach.destination(cx, Some(&self.dialog), false)
+        self.reach.destination(cx, Some(&self.dialog), None)
     }
 }
 
