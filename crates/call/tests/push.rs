@@ -6,8 +6,8 @@ mod world;
 use std::sync::Arc;
 
 use landline_call::tenancy::Forwarding;
-use landline_call::{Input, PushPolicy, Tenants};
-use landline_region::Personal;
+use landline_call::{Input, PushPolicy, StartCall, Tenants};
+use landline_region::{AccountSid, CallSid, Personal, UserSid};
 use landline_sip::{HeaderName, Method, Request, StatusCode, Transport};
 use world::{World, tenants};
 
@@ -98,6 +98,29 @@ fn a_call_waits_until_the_device_is_awake_and_rings_it_then() {
     assert_eq!(world.proxies[0].wakes.len(), 1);
     let counters = world.proxies[0].core.counters();
     assert_eq!((counters.wakes_asked, counters.wakes_answered), (1, 1));
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_call_that_the_api_starts_wakes_whom_it_is_for() {
+    let (mut world, alice, mobile) = asleep(13);
+    let call = StartCall {
+        sid: CallSid::from_u128(77),
+        account: AccountSid::from_u128(1),
+        from: UserSid::from_u128(1),
+        to: Personal::new("bob".to_owned()),
+    };
+    world.input(0, Input::StartCall(call));
+    world.settle();
+    let first = world.phones[alice].take(Method::Invite).expect("alice rings first");
+    world.answer(alice, &first, &world::phone::sdp("10.1.0.1", 4000, ""));
+    world.wait(2);
+    assert_eq!(world.proxies[0].wakes.len(), 1);
+    wakes_up(&mut world, mobile);
+    let rung = world.phones[mobile].take(Method::Invite).expect("it is awake");
+    let mut b = world.answer(mobile, &rung, &world::phone::sdp("10.1.0.11", 4000, ""));
+    world.hang_up(&mut b);
+    assert!(world.proxies[0].ledger.last().answered);
     world.assert_at_rest();
 }
 

@@ -127,7 +127,7 @@ impl Core {
     pub(super) fn watch_expiry(&mut self, name: SubscriptionKey) {
         let Some(it) = self.cx.subscriptions.all.get_mut(&name) else { return };
         let at = it.expires_at;
-        if it.expiry_at.is_none_or(|planned| at < planned) {
+        if it.ended.is_none() && it.expiry_at.is_none_or(|planned| at < planned) {
             it.expiry_at = Some(at);
             self.cx.timers.set(at, Timer::Subscription(name));
         }
