@@ -139,7 +139,7 @@ fn what_is_wrong_at_sign_in_is_said_with_what_to_do() {
         page.js("JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])");
     assert_eq!(stored, "[{\"landline.address\":\"alice@acme.test\"},{},\"\"]");
     page.send("Page.reload", serde_json::json!({}));
-    page.until("the page anew", "document.activeElement.id === 'password'");
+    page.until("the page anew", "document.activeElement?.id === 'password'");
     assert_eq!(page.js("document.getElementById('address').value"), "alice@acme.test");
     assert_eq!(page.js("document.getElementById('password').value"), "");
 }
