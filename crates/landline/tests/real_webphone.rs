@@ -312,6 +312,7 @@ fn a_call_outlives_the_connection_to_the_server() {
 
     cable.cut();
     page.expect_text("#status", "Reconnecting");
+    other.expect_text("#status", "Reconnecting");
     page.expect_text("#notice", "connection to the server is lost");
     page.hears(900);
     other.hears(500);
