@@ -29,7 +29,7 @@ use crate::crossing;
 use crate::io::Log;
 use crate::record::{CallDirection, Cause};
 use crate::route::{NOT_FOUND, Reach, Refusal, Route, Side, Target};
-use crate::tenancy::{Account, NumberTarget, is_e164};
+use crate::tenancy::{Account, is_e164};
 use crate::timers::Timer;
 
 /// Names a message on its way.
@@ -346,11 +346,7 @@ impl Context {
         if let Some((route, _)) = self.route_to_gruu(account, uri, direction) {
             return route;
         }
-        let named = self.tenants.user(account.sid, dialled);
-        let user = named.or_else(|| match self.tenants.number(account.sid, dialled)?.target {
-            NumberTarget::User(sid) => self.tenants.user_by_sid(sid),
-            NumberTarget::Trunk(_) => None,
-        });
+        let user = self.tenants.user_dialled(account.sid, dialled);
         self.to_user(account, user.ok_or(NOT_FOUND)?, direction)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use landline_region::UserSid;
 use landline_sip::{Flow, HeaderName, Host, Method, Request, Scheme, ServerKey, StatusCode, Uri};
 
 use crate::auth::{Verdict, source_of, strip_credentials};
@@ -152,10 +153,7 @@ impl Core {
         number: String,
     ) {
         strip_credentials(&mut request);
-        if let Err(status) = self.hop(&mut request) {
-            return self.refuse(key, &request, status);
-        }
-        if !self.understood(key, &request) {
+        if !self.may_go_on(key, &mut request) {
             return;
         }
         let route = self.cx.route_from_trunk(account, &number);
@@ -218,10 +216,7 @@ impl Core {
         account: &Arc<Account>,
         user: Arc<User>,
     ) {
-        if let Err(status) = self.hop(&mut request) {
-            return self.refuse(key, &request, status);
-        }
-        if !self.understood(key, &request) {
+        if !self.may_go_on(key, &mut request) {
             return;
         }
         let Some(dialled) = dialled(&request.uri) else {
@@ -248,10 +243,7 @@ impl Core {
         account: &Arc<Account>,
         user: Arc<User>,
     ) {
-        if let Err(status) = self.hop(&mut request) {
-            return self.refuse(key, &request, status);
-        }
-        if !self.understood(key, &request) {
+        if !self.may_go_on(key, &mut request) {
             return;
         }
         if self.cx.is_too_large(flow.transport, &request) {
@@ -289,6 +281,15 @@ impl Core {
         let call = Call::open(key, &mut self.cx, attempt);
         self.calls.insert(call);
         self.with(key, |_, _| {});
+    }
+
+    /// One hop less, and understood. Answers what may not go on.
+    fn may_go_on(&mut self, key: ServerKey, request: &mut Request) -> bool {
+        if let Err(status) = self.hop(request) {
+            self.refuse(key, request, status);
+            return false;
+        }
+        self.understood(key, request)
     }
 
     /// Extensions that are required and content that is sent
@@ -464,21 +465,34 @@ impl Core {
                 return false;
             }
         };
-        let source = source_of(flow, request);
-        match self.auth.judge(&mut self.cx, &account, request, source) {
-            Verdict::Accepted(user) if user.sid == expected => {
-                leg.moved_to(flow);
-                it.record_edge(&mut self.cx, index);
-                it.keep(&mut self.cx);
-                true
-            }
+        let is_proven = self.proves_to_be(key, flow, request, &account, expected);
+        if is_proven && let Some(it) = self.calls.get(call) {
+            it.legs.get_mut(index).into_iter().for_each(|leg| leg.moved_to(flow));
+            it.record_edge(&mut self.cx, index);
+            it.keep(&mut self.cx);
+        }
+        is_proven
+    }
+
+    /// Whether who sends this within a dialog proves to be the user whose it is;
+    /// answered if not.
+    pub(crate) fn proves_to_be(
+        &mut self,
+        key: ServerKey,
+        flow: &Flow,
+        request: &Request,
+        account: &Arc<Account>,
+        expected: UserSid,
+    ) -> bool {
+        match self.auth.judge(&mut self.cx, account, request, source_of(flow, request)) {
+            Verdict::Accepted(user) if user.sid == expected => true,
             Verdict::Accepted(_) | Verdict::ShutOut => {
                 self.refuse(key, request, StatusCode::FORBIDDEN);
                 false
             }
             Verdict::Challenge { stale } => {
                 self.cx.counters.dialog_challenges += 1;
-                let response = self.auth.challenge(&mut self.cx, &account, request, stale);
+                let response = self.auth.challenge(&mut self.cx, account, request, stale);
                 self.cx.respond(key, response);
                 false
             }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use landline_region::{AccountSid, TrunkSid, UserSid};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use crate::tenancy::{Account, Number, Tenancy, Trunk, TrunkTransport, User};
+use crate::tenancy::{Account, Number, NumberTarget, Tenancy, Trunk, TrunkTransport, User};
 
 #[derive(Debug, Default)]
 pub struct Tenants {
@@ -97,6 +97,15 @@ impl Tenants {
 
     pub fn user_by_sid(&self, sid: UserSid) -> Option<&Arc<User>> {
         self.users.get(&sid)
+    }
+
+    /// The user that somebody of the account dials, by name or by a number that
+    /// leads to one.
+    pub(crate) fn user_dialled(&self, account: AccountSid, dialled: &str) -> Option<&Arc<User>> {
+        self.user(account, dialled).or_else(|| match self.number(account, dialled)?.target {
+            NumberTarget::User(sid) => self.user_by_sid(sid),
+            NumberTarget::Trunk(_) => None,
+        })
     }
 
     /// `e164` with `+`.

@@ -243,6 +243,16 @@ pub struct PayloadType {
     pub channels: u8,
 }
 
+impl PayloadType {
+    /// The same format, whatever its number. Some name Opus with one channel
+    /// (RFC 7587 §7 wants two), so Opus is Opus.
+    pub fn is_same_format(&self, other: &Self) -> bool {
+        self.encoding == other.encoding
+            && self.clock_rate == other.clock_rate
+            && (self.channels == other.channels || self.encoding == "OPUS")
+    }
+}
+
 /// What a leg's peer says and takes, where the two sides of a call do not share
 /// every codec: the relay transcodes what the other side does not take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

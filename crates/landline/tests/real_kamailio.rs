@@ -64,13 +64,7 @@ fn a_call_goes_out_to_kamailio_and_comes_back_in() {
     std::thread::sleep(Duration::from_secs(1));
 
     let run = |scenario: &str, local, proxy: &str, user: &support::server::User, target: &str| {
-        let keys = [
-            ("user", user.name.as_str()),
-            ("password", &user.password),
-            ("domain", &user.domain),
-            ("target", target),
-        ];
-        Sipp::start(directory.path(), scenario, local, proxy, 1, &keys)
+        Sipp::of(directory.path(), scenario, local, proxy, user, target)
     };
     let us1 = demo.sip("us1", "udp").to_owned();
     run("register", callee, &us1, &called, "").succeeds();

@@ -132,13 +132,7 @@ impl Office {
     }
 
     fn run(&self, scenario: &str, local: u16, user: &User, target: &str) -> Sipp {
-        let keys = [
-            ("user", user.name.as_str()),
-            ("password", &user.password),
-            ("domain", &user.domain),
-            ("target", target),
-        ];
         let proxy = self.demo.sip("ie1", "udp");
-        Sipp::start(self.directory.path(), scenario, local, proxy, 1, &keys)
+        Sipp::of(self.directory.path(), scenario, local, proxy, user, target)
     }
 }

@@ -44,13 +44,7 @@ impl Bench {
     }
 
     fn run(&self, scenario: &str, local: u16, user: &User, target: &str) -> Sipp {
-        let keys = [
-            ("user", user.name.as_str()),
-            ("password", &user.password),
-            ("domain", &user.domain),
-            ("target", target),
-        ];
-        Sipp::start(self.directory.path(), scenario, local, &self.proxy, 1, &keys)
+        Sipp::of(self.directory.path(), scenario, local, &self.proxy, user, target)
     }
 
     /// Both ends by their scenarios; the record they leave.

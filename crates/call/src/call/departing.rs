@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use landline_sip::{HeaderName, Method, Request, SIPFRAG, ServerKey, StatusCode, sipfrag};
+use landline_sip::{
+    Ended, HeaderName, Method, Request, SIPFRAG, ServerKey, StatusCode, SubscriptionState, sipfrag,
+};
 
 use super::leg::LegState;
 use super::message::push_warning;
@@ -141,12 +143,12 @@ impl Call {
         let Some(dialog) = it.dialog.as_mut() else { return };
         let mut notify = dialog.request(Method::Notify);
         let state = match status.is_provisional() {
-            true => "active;expires=180",
-            false => "terminated;reason=noresource",
+            true => SubscriptionState::Active(180),
+            false => SubscriptionState::Terminated(Ended::NoResource),
         };
         notify.headers.push(HeaderName::Contact, dialog.local_contact());
         notify.headers.push(HeaderName::Event, format!("refer;id={number}"));
-        notify.headers.push(HeaderName::SubscriptionState, state);
+        notify.headers.push(HeaderName::SubscriptionState, state.to_string());
         notify.set_body(SIPFRAG, sipfrag(status));
         if let Some(destination) = it.destination(cx) {
             cx.send(ClientUse::Pass { call: key, leg }, notify, destination);

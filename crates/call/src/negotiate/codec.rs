@@ -82,14 +82,7 @@ impl Codec {
 
     /// The same format, whatever its number.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        Self::is_one_format(&self.payload_type(), &other.payload_type())
-    }
-
-    /// Some name Opus with one channel (RFC 7587 §7 wants two), so Opus is Opus.
-    pub(super) fn is_one_format(a: &PayloadType, b: &PayloadType) -> bool {
-        a.encoding == b.encoding
-            && a.clock_rate == b.clock_rate
-            && (a.channels == b.channels || a.encoding == "OPUS")
+        self.payload_type().is_same_format(&other.payload_type())
     }
 }
 

@@ -4,7 +4,7 @@
 //! the relay can make of one of them. So a codec in common goes first, and where
 //! there is one nothing is transcoded.
 
-use landline_control::{LegId, Op, Spoken};
+use landline_control::{LegId, Op, PayloadType, Spoken};
 
 use super::codec::{Codec, common};
 use super::leg_media::LegMedia;
@@ -101,7 +101,7 @@ fn known(codec: &Codec) -> Option<&'static str> {
 pub(crate) fn speak(a: (LegId, &LegMedia), b: (LegId, &LegMedia)) -> Option<Op> {
     let (of_a, of_b) = (a.1.spoken()?, b.1.spoken()?);
     let differs = |from: &Spoken, to: &Spoken| {
-        let is_taken = |said| to.takes.iter().any(|it| Codec::is_one_format(said, it));
+        let is_taken = |said: &PayloadType| to.takes.iter().any(|it| said.is_same_format(it));
         from.says.iter().any(|said| Codec::carries_speech(said) && !is_taken(said))
     };
     let needs = differs(&of_a, &of_b) || differs(&of_b, &of_a);

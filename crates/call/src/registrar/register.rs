@@ -166,8 +166,7 @@ fn wishes(
     let keeps_flow = wishes.iter().any(|it| it.reg_id.is_some());
     if keeps_flow && !is_first_hop(flow, request) {
         // Who stands before us would have to keep the flow.
-        let supported = request.headers.tokens(&HeaderName::Supported);
-        if supported.iter().any(|it| it.eq_ignore_ascii_case(OUTBOUND)) {
+        if request.headers.supports(OUTBOUND) {
             return Err(StatusCode::FIRST_HOP_LACKS_OUTBOUND_SUPPORT.into());
         }
         wishes.iter_mut().for_each(|it| it.reg_id = None);
@@ -362,8 +361,7 @@ fn accepted(
 ) -> Response {
     let mut response = cx.response(request, StatusCode::OK);
     let by_flow = request_keeps_flow(flow, request);
-    let supported = request.headers.tokens(&HeaderName::Supported);
-    let takes_gruus = supported.iter().any(|it| it.eq_ignore_ascii_case(GRUU));
+    let takes_gruus = request.headers.supports(GRUU);
     let contacts = cx.registrar.contacts(user.sid, cx.now.unix);
     let bindings: Vec<Binding> = contacts.map(|it| it.binding.clone()).collect();
     for binding in &bindings {

@@ -9,11 +9,11 @@ use landline_sip::{
 };
 
 use super::{Package, Subscription, SubscriptionKey, allow_events};
-use crate::auth::{Verdict, source_of, strip_credentials};
+use crate::auth::strip_credentials;
 use crate::call::{ContactFor, contact, push_warning, tag_number, tag_text};
 use crate::core::Core;
 use crate::route::{Reach, dialled};
-use crate::tenancy::{Account, NumberTarget, User};
+use crate::tenancy::{Account, User};
 
 /// Why a SUBSCRIBE is refused.
 enum Refused {
@@ -161,12 +161,7 @@ impl Core {
             return Err(Refused::Because(StatusCode::FORBIDDEN, text));
         }
         let named = dialled(&request.uri).ok_or(StatusCode::ADDRESS_INCOMPLETE)?;
-        let tenants = &self.cx.tenants;
-        let user = tenants.user(account.sid, &named);
-        let user = user.or_else(|| match tenants.number(account.sid, &named)?.target {
-            NumberTarget::User(sid) => tenants.user_by_sid(sid),
-            NumberTarget::Trunk(_) => None,
-        });
+        let user = self.cx.tenants.user_dialled(account.sid, &named);
         let user = user.ok_or(StatusCode::NOT_FOUND)?;
         if package == Package::MessageSummary && user.sid != watcher.sid {
             let text = "a mailbox is its owner's to watch";
@@ -251,24 +246,11 @@ impl Core {
             return true;
         }
         let (account, watcher) = (it.account.clone(), it.watcher);
-        match self.auth.judge(&mut self.cx, &account, request, source_of(flow, request)) {
-            Verdict::Accepted(user) if user.sid == watcher => {
-                if let Some(it) = self.cx.subscriptions.all.get_mut(&name) {
-                    it.reach = Reach::back(flow, false);
-                }
-                true
-            }
-            Verdict::Accepted(_) | Verdict::ShutOut => {
-                self.refuse(key, request, StatusCode::FORBIDDEN);
-                false
-            }
-            Verdict::Challenge { stale } => {
-                self.cx.counters.dialog_challenges += 1;
-                let response = self.auth.challenge(&mut self.cx, &account, request, stale);
-                self.cx.respond(key, response);
-                false
-            }
+        let is_proven = self.proves_to_be(key, flow, request, &account, watcher);
+        if is_proven && let Some(it) = self.cx.subscriptions.all.get_mut(&name) {
+            it.reach = Reach::back(flow, false);
         }
+        is_proven
     }
 
     fn refuse_subscription(&mut self, key: ServerKey, request: &Request, refused: Refused) {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::process::Process;
+use super::server::User;
 
 pub const PROGRAM: &str = "/usr/bin/sipp";
 
@@ -52,7 +53,25 @@ impl Sipp {
         }
     }
 
-    /// The same, of calls without end, with arguments of SIPp's own. What fails
+    /// [`Self::start`] of one call for a user, with a target of the scenario's.
+    pub fn of(
+        directory: &Path,
+        scenario: &str,
+        local: u16,
+        remote: &str,
+        user: &User,
+        target: &str,
+    ) -> Self {
+        let keys = [
+            ("user", user.name.as_str()),
+            ("password", &user.password),
+            ("domain", &user.domain),
+            ("target", target),
+        ];
+        Self::start(directory, scenario, local, remote, 1, &keys)
+    }
+
+    /// [`Self::start`] of calls without end, with arguments of SIPp's own. What fails
     /// is counted by SIPp and no matter.
     pub fn endless(
         directory: &Path,

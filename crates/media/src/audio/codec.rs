@@ -187,24 +187,29 @@ mod tests {
     use super::*;
     use crate::audio::{ToneGenerator, strongest_tone};
 
+    /// The strongest tone of a second that was encoded and decoded, and its level.
+    fn through(encoder: &mut Encoder, decoder: &mut Decoder, hz: f64, rate: u32) -> (f64, f64) {
+        let mut tone = ToneGenerator::new(hz, rate);
+        let mut heard = Vec::new();
+        for _ in 0..50 {
+            let mut frame = vec![0; rate as usize / 50];
+            tone.fill(&mut frame);
+            let mut payload = Vec::new();
+            encoder.encode(&frame, &mut payload).unwrap();
+            decoder.decode(&payload, &mut heard).unwrap();
+        }
+        assert_eq!(heard.len(), rate as usize);
+        strongest_tone(&heard, rate).unwrap()
+    }
+
     #[test]
     fn a_tone_is_heard_through_every_codec() {
         for codec in [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus] {
             for hz in [440.0, 1000.0, 2600.0] {
                 let rate = codec.sample_rate();
-                let mut tone = ToneGenerator::new(hz, rate);
                 let mut encoder = Encoder::new(codec).unwrap();
                 let mut decoder = Decoder::new(codec).unwrap();
-                let mut heard = Vec::new();
-                for _ in 0..50 {
-                    let mut frame = vec![0; rate as usize / 50];
-                    tone.fill(&mut frame);
-                    let mut payload = Vec::new();
-                    encoder.encode(&frame, &mut payload).unwrap();
-                    decoder.decode(&payload, &mut heard).unwrap();
-                }
-                assert_eq!(heard.len(), rate as usize, "{codec:?}");
-                let (found, level) = strongest_tone(&heard, rate).unwrap();
+                let (found, level) = through(&mut encoder, &mut decoder, hz, rate);
                 assert!((found - hz).abs() < 10.0, "{codec:?} {hz}: {found}");
                 assert!(level > -20.0, "{codec:?} {hz}: {level} dB");
             }
@@ -215,19 +220,9 @@ mod tests {
     fn a_tone_is_heard_at_the_lower_rates_too() {
         for (codec, rate) in [(Codec::G722, 8000), (Codec::Opus, 8000), (Codec::Opus, 16_000)] {
             for hz in [440.0, 1000.0, 2600.0] {
-                let mut tone = ToneGenerator::new(hz, rate);
                 let mut encoder = Encoder::live(codec, rate).unwrap();
                 let mut decoder = Decoder::at(codec, rate).unwrap();
-                let mut heard = Vec::new();
-                for _ in 0..50 {
-                    let mut frame = vec![0; rate as usize / 50];
-                    tone.fill(&mut frame);
-                    let mut payload = Vec::new();
-                    encoder.encode(&frame, &mut payload).unwrap();
-                    decoder.decode(&payload, &mut heard).unwrap();
-                }
-                assert_eq!(heard.len(), rate as usize, "{codec:?}");
-                let (found, level) = strongest_tone(&heard, rate).unwrap();
+                let (found, level) = through(&mut encoder, &mut decoder, hz, rate);
                 assert!((found - hz).abs() < 10.0, "{codec:?} {hz}: {found}");
                 assert!((level - -12.2).abs() < 3.0, "{codec:?} {hz}: {level} dB");
             }

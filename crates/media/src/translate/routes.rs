@@ -47,7 +47,7 @@ impl Routes {
     pub fn new(from: &Spoken, to: &Spoken) -> Option<Self> {
         let target = to.takes.iter().find_map(|kind| Some((codec_of(kind)?, kind.number)));
         let route = |kind: &PayloadType| {
-            let taken = to.takes.iter().find(|it| is_same(it, kind)).map(|it| it.number);
+            let taken = to.takes.iter().find(|it| it.is_same_format(kind)).map(|it| it.number);
             match (kind.encoding.as_str(), taken, codec_of(kind), target) {
                 ("TELEPHONE-EVENT", ..) => event(kind, to, target.map(|it| it.0)),
                 (_, Some(number), ..) => Route::Pass(number, kind.clock_rate.max(1)),
@@ -98,13 +98,6 @@ fn event(kind: &PayloadType, to: &Spoken, beside: Option<Codec>) -> Route {
 
 fn codec_of(kind: &PayloadType) -> Option<Codec> {
     Codec::from_encoding(&kind.encoding).filter(|codec| codec.clock_rate() == kind.clock_rate)
-}
-
-/// Some name Opus with one channel (RFC 7587 §7 wants two), so Opus is Opus.
-fn is_same(a: &PayloadType, b: &PayloadType) -> bool {
-    a.encoding == b.encoding
-        && a.clock_rate == b.clock_rate
-        && (a.channels == b.channels || a.encoding == "OPUS")
 }
 
 #[cfg(test)]
