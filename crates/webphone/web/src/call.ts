@@ -13,6 +13,8 @@ export type CallState = 'calling' | 'ringing' | 'incoming' | 'answering' | 'talk
 const LOOK_AGAIN = 2000;
 /** How long the far end may take to answer a change, in ms. */
 const PATIENCE = 15_000;
+/** How often a change that crossed one of the other side is offered again. */
+const TRIES = 5;
 
 export class Call {
   private static count = 0;
@@ -42,6 +44,8 @@ export class Call {
   keys = '';
   private counted: Counted | null = null;
   private looking: ReturnType<typeof setInterval> | undefined;
+  /** An offer of ours is made and not sent yet: one that comes meanwhile waits for it. */
+  private making: Promise<void> = Promise.resolve();
 
   constructor(
     readonly session: Inviter | Invitation,
@@ -237,7 +241,7 @@ export class Call {
       const status = await this.offerOnce(hold, iceRestart);
       if (status < 300) return;
       // RFC 3261 §14.1: the owner of the Call-ID waits 2.1 to 4 s, the other up to 2 s.
-      if (status !== 491 || attempt === 2) {
+      if (status !== 491 || attempt === TRIES - 1) {
         throw new Told(`The other side did not accept the change (code ${status}). Try again.`);
       }
       const wait = this.incoming ? Math.random() * 2000 : 2100 + Math.random() * 1900;
@@ -248,25 +252,44 @@ export class Call {
   private offerOnce(hold: boolean, iceRestart: boolean): Promise<number> {
     const options: Web.SessionDescriptionHandlerOptions = { hold, offerOptions: { iceRestart } };
     this.session.sessionDescriptionHandlerOptionsReInvite = options;
+    // What was answered last is no measure: whom the other side holds would offer
+    // to hear alone, and be silent for good.
+    for (const transceiver of this.connection?.getTransceivers() ?? []) {
+      if (transceiver.direction !== 'stopped') transceiver.direction = hold ? 'sendonly' : 'sendrecv';
+    }
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => resolve(408), PATIENCE);
       const end = (status: number) => {
         clearTimeout(late);
         resolve(status);
       };
-      this.session
-        .invite({
-          requestDelegate: {
-            onAccept: () => end(200),
-            onReject: ({ message }) => end(message.statusCode ?? 500),
-          },
-        })
-        .catch((error: unknown) => {
-          clearTimeout(late);
-          if (error instanceof RequestPendingError) resolve(491);
-          else reject(new Told('The call could not be changed. Try again.'));
-        });
+      const sent = this.session.invite({
+        requestDelegate: {
+          onAccept: () => end(200),
+          onReject: ({ message }) => end(message.statusCode ?? 500),
+        },
+      });
+      this.making = sent.then(
+        () => undefined,
+        (error: unknown) => this.takeBack(error),
+      );
+      sent.catch(() => {
+        clearTimeout(late);
+        const gone = this.session.state !== SessionState.Established;
+        // The library lets no two changes cross, and tells of one under way by an error.
+        if (gone) reject(new Told('The call could not be changed: it is over.'));
+        else void this.making.then(() => resolve(491));
+      });
     });
+  }
+
+  /** An offer that was made and could not be sent is none: the next would fail upon it. */
+  private async takeBack(error: unknown): Promise<void> {
+    // The one under way is ours, and was sent.
+    if (error instanceof RequestPendingError) return;
+    const connection = this.connection;
+    if (connection?.signalingState !== 'have-local-offer') return;
+    await connection.setLocalDescription({ type: 'rollback' }).catch(() => undefined);
   }
 
   /** The other side offered anew: perhaps to hold us, perhaps somebody else is there now. */
@@ -283,6 +306,11 @@ export class Call {
   }
 
   private follow(handler: Web.SessionDescriptionHandler): void {
+    const set = handler.setDescription.bind(handler);
+    handler.setDescription = async (...description) => {
+      await this.making;
+      return set(...description);
+    };
     this.player.srcObject = handler.remoteMediaStream;
     const connection = handler.peerConnection;
     connection?.addEventListener('connectionstatechange', () => {
