@@ -269,6 +269,89 @@ fn a_call_is_handed_on_at_once_and_after_talking_first() {
     alice.until("no call", "document.querySelector('.call') === null");
 }
 
+#[test]
+fn another_microphone_and_speaker_are_taken_while_talking() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let open = |name: &str, tone| {
+        phone(directory.path(), &demo, "ie1", &demo.user("acme.test", name), tone)
+    };
+    let (page, other) = (open("alice", 500), open("bob", 900));
+    page.fill("#target", "bob");
+    page.key("Enter");
+    other.expect_call("incoming");
+    other.click("[data-deed=answer]");
+    other.hears(500);
+    let used = "witnessed.connections.at(-1).getSenders()[0].track.getSettings().deviceId";
+    let before = page.js(used);
+    page.click("#open-settings");
+    page.until("the devices", "document.getElementById('microphone').options.length > 2");
+    let chosen = |role: &str, but: &Value| {
+        // A list opens outside the page, where no mouse of ours gets: the choice
+        // is made as the browser makes it.
+        page.js(&format!(
+            "(() => {{ const list = document.getElementById({role:?});
+            const other = [...list.options].findLast(({{ value }}) => value && value !== {but});
+            list.value = other.value;
+            list.dispatchEvent(new Event('change', {{ bubbles: true }}));
+            return other.value; }})()"
+        ))
+    };
+    let microphone = chosen("microphone", &before);
+    assert_ne!(microphone, before);
+    let speaker = chosen("speaker", &Value::String(String::new()));
+    page.until("the other microphone", &format!("{used} === {microphone}"));
+    page.until(
+        "the other speaker",
+        &format!("document.querySelector('.call audio').sinkId === {speaker}"),
+    );
+    page.click("#settings .main-button");
+    other.hears(500);
+    page.hears(900);
+    // A microphone that was changed while muted says nothing.
+    page.click("[data-deed=mute]");
+    eventually("silence of who is muted", SOON, || other.heard().is_none().then_some(()));
+    page.click("#open-settings");
+    let another = chosen("microphone", &microphone);
+    page.until("another microphone", &format!("{used} === {another}"));
+    page.click("#settings .main-button");
+    assert_eq!(other.heard(), None);
+    page.click("[data-deed=mute]");
+    other.hears(500);
+    page.click("[data-deed=end]");
+}
+
+#[test]
+fn who_looks_elsewhere_is_notified_of_a_call() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let open = |name: &str, tone| {
+        phone(directory.path(), &demo, "ie1", &demo.user("acme.test", name), tone)
+    };
+    let (page, other) = (open("alice", 500), open("bob", 900));
+    page.allow("notifications", self::page(&demo, "ie1"), true);
+    let shown = || page.js("witnessed.notifications.join()");
+    // Whoever looks at the page is not told twice.
+    other.fill("#target", "alice");
+    other.key("Enter");
+    page.expect_call("incoming");
+    other.click("[data-deed=end]");
+    page.expect_text("#recent", "Missed");
+    assert_eq!(shown(), "");
+    page.look_away();
+    other.fill("#target", "alice");
+    other.key("Enter");
+    page.expect_call("incoming");
+    assert_eq!(shown(), "bob is calling");
+    other.click("[data-deed=end]");
+}
+
 /// Goes on by the Tab key until the focus is on what has this name.
 #[track_caller]
 fn tab_to(page: &WebPhone, name: &str) {

@@ -66,6 +66,7 @@ impl WebPhone {
             phone.send(domain, json!({}));
         }
         phone.allow_microphone(url, true);
+        phone.send("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WITNESS }));
         phone.send("Page.navigate", json!({ "url": url }));
         phone.until("the page", "document.querySelector('#keys .key') !== null");
         phone
@@ -81,12 +82,21 @@ impl WebPhone {
 
     /// What the person says when the browser asks.
     pub fn allow_microphone(&self, url: &str, allowed: bool) {
+        self.allow("microphone", url, allowed);
+    }
+
+    pub fn allow(&self, what: &str, url: &str, allowed: bool) {
         let setting = if allowed { "granted" } else { "denied" };
         let origin = url.split('/').take(3).collect::<Vec<_>>().join("/");
-        let permission = json!({
-            "permission": { "name": "microphone" }, "setting": setting, "origin": origin,
-        });
+        let permission =
+            json!({ "permission": { "name": what }, "setting": setting, "origin": origin });
         self.send("Browser.setPermission", permission);
+    }
+
+    /// The person looks at another tab.
+    pub fn look_away(&self) {
+        self.send("Target.createTarget", json!({ "url": "about:blank" }));
+        self.until("being looked away from", "document.hidden");
     }
 
     #[track_caller]
@@ -290,6 +300,17 @@ impl WebPhone {
         }
     }
 }
+
+/// Keeps what the page makes and does not show in its document.
+const WITNESS: &str = "
+  window.witnessed = { connections: [], notifications: [] };
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...args) { super(...args); window.witnessed.connections.push(this); }
+  };
+  window.Notification = class extends Notification {
+    constructor(title, options) { super(title, options); window.witnessed.notifications.push(options.body); }
+  };
+";
 
 /// An ear at the page's player, kept from one look to the next.
 const EAR: &str = "(() => {
