@@ -1,7 +1,7 @@
 #!/bin/bash
 # Landline beside Kamailio and rtpengine, in turn, run for run; prints the
-# ratios. beside.sh [stage ...]; stages: register call media memory
-# overload.
+# ratios. beside.sh [stage ...]; stages: register wss call media
+# memory overload.
 # Environment: REPS (3), SECS (6), PATIENCE (how many seconds to wait for a
 # quiet machine, 240), TRIES (4). About 20 minutes on a quiet machine.
 set -u
@@ -18,12 +18,15 @@ both() { # both PEER SUBCOMMAND ARGUMENTS...
 		done
 	done
 }
-for stage in ${*:-register call media memory overload}; do
+for stage in ${*:-register wss call media memory overload}; do
 	case $stage in
 	register)
 		export BENCH_USERS=10000
 		both kamailio sip --profile register --rate 1500
 		both kamailio sip --profile register --rate 4000 ;;
+	wss)
+		export BENCH_USERS=10000
+		both kamailio wss --rate 1500 ;;
 	call)
 		export BENCH_USERS=10000
 		both kamailio sip --profile call-media-auth --rate 100
@@ -49,7 +52,7 @@ for stage in ${*:-register call media memory overload}; do
 			./bench.py overload --server servers/$server --rate "$most" --secs 4 \
 				--patience "${PATIENCE:-240}" --out beside
 		done ;;
-	*) echo "stage $stage? register, call, media, memory or overload" >&2; exit 2 ;;
+	*) echo "stage $stage? register, wss, call, media, memory or overload" >&2; exit 2 ;;
 	esac
 done
 ./bench.py beside

@@ -103,7 +103,7 @@ fn configuration(ip: IpAddr) -> Result<String, Failure> {
         shared: ".".into(),
         ca: "pki/ca.pem".into(),
         certificates: "pki/ie1".into(),
-        listen: vec![(Transport::Udp, at(5060))],
+        listen: vec![(Transport::Udp, at(5060)), (Transport::Wss, at(5063))],
         origins: None,
         inter_region: at(5062),
         control: at(5065),

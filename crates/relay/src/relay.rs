@@ -38,7 +38,6 @@ impl Relay {
         let unusable = |source| StartError::ControlAddress { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(unusable)?;
         let control_addr = listener.local_addr().map_err(unusable)?;
-        raise_file_limit(config.limits.sessions);
 
         let identity = Arc::new(identity);
         let shared = Arc::new(Shared::new(config, identity, &mut entropy, Handle::current())?);
@@ -178,21 +177,6 @@ fn try_addresses(config: &RelayConfig) -> Result<(), StartError> {
             .map_err(|source| StartError::MediaAddress { address: bind, source })?;
     }
     Ok(())
-}
-
-/// Two sockets a leg: the usual 1024 open files are 256 calls. Best effort.
-fn raise_file_limit(sessions: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let allowed = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    let wanted = (sessions as u64).saturating_mul(4);
-    if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
-        tracing::warn!(allowed, wanted, "the limit of open files is below that of sessions");
-    }
 }
 
 /// Keeps the gauges right that change by the passing of time alone.

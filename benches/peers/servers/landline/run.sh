@@ -2,7 +2,7 @@
 # Server under test: Landline.
 #   run.sh start PROFILE RUNDIR | stop RUNDIR | mem RUNDIR
 # PROFILE: media: the relay alone, its sessions opened through the control
-# protocol by relay_legs (SESSIONS and MODE come from bench.py); register,
+# protocol by relay_legs (SESSIONS and MODE come from bench.py); register, wss,
 # call-media-auth: `landline up`, where every call is authenticated, relayed
 # and written down.
 # Build first: cargo build --release -p landline -p landline-benches --bins
@@ -29,9 +29,9 @@ start)
 		pid=$!; echo $pid > "$rd/pids"
 		ready test -f "$rd/legs.json"
 		echo "{\"legs\":\"$rd/legs.json\",\"pids\":{\"landline\":$pid}}" ;;
-	register|call-media-auth)
+	register|wss|call-media-auth)
 		# Thousands of users take a while: made once, copied for each run.
-		made=/tmp/landline-bench-region-${BENCH_USERS:-10000}
+		made=/tmp/landline-bench-region-wss-${BENCH_USERS:-10000}
 		if [ ! -d "$made" ]; then
 			rm -rf "$made.part"
 			"$built/landline" pki init "$made.part/pki" --region ie1 >&2
@@ -42,7 +42,7 @@ start)
 		( run "$built/landline" up --config "$rd/region/config.toml" > "$rd/landline.log" 2>&1 < /dev/null ) &
 		pid=$!; echo $pid > "$rd/pids"
 		ready python3 -c "import urllib.request as u; u.urlopen('http://$SRV_IP:9090/health')"
-		echo "{\"sip\":\"$SRV_IP:5060\",\"pids\":{\"landline\":$pid}}" ;;
+		echo "{\"sip\":\"$SRV_IP:5060\",\"wss\":\"$SRV_IP:5063\",\"pids\":{\"landline\":$pid}}" ;;
 	*) echo "landline serves no profile $2 here" >&2; exit 1 ;;
 	esac ;;
 stop)

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-use super::{settings, signals, wanted};
+use super::{Roles, open_files, settings, signals, wanted};
 use crate::config::Regions;
 use crate::telemetry::start_logging;
 
@@ -30,6 +30,7 @@ pub async fn keep(file: &Path) -> Result<()> {
     let config = wanted(file, |roles| roles.proxy = true)?.0;
     let Some(proxy) = &config.proxy else { bail!("{}: no [proxy]", file.display()) };
     start_logging(&config.telemetry);
+    open_files::allow(&config, Roles { proxy: true, ..Roles::default() });
     let data = &config.data_dir;
     std::fs::create_dir_all(data).with_context(|| format!("{}", data.display()))?;
     let socket = data.join(SOCKET);

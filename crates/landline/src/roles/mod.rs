@@ -2,6 +2,7 @@
 
 mod drain;
 mod keep;
+mod open_files;
 mod push;
 mod region;
 mod settings;

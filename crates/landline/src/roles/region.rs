@@ -16,7 +16,7 @@ use prometheus::Registry;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::{drain, settings};
+use super::{drain, open_files, settings};
 use crate::config::{BindAddress, Config, Regions, Scope};
 use crate::open;
 use crate::telemetry::{EgressMetrics, Health, MemoryMetrics, Readers, Server, StoreMetrics};
@@ -84,6 +84,7 @@ impl Region {
     /// Opens the database, then starts relay and proxy. Every error names what
     /// is at fault; what was started before it is dropped, and so stopped.
     pub async fn start(config: &Config, roles: Roles, keeper: Option<&Path>) -> Result<Self> {
+        open_files::allow(config, roles);
         let registry = Registry::new();
         let store = open::store(config).await?;
         if roles.proxy || roles.console {

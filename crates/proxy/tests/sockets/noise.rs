@@ -271,6 +271,133 @@ async fn a_quiet_websocket_is_pinged_and_one_that_never_answers_is_closed() {
     until("it is counted", || scene.drops("vanished") == 1.0).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_frames_end_their_own_websocket_and_nothing_else() {
+    let scene = Scene::new(quick()).await;
+    let address = scene.proxy.address(Transport::Ws).unwrap();
+    let long = [&b"\x89\xfe\0\x7e\0\0\0\0"[..], &[0; 126]].concat();
+    let frames: [(&str, &[u8]); 9] = [
+        ("not masked", b"\x81\x02hi"),
+        ("a reserved bit", b"\xc1\x80\0\0\0\0"),
+        ("a reserved opcode", b"\x83\x80\0\0\0\0"),
+        ("a ping that is too long", &long),
+        ("a ping in fragments", b"\x09\x80\0\0\0\0"),
+        ("a rest without a beginning", b"\x80\x80\0\0\0\0"),
+        ("a beginning within a message", b"\x01\x80\0\0\0\0\x01\x80\0\0\0\0"),
+        ("text that is no UTF-8", b"\x81\x82\0\0\0\0\xff\xfe"),
+        ("sixteen exabytes", b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"),
+    ];
+    for (nth, (what, frame)) in frames.into_iter().enumerate() {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = handshake(address, "sip", "");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101");
+        stream.write_all(frame).await.unwrap();
+        let mut heard = Vec::new();
+        let end = stream.read_to_end(&mut heard);
+        let ended = tokio::time::timeout(Duration::from_secs(20), end).await;
+        assert!(ended.is_ok(), "{what}: it was never closed");
+        until(&format!("{what} is counted"), || {
+            scene.drops("framing") + scene.drops("oversize") == (nth + 1) as f64
+        })
+        .await;
+    }
+    scene.serves().await;
+}
+
+const CROWD: &str = "LANDLINE_TEST_CROWD";
+const CROWD_SIZE: usize = 10_000;
+
+/// The other end of the next test, in a process of its own: both ends together
+/// are more files than one may have open.
+#[test]
+#[ignore = "started by ten_thousand_idle_connections_take_little_and_the_next_is_served"]
+fn a_crowd_that_says_hello_and_nothing_more() {
+    use std::io::{Read, Write};
+    let address: SocketAddr = std::env::var(CROWD).unwrap().parse().unwrap();
+    let request = handshake(address, "sip", "");
+    let mut crowd = Vec::with_capacity(CROWD_SIZE);
+    for _ in 0..CROWD_SIZE {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 101");
+        crowd.push(stream);
+    }
+    // Until the test ends this process, or is no more.
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Of this process, in octets.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_idle_connections_take_little_and_the_next_is_served() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    if limit.is_some_and(|most| most < CROWD_SIZE as u64 + 500) {
+        eprintln!("skipped: no process may have {CROWD_SIZE} files open here");
+        return;
+    }
+    let most = rustix::process::Rlimit { current: limit, maximum: limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, most).unwrap();
+    let hour = Duration::from_secs(3600);
+    let limits = Limits {
+        connections_per_source: CROWD_SIZE,
+        connections: CROWD_SIZE + 1,
+        first_message: hour,
+        ping: hour,
+        ..quick()
+    };
+    let scene = Scene::new(limits).await;
+    scene.serves().await;
+    let before = resident();
+    let address = scene.proxy.address(Transport::Ws).unwrap();
+    let mut crowd = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "noise::a_crowd_that_says_hello_and_nothing_more"])
+        .env(CROWD, address.to_string())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let open = || metric(&scene.registry, "sip_connections", &[("transport", "ws")]);
+    let patience = std::time::Instant::now() + Duration::from_secs(120);
+    while open() < CROWD_SIZE as f64 {
+        assert!(crowd.try_wait().unwrap().is_none(), "only {} came", open());
+        assert!(std::time::Instant::now() < patience, "only {} came", open());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let each = resident().saturating_sub(before) / CROWD_SIZE;
+    assert!(each < 32 * 1024, "an idle connection takes {each} octets");
+    scene.serves().await;
+    // From another address: the one more that all together may be.
+    let next = tokio::net::TcpSocket::new_v4().unwrap();
+    next.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut next = next.connect(address).await.unwrap();
+    next.write_all(handshake(address, "sip", "").as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    next.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 101");
+    // And one too many.
+    let mut refused = TcpStream::connect(address).await.unwrap();
+    assert_eq!(refused.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    // They vanish at one time.
+    crowd.kill().unwrap();
+    crowd.wait().unwrap();
+    let patience = std::time::Instant::now() + Duration::from_secs(60);
+    while open() > 1.0 {
+        assert!(std::time::Instant::now() < patience, "{} are left", open());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    scene.serves().await;
+}
+
 /// The scene lets in pages of `https://phone.test`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_opens_no_websocket() {
