@@ -109,6 +109,7 @@ fn configuration(ip: IpAddr) -> Result<String, Failure> {
         control: at(5065),
         media: ip,
         ports: PortRange { first: 10_000, last: 59_999 },
+        media_tcp: None,
         shards: 0,
         telemetry: at(9090),
         relay_telemetry: None,

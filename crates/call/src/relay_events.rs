@@ -47,6 +47,7 @@ impl Core {
                 self.cx.relays.drain(relay, false);
                 self.cx.log(Log::RelayResumed { relay: relay.clone() });
             }
+            FromRelay::Streams(at) => self.cx.relays.takes_streams(relay, at),
             FromRelay::Hello(_) | FromRelay::Pong(_) => {}
         }
     }

@@ -2,6 +2,7 @@
 //! sessions, which request of ours waits for which outcome.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 use landline_control::{Close, RelayId, Request, RequestId, SessionId};
 use rustc_hash::FxHashMap;
@@ -28,6 +29,8 @@ struct Relay {
     incarnation: u64,
     sessions: usize,
     draining: bool,
+    /// Where it takes connections for media.
+    streams: Vec<SocketAddr>,
 }
 
 /// A relay may only have been out of reach: then it still has what calls left
@@ -163,7 +166,7 @@ impl Relays {
         sessions: usize,
     ) -> Vec<(SessionId, CallKey)> {
         let lost = self.lost.remove(&relay).filter(|it| it.incarnation == incarnation);
-        self.connected.insert(relay, Relay { incarnation, sessions, draining: false });
+        self.connected.insert(relay, Relay { incarnation, sessions, ..Relay::default() });
         lost.map(|it| it.left).unwrap_or_default()
     }
 
@@ -184,6 +187,19 @@ impl Relays {
 
     pub(crate) fn incarnation(&self, relay: &RelayId) -> u64 {
         self.connected.get(relay).map_or(0, |relay| relay.incarnation)
+    }
+
+    pub(crate) fn takes_streams(&mut self, relay: &RelayId, at: Vec<SocketAddr>) {
+        if let Some(relay) = self.connected.get_mut(relay) {
+            relay.streams = at;
+        }
+    }
+
+    /// Where the relay takes connections for a leg whose packets come here.
+    pub(crate) fn stream_beside(&self, relay: &RelayId, rtp: SocketAddr) -> Option<SocketAddr> {
+        let streams = &self.connected.get(relay)?.streams;
+        let same_host = streams.iter().find(|it| it.ip() == rtp.ip());
+        same_host.or_else(|| streams.iter().find(|it| it.is_ipv4() == rtp.is_ipv4())).copied()
     }
 
     pub(crate) fn drain(&mut self, relay: &RelayId, draining: bool) {

@@ -334,6 +334,7 @@ fn configuration(cast: Cast, address: SocketAddr, database: &str, scope: Scope) 
         control: local(CONTROL),
         media: address.ip(),
         ports: PortRange { first: *MEDIA.start(), last: *MEDIA.end() },
+        media_tcp: None,
         shards: 1,
         telemetry: local(PROXY_PAGES),
         relay_telemetry: Some(local(RELAY_PAGES)),

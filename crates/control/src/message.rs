@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::SocketAddr;
 
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,9 @@ pub enum FromRelay {
     /// What the legs of some sessions did so far: the last that is known of
     /// them, should the relay die. No more sessions than [`COUNTED_SESSIONS`].
     Counted(Vec<(SessionId, Vec<(LegId, LegStats)>)>),
+    /// Where the relay takes connections of legs' peers (RFC 6544), as peers are
+    /// to be told: at most one for each of its addresses.
+    Streams(Vec<SocketAddr>),
 }
 
 /// Sessions in one [`FromRelay::Counted`]: far from the limit of a frame.

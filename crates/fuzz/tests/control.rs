@@ -150,6 +150,7 @@ fn from_relay_name(message: &FromRelay) -> String {
         FromRelay::Taken(_) => "taken",
         FromRelay::Resumed => "resumed",
         FromRelay::Counted(_) => "counted",
+        FromRelay::Streams(_) => "streams",
     };
     format!("from-relay-{name}")
 }
@@ -219,6 +220,7 @@ fn later_from_relay() -> Vec<(&'static str, FromRelay)> {
     vec![
         ("resumed", FromRelay::Resumed),
         ("counted", FromRelay::Counted(counted)),
+        ("streams", FromRelay::Streams(vec!["192.0.2.1:5063".parse().unwrap()])),
         ("keyed", keyed),
         ("taken-over", FromRelay::Outcome(RequestId(6), taken)),
     ]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::baresip::{self, Baresip, Options};
-use support::browser::{self, Browser};
+use support::browser::{self, Browser, Manner};
 use support::server::{Demo, User, array, text};
 use support::{eventually, have, tone};
 
@@ -89,6 +89,81 @@ fn two_browsers_of_two_edges_talk_and_one_hangs_up() {
     called.hang_up();
     calling.expect("ended", SOON);
     recorded(&demo, before + 1, "callee_hung_up");
+}
+
+/// A browser with a peculiarity, and a softphone with SDES, which calls and is
+/// called; each time the browser says of its connection what is expected.
+#[track_caller]
+fn talk_both_ways(manner: &Manner, expected: impl Fn(&Value)) {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, browser::PACKAGES, baresip::PROGRAM]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let phone = demo.add_user("acme.test", "desk", &["--media", "sdes"]);
+    let mut desk = baresip(directory.path(), &demo, &phone, "srtp-mand", 900);
+    let carol = demo.user("acme.test", "carol");
+    let mut page = Browser::with(directory.path(), &demo, "ie1", &carol, 500, manner);
+    page.dial("desk");
+    page.expect("established", SOON);
+    talk(&page, &desk);
+    expected(&page.statistics());
+    page.hang_up();
+    page.expect("ended", SOON);
+    desk.expect("CALL_CLOSED", SOON);
+    desk.forget();
+    desk.dial("sip:carol@acme.test");
+    desk.expect("CALL_ESTABLISHED", SOON);
+    page.expect("established", SOON);
+    talk(&page, &desk);
+    expected(&page.statistics());
+}
+
+#[test]
+fn a_browser_whose_network_has_no_udp_talks_over_tcp() {
+    let manner = Manner { options: "&only=tcp", ..Manner::default() };
+    talk_both_ways(&manner, |said| assert_eq!(said["protocol"], "tcp", "{said}"));
+}
+
+#[test]
+fn a_browser_that_offers_dtls_1_3_gets_it_and_others_1_2() {
+    for (trial, version) in [("Enabled", "FEFC"), ("Disabled", "FEFD")] {
+        let trial = format!("--force-fieldtrials=WebRTC-ForceDtls13/{trial}/");
+        let manner = Manner { flags: &[trial.as_str()], ..Manner::default() };
+        talk_both_ways(&manner, |said| assert_eq!(said["tls"], version, "{said}"));
+    }
+}
+
+#[test]
+fn a_browser_that_trickles_and_changes_its_network_stays_in_its_call() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, browser::PACKAGES]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let (alice, bob) = (demo.user("acme.test", "alice"), demo.user("acme.test", "bob"));
+    let manner = Manner { options: "&early=1", ..Manner::default() };
+    let mut calling = Browser::with(directory.path(), &demo, "ie1", &alice, 500, &manner);
+    let mut called = Browser::with(directory.path(), &demo, "ie1", &bob, 900, &manner);
+    calling.dial("bob");
+    calling.expect("established", SOON);
+    called.expect("established", SOON);
+    for _ in 0..2 {
+        calling.hears(900);
+        called.hears(500);
+        let before = calling.statistics()["port"].clone();
+        calling.restart();
+        calling.expect("restarted", SOON);
+        eventually("another source port", SOON, || {
+            (calling.statistics()["port"] != before).then_some(())
+        });
+        calling.forget();
+        called.forget();
+    }
+    calling.hears(900);
+    called.hears(500);
+    called.hang_up();
+    calling.expect("ended", SOON);
 }
 
 /// The record of the latest of so many calls, by both of its legs' statistics.

@@ -21,15 +21,17 @@ pub struct IceLite {
     previous: Option<IceCredentials>,
     remote_ufrag: Option<String>,
     pairs: SmallVec<[Pair; 4]>,
-    selected: [Option<SocketAddr>; 2],
+    selected: [Option<Target>; 2],
     /// The selected addresses were nominated under the present credentials.
     nominated: [bool; 2],
 }
 
+/// By which of our sockets, and to where.
+pub type Target = (Component, SocketAddr);
+
 #[derive(Debug, Clone, Copy)]
 struct Pair {
-    component: Component,
-    remote: SocketAddr,
+    target: Target,
     seen: Instant,
 }
 
@@ -71,14 +73,28 @@ impl IceLite {
     }
 
     /// Where the component's packets go.
-    pub fn target(&self, component: Component) -> Option<SocketAddr> {
-        self.selected[component as usize]
+    pub fn target(&self, component: Component) -> Option<Target> {
+        self.selected[component.index()]
+    }
+
+    /// A connection is over: until the peer nominates another pair, the one
+    /// that it validated last serves.
+    pub fn close(&mut self, remote: SocketAddr) {
+        let closed = (Component::Stream, remote);
+        self.pairs.retain(|pair| pair.target != closed);
+        let slot = Component::Stream.index();
+        if self.selected[slot] == Some(closed) {
+            let same = self.pairs.iter().filter(|pair| pair.target.0.index() == slot);
+            self.selected[slot] = same.max_by_key(|pair| pair.seen).map(|pair| pair.target);
+            self.nominated[slot] = false;
+        }
     }
 
     /// Whether a check from this address was valid.
     pub fn is_validated(&self, component: Component, from: SocketAddr) -> bool {
-        self.selected[component as usize] == Some(from)
-            || self.pairs.iter().any(|pair| pair.is(component, from))
+        let target = Some((component, from));
+        self.selected[component.index()] == target
+            || self.pairs.iter().any(|pair| Some(pair.target) == target)
     }
 
     pub fn handle(
@@ -162,27 +178,27 @@ impl IceLite {
         if current {
             self.previous = None;
         }
-        match self.pairs.iter_mut().find(|pair| pair.is(component, from)) {
+        let target = (component, from);
+        match self.pairs.iter_mut().find(|pair| pair.target == target) {
             Some(pair) => pair.seen = now,
-            None => self.add(Pair { component, remote: from, seen: now }),
+            None => self.add(Pair { target, seen: now }),
         }
-        let slot = component as usize;
+        let slot = component.index();
         // A full agent may nominate another pair at any time when its network
         // changes: the last word counts. Before any nomination, the first
         // validated address is as good as any.
         if nominated && (current || !self.nominated[slot]) {
-            self.selected[slot] = Some(from);
+            self.selected[slot] = Some(target);
             self.nominated[slot] = true;
         } else if self.selected[slot].is_none() {
-            self.selected[slot] = Some(from);
+            self.selected[slot] = Some(target);
         }
     }
 
     fn add(&mut self, pair: Pair) {
         if self.pairs.len() == MAX_PAIRS {
             let selected = self.selected;
-            let stale =
-                |pair: &&(usize, Pair)| selected[pair.1.component as usize] != Some(pair.1.remote);
+            let stale = |pair: &&(usize, Pair)| !selected.contains(&Some(pair.1.target));
             let pairs: SmallVec<[(usize, Pair); MAX_PAIRS]> =
                 self.pairs.iter().copied().enumerate().collect();
             let oldest = pairs.iter().filter(stale).min_by_key(|(_, pair)| pair.seen);
@@ -193,12 +209,6 @@ impl IceLite {
         if self.pairs.len() < MAX_PAIRS {
             self.pairs.push(pair);
         }
-    }
-}
-
-impl Pair {
-    fn is(&self, component: Component, remote: SocketAddr) -> bool {
-        self.component == component && self.remote == remote
     }
 }
 
@@ -241,7 +251,8 @@ fn split_username(username: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&username[..colon], &username[colon + 1..]))
 }
 
-/// More than the 24 and 128 bits of randomness that RFC 8445 §5.3 asks for.
+/// More than the 24 and 128 bits of randomness that RFC 8445 §5.3 asks for: a
+/// relay finds the leg of a connection by its fragment.
 fn credentials(entropy: &mut Entropy) -> IceCredentials {
-    IceCredentials { ufrag: entropy.hex::<4>(), pwd: entropy.hex::<16>() }
+    IceCredentials { ufrag: entropy.hex::<8>(), pwd: entropy.hex::<16>() }
 }

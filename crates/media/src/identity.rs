@@ -55,6 +55,11 @@ impl Identity {
         &self.primary
     }
 
+    /// And not RSA, which `dimpl` does not have.
+    pub(crate) fn is_ecdsa(&self) -> bool {
+        self.primary.is_ecdsa
+    }
+
     pub(crate) fn dimpl(&self) -> Option<Arc<dimpl::Config>> {
         self.dimpl.get_or_init(dtls::dimpl_config).clone()
     }

@@ -2,6 +2,7 @@
 
 pub mod audio;
 mod dtls;
+pub mod framing;
 mod ice;
 mod identity;
 mod leg;

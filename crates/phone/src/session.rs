@@ -342,7 +342,8 @@ impl Runner {
 
     async fn transmit(&mut self, component: Component, to: SocketAddr, bytes: &[u8]) {
         let socket = match component {
-            Component::Rtp => &self.rtp,
+            // Its connections are none: it takes UDP.
+            Component::Rtp | Component::Stream => &self.rtp,
             Component::Rtcp => &self.rtcp,
         };
         // The network may lose a packet; so may this.

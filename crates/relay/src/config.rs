@@ -24,6 +24,11 @@ pub struct RelayConfig {
     pub media: Vec<MediaAddress>,
     /// Legs take an even port for RTP and the next for RTCP out of these.
     pub ports: RangeInclusive<u16>,
+    /// TCP port for the connections of peers whose network lets no UDP out
+    /// (RFC 6544), on each media address. 0 takes any.
+    pub stream_port: Option<u16>,
+    /// DTLS 1.3 with peers that offer it; without, 1.2 for all.
+    pub dtls_1_3: bool,
     /// Shard threads; `None` takes one for each core the process may use.
     pub shards: Option<usize>,
     pub limits: Limits,
@@ -57,6 +62,8 @@ impl RelayConfig {
             tls,
             media: vec![media],
             ports: 30_000..=49_999,
+            stream_port: None,
+            dtls_1_3: true,
             shards: None,
             limits: Limits::default(),
             media_timeout: Duration::from_secs(60),
@@ -108,6 +115,10 @@ pub struct Limits {
     pub commands_per_shard: usize,
     /// Messages waiting for one control connection; one more closes it.
     pub messages_per_connection: usize,
+    /// Connections for media that have not said whose they are.
+    pub strangers: usize,
+    /// Of them, those of one host or IPv6 network.
+    pub strangers_per_source: usize,
 }
 
 impl Default for Limits {
@@ -118,6 +129,8 @@ impl Default for Limits {
             proxies: 64,
             commands_per_shard: 1_024,
             messages_per_connection: 16_384,
+            strangers: 256,
+            strangers_per_source: 32,
         }
     }
 }
@@ -129,6 +142,8 @@ pub enum StartError {
     ControlAddress { address: SocketAddr, source: io::Error },
     #[error("media address {address}: {source}")]
     MediaAddress { address: IpAddr, source: io::Error },
+    #[error("address {address} for connections of media: {source}")]
+    StreamAddress { address: SocketAddr, source: io::Error },
     #[error("no media address is configured")]
     NoMediaAddress,
     #[error("media address {0} is unspecified; name the address that peers are told")]

@@ -50,9 +50,9 @@ impl<N: Network> RelayCore<N> {
         entropy: &mut Entropy,
         runtime: Handle,
     ) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(config, identity, entropy, runtime)?);
+        let shared = Arc::new(Shared::new(config, Vec::new(), identity, entropy, runtime)?);
         let owners = Owners::new(shared.config.limits.proxies);
-        let shard = Shard::new(Arc::clone(&shared), network, Entropy::new(entropy.seed()));
+        let shard = Shard::new(Arc::clone(&shared), 0, network, Entropy::new(entropy.seed()));
         Ok(Self { shared, owners, shard, last_connection: 0 })
     }
 

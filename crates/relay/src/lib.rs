@@ -17,6 +17,7 @@ mod relay;
 mod server;
 mod shard;
 mod shared;
+mod streams;
 mod tls;
 
 pub use config::{Limits, MediaAddress, RelayConfig, StartError, TlsFiles};

@@ -1,5 +1,6 @@
 use landline_control::RelayId;
 use landline_region::RegionCode;
+use crate::streams::Refused;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// What the relay counts. Children of labelled families are looked up once,
@@ -26,6 +27,9 @@ pub(crate) struct Metrics {
     pub transcoded_packets: IntCounter,
     pub concealed_packets: IntCounter,
     pub late_packets: IntCounter,
+    /// Peers' connections for media.
+    pub streams: IntGauge,
+    pub refused_streams: IntCounterVec,
     pub control_connections: IntGauge,
     /// By region of the peer's certificate.
     pub refused_peers: IntCounterVec,
@@ -72,6 +76,12 @@ impl Metrics {
                 .counter("concealed_packets_total", "Packets lost and made up for, transcoding.")?,
             late_packets: family
                 .counter("late_packets_total", "Packets that came too late to be transcoded.")?,
+            streams: family.gauge("streams", "Connections that legs have with their peers.")?,
+            refused_streams: family.counters(
+                "refused_streams_total",
+                "Connections for media that were closed, by reason.",
+                "reason",
+            )?,
             control_connections: family
                 .gauge("control_connections", "Proxies that are connected.")?,
             refused_peers: family.counters(
@@ -98,6 +108,12 @@ impl Metrics {
                 "Sessions that another proxy, or its next run, took over.",
             )?,
         })
+    }
+}
+
+impl Metrics {
+    pub fn refuse_stream(&self, refused: Refused) {
+        self.refused_streams.with_label_values(&[refused.name()]).inc();
     }
 }
 

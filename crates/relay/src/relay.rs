@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::owner::Owners;
 use crate::server::Server;
 use crate::shard::ShardThreads;
 use crate::shared::Shared;
+use crate::streams::{self, Reception};
 use crate::tls;
 
 /// How long a shutdown waits for recordings to be stored.
@@ -40,7 +41,9 @@ impl Relay {
         let control_addr = listener.local_addr().map_err(unusable)?;
 
         let identity = Arc::new(identity);
-        let shared = Arc::new(Shared::new(config, identity, &mut entropy, Handle::current())?);
+        let (listeners, streams) = listen_for_streams(&config)?;
+        let runtime = Handle::current();
+        let shared = Arc::new(Shared::new(config, streams, identity, &mut entropy, runtime)?);
         let threads = ShardThreads::start(&shared, &mut entropy).map_err(StartError::Shard)?;
         let owners = Arc::new(Owners::new(shared.config.limits.proxies));
         let (stop, stopped) = watch::channel(false);
@@ -59,6 +62,15 @@ impl Relay {
             stop: stopped.clone(),
         };
         tokio::spawn(Arc::new(server).run(listener));
+        let reception = Arc::new(Reception {
+            shared: Arc::clone(&shared),
+            shards: threads.shards(),
+            strangers: Mutex::default(),
+            stop: stopped.clone(),
+        });
+        for listener in listeners {
+            tokio::spawn(Arc::clone(&reception).run(listener));
+        }
         tokio::spawn(keep_house(Arc::clone(&shared), stopped));
         tracing::info!(
             relay = %shared.config.name,
@@ -84,6 +96,11 @@ impl RelayHandle {
     /// Where the control server listens.
     pub fn control_addr(&self) -> SocketAddr {
         self.control_addr
+    }
+
+    /// Where peers' connections are taken, as they are told.
+    pub fn stream_addrs(&self) -> &[SocketAddr] {
+        &self.shared.streams
     }
 
     /// The registry of the configuration.
@@ -177,6 +194,23 @@ fn try_addresses(config: &RelayConfig) -> Result<(), StartError> {
             .map_err(|source| StartError::MediaAddress { address: bind, source })?;
     }
     Ok(())
+}
+
+/// The listeners for peers' connections, and what peers are told of them.
+fn listen_for_streams(
+    config: &RelayConfig,
+) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+    let (mut listeners, mut told) = (Vec::new(), Vec::new());
+    for media in config.media.iter().filter(|_| config.stream_port.is_some()) {
+        let port = config.stream_port.unwrap_or_default();
+        let address = SocketAddr::new(media.bind, port);
+        let unusable = |source| StartError::StreamAddress { address, source };
+        let (listener, advertised) =
+            streams::bind(media.bind, media.advertise, port).map_err(unusable)?;
+        listeners.push(TcpListener::from_std(listener).map_err(unusable)?);
+        told.push(advertised);
+    }
+    Ok((listeners, told))
 }
 
 /// Keeps the gauges right that change by the passing of time alone.

@@ -194,6 +194,9 @@ impl Server {
             tracing::info!(proxy = %former.name, "a proxy restarted; it may adopt its sessions");
             self.close_after_grace(former);
         }
+        if !self.shared.streams.is_empty() {
+            outgoing.send(FromRelay::Streams(self.shared.streams.clone()));
+        }
         if self.shared.is_draining() {
             outgoing.send(FromRelay::Draining);
         }

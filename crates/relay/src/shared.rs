@@ -12,6 +12,7 @@ use crate::config::{RelayConfig, StartError};
 use crate::metrics::Metrics;
 use crate::owner::Owners;
 use crate::ports::{PortAllocator, PortUse};
+use crate::streams::Fragments;
 
 /// What all shards and the control server see of the relay.
 #[derive(Debug)]
@@ -19,6 +20,9 @@ pub(crate) struct Shared {
     pub config: RelayConfig,
     pub metrics: Metrics,
     pub addresses: Vec<LocalAddress>,
+    /// Where peers' connections are taken, as they are told.
+    pub streams: Vec<SocketAddr>,
+    pub fragments: Fragments,
     /// Of every DTLS leg.
     pub identity: Arc<Identity>,
     /// Where the ends of recordings are awaited.
@@ -39,6 +43,7 @@ pub(crate) struct LocalAddress {
 impl Shared {
     pub fn new(
         config: RelayConfig,
+        streams: Vec<SocketAddr>,
         identity: Arc<Identity>,
         entropy: &mut Entropy,
         runtime: Handle,
@@ -52,6 +57,8 @@ impl Shared {
         Ok(Self {
             metrics: Metrics::register(&config.registry, config.region, &config.name)?,
             addresses,
+            streams,
+            fragments: Fragments::default(),
             identity,
             runtime,
             finishing: Arc::new(()),

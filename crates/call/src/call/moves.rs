@@ -310,6 +310,8 @@ impl Call {
         for (id, local) in locals {
             let leg = self.legs.iter().position(|it| it.relay_leg == id);
             if let Some(side) = moving.sides.iter_mut().find(|side| Some(side.leg) == leg) {
+                let relay = moving.to.as_ref().map(|to| &to.relay);
+                side.media.stream = relay.and_then(|it| cx.relays.stream_beside(it, local.rtp));
                 side.media.local = Some(local);
             }
         }

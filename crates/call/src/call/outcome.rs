@@ -34,6 +34,8 @@ impl Call {
             let Some(leg) = self.legs.iter_mut().find(|leg| leg.relay_leg == id) else { continue };
             leg.is_allocated = true;
             if let Some(media) = &mut leg.media {
+                let relay = self.session.as_ref().map(|session| &session.relay);
+                media.stream = relay.and_then(|it| cx.relays.stream_beside(it, local.rtp));
                 media.local = Some(local);
             }
         }

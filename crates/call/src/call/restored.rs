@@ -289,6 +289,10 @@ impl Call {
         let held = std::mem::take(&mut restored.held);
         if let Some(session) = &mut self.session {
             session.incarnation = cx.relays.incarnation(&session.relay);
+            for media in self.legs.iter_mut().filter_map(|leg| leg.media.as_mut()) {
+                let rtp = media.local.as_ref().map(|local| local.rtp);
+                media.stream = rtp.and_then(|it| cx.relays.stream_beside(&session.relay, it));
+            }
         }
         if cx.config.has_peers {
             self.record_taken_over(cx);

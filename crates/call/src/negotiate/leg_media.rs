@@ -1,6 +1,8 @@
 //! Offer and answer with one peer: what was said, what is agreed, what the
 //! relay has to know of it.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use landline_control::{
     Direction, DtlsParameters, DtlsRole, IpFamily, LegLocal, LegSpec, PayloadType, Protocol,
@@ -22,6 +24,9 @@ pub(crate) struct LegMedia {
     pub spec: LegSpec,
     /// Once the relay has told.
     pub local: Option<LegLocal>,
+    /// Where the relay takes a connection for this leg; the relay tells it anew.
+    #[serde(skip)]
+    pub stream: Option<SocketAddr>,
     origin: Origin,
     /// The `m=` line's protocol between this peer and us.
     proto: String,
@@ -101,6 +106,7 @@ impl LegMedia {
             mux: spec.rtcp_mux,
             spec,
             local: None,
+            stream: None,
             origin: Origin::new(session),
             proto,
             lines: Vec::new(),
@@ -207,6 +213,7 @@ impl LegMedia {
             mux: self.mux,
             is_muxed: self.mux && self.agreed.is_some(),
             ice: self.spec.ice,
+            stream: self.stream.filter(|_| self.takes_streams()),
             // RFC 8842 §5.2: an offer leaves the roles open, also later ones.
             setup: (self.spec.protocol == Protocol::Dtls).then_some("actpass"),
             crypto,
@@ -320,6 +327,7 @@ impl LegMedia {
             mux: self.mux,
             is_muxed: self.mux,
             ice: self.spec.ice && offer.ice.is_some(),
+            stream: self.stream.filter(|_| self.takes_streams()),
             setup,
             crypto: self.key.as_slice(),
             lines: &self.lines,
@@ -329,6 +337,12 @@ impl LegMedia {
         let body = ours.write(&mut self.origin);
         self.agreed = Some(Agreed { peer: offer.clone(), terms, told });
         Some(body)
+    }
+
+    /// Connections carry everything at once, and are for browsers: phones with
+    /// ICE have UDP, and some stumble over what is not.
+    fn takes_streams(&self) -> bool {
+        self.spec.ice && self.mux && self.spec.protocol == Protocol::Dtls
     }
 
     /// RFC 8842 §5.3. Where the choice is ours the peer is to begin the

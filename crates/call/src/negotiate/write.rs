@@ -48,6 +48,8 @@ pub(crate) struct Ours<'a> {
     /// Both sides have agreed to it: there is no port for RTCP.
     pub is_muxed: bool,
     pub ice: bool,
+    /// Where a peer may connect that cannot send by UDP.
+    pub stream: Option<SocketAddr>,
     /// `actpass`, `active` or `passive`.
     pub setup: Option<&'static str>,
     pub crypto: &'a [SdesKey],
@@ -150,7 +152,8 @@ impl Ours<'_> {
         write!(text, "a=setup:{setup}\r\n")
     }
 
-    /// One host candidate a component, with the priorities of RFC 8445 §5.1.2.
+    /// One host candidate a component, with the priorities of RFC 8445 §5.1.2,
+    /// and below them a passive one (RFC 6544 §4.2).
     fn candidates(&self, text: &mut String) -> std::fmt::Result {
         let Some(ice) = self.local.ice.as_ref().filter(|_| self.ice) else { return Ok(()) };
         write!(text, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.ufrag, ice.pwd)?;
@@ -159,6 +162,10 @@ impl Ours<'_> {
         if rtcp != rtp {
             let (ip, port) = (rtcp.ip(), rtcp.port());
             write!(text, "a=candidate:1 2 UDP 2130706430 {ip} {port} typ host\r\n")?;
+        }
+        if let Some(stream) = self.stream {
+            let (ip, port) = (stream.ip(), stream.port());
+            write!(text, "a=candidate:2 1 TCP 1520435199 {ip} {port} typ host tcptype passive\r\n")?;
         }
         text.push_str("a=end-of-candidates\r\n");
         Ok(())

@@ -327,6 +327,9 @@ fn check_sockets(config: &Config, findings: &mut Findings) {
     }
     if let Some(relay) = &config.relay {
         take("relay.control".to_owned(), false, relay.control.0);
+        for (media, port) in relay.media.iter().zip(relay.tcp_port.iter().cycle()) {
+            take("relay.tcp_port".to_owned(), false, SocketAddr::new(media.address, *port));
+        }
     }
     if let Some(console) = &config.console {
         take("console.address".to_owned(), false, console.address.0);

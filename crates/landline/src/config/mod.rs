@@ -308,6 +308,11 @@ pub struct Relay {
     pub identity: KeyPair,
     pub media: Vec<Media>,
     pub ports: PortRange,
+    /// TCP port for browsers whose network lets no UDP out.
+    pub tcp_port: Option<u16>,
+    /// With peers that offer it.
+    #[serde(default = "yes")]
+    pub dtls_1_3: bool,
     /// Threads that carry media; 0 takes one for each processor.
     #[serde(default)]
     pub shards: u16,

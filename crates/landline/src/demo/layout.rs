@@ -157,6 +157,11 @@ impl Site {
         self.at(7)
     }
 
+    /// Media of browsers that have no UDP.
+    pub fn media_tcp(&self) -> SocketAddr {
+        self.at(8)
+    }
+
     fn at(&self, offset: u16) -> SocketAddr {
         SocketAddr::new(self.bind, self.first_port + offset)
     }
@@ -170,6 +175,7 @@ impl Site {
             ("relay control", self.control()),
             ("metrics", self.telemetry()),
             ("console", self.console()),
+            ("media over TCP", self.media_tcp()),
         ];
         listeners.chain(others.map(|(what, address)| (what.to_owned(), false, address))).collect()
     }
@@ -203,6 +209,7 @@ impl Site {
                 first: self.first_media_port,
                 last: self.first_media_port + MEDIA_PORTS - 1,
             },
+            media_tcp: Some(self.media_tcp().port()),
             shards: 1,
             telemetry: self.telemetry(),
             relay_telemetry: None,

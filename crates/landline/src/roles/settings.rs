@@ -43,6 +43,8 @@ pub fn relay(
     settings.media = media;
     settings.control_listen = relay.control.0;
     settings.ports = relay.ports.first..=relay.ports.last;
+    settings.stream_port = relay.tcp_port;
+    settings.dtls_1_3 = relay.dtls_1_3;
     settings.shards = (relay.shards > 0).then_some(usize::from(relay.shards));
     settings.limits.sessions = relay.limits.max_sessions as usize;
     settings.media_timeout = seconds(relay.timeouts.media_seconds);

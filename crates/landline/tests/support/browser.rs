@@ -26,6 +26,15 @@ pub struct Browser {
     name: String,
 }
 
+/// What a browser does otherwise than most.
+#[derive(Default)]
+pub struct Manner<'a> {
+    /// Of the page: `&name=value`, each.
+    pub options: &'a str,
+    /// Of the program.
+    pub flags: &'a [&'a str],
+}
+
 /// What the browser fetches, and what passes between its page and the test.
 #[derive(Default)]
 struct Page {
@@ -38,20 +47,44 @@ impl Browser {
     /// registered.
     #[track_caller]
     pub fn registered(parent: &Path, demo: &Demo, region: &str, user: &User, tone: u32) -> Self {
-        Self::at(parent, demo.ca(), demo.sip(region, "wss"), user, tone)
+        Self::with(parent, demo, region, user, tone, &Manner::default())
+    }
+
+    #[track_caller]
+    pub fn with(
+        parent: &Path,
+        demo: &Demo,
+        region: &str,
+        user: &User,
+        tone: u32,
+        manner: &Manner,
+    ) -> Self {
+        Self::start(parent, demo.ca(), demo.sip(region, "wss"), user, tone, manner)
     }
 
     /// At this server, whose authority is `ca`.
     #[track_caller]
     pub fn at(parent: &Path, ca: &Path, server: &str, user: &User, tone: u32) -> Self {
+        Self::start(parent, ca, server, user, tone, &Manner::default())
+    }
+
+    #[track_caller]
+    fn start(
+        parent: &Path,
+        ca: &Path,
+        server: &str,
+        user: &User,
+        tone: u32,
+        manner: &Manner,
+    ) -> Self {
         let home = parent.join(format!("chromium-{}", user.name));
         trust(&home, ca);
         std::fs::create_dir(home.join("tmp")).unwrap();
         let page = Arc::new(Page::default());
         let port = page.clone().serve();
         let url = format!(
-            "http://127.0.0.1:{port}/phone.html?server={}&user={}&domain={}&password={}&tone={tone}",
-            server, user.name, user.domain, user.password,
+            "http://127.0.0.1:{port}/phone.html?server={}&user={}&domain={}&password={}&tone={tone}{}",
+            server, user.name, user.domain, user.password, manner.options,
         );
         let process = Process::start(
             Command::new(PROGRAM)
@@ -62,6 +95,7 @@ impl Browser {
                 .arg(format!("--user-data-dir={}", home.join("profile").display()))
                 .args(FLAGS)
                 .arg(UNASKED)
+                .args(manner.flags)
                 .arg(url),
             &parent.join(format!("chromium-{}.log", user.name)),
         );
@@ -130,6 +164,27 @@ impl Browser {
         self.page.with_events(|events| {
             let latest = events.iter().rev().find(|event| event["event"] == "hears")?;
             (latest["decibels"].as_f64()? > -60.0).then(|| latest["hz"].as_f64())?
+        })
+    }
+
+    /// What the page's connection says of itself now.
+    #[track_caller]
+    pub fn statistics(&mut self) -> Value {
+        self.command(&json!({ "do": "statistics" }));
+        self.expect("statistics", Duration::from_secs(10))
+    }
+
+    /// Begins ICE anew, as after a change of network.
+    pub fn restart(&self) {
+        self.command(&json!({ "do": "restart" }));
+    }
+
+    /// The colour of the picture that it sees last, as red, green and blue.
+    pub fn seen(&self) -> Option<[u64; 3]> {
+        self.page.with_events(|events| {
+            let latest = events.iter().rev().find(|event| event["event"] == "sees")?;
+            let of = |name: &str| latest[name].as_u64();
+            Some([of("red")?, of("green")?, of("blue")?])
         })
     }
 

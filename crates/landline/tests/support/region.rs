@@ -233,6 +233,7 @@ fn draft(code: &str, jurisdiction: &str, base: u16, database: &Database) -> Draf
         control: local(base + 4),
         media: local(0).ip(),
         ports: PortRange { first: media, last: media + 49 },
+        media_tcp: None,
         shards: 0,
         telemetry: local(base + 5),
         relay_telemetry: Some(local(base + 6)),

@@ -1,10 +1,10 @@
-//! DTLS by `dimpl`: DTLS 1.2, both roles, peers with ECDSA certificates.
+//! DTLS by `dimpl`: DTLS 1.2 and 1.3, both roles, peers with ECDSA certificates.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dimpl::{Config, Dtls, DtlsCertificate, Output, SrtpProfile};
+use dimpl::{Config, Dtls, DtlsCertificate, Output, ProtocolVersion, SrtpProfile};
 use landline_control::{DtlsRole, SrtpSuite};
 
 use super::{Engine, Established, Failed, MTU};
@@ -21,7 +21,10 @@ pub struct Dimpl {
     timeout: Option<Instant>,
     certificate: Option<Vec<u8>>,
     outcome: Option<Result<Established, Failed>>,
+    has_answered: bool,
 }
+
+type Make = fn(Arc<Config>, DtlsCertificate, Instant) -> Dtls;
 
 /// What every association shares; costs milliseconds to make.
 pub fn config() -> Option<Arc<Config>> {
@@ -29,20 +32,50 @@ pub fn config() -> Option<Arc<Config>> {
 }
 
 impl Dimpl {
-    pub fn new(identity: &Identity, role: DtlsRole, now: Instant) -> Result<Self, Failed> {
+    /// DTLS 1.2 and no other.
+    pub fn older(identity: &Identity, role: DtlsRole, now: Instant) -> Result<Self, Failed> {
+        Self::new(identity, role, now, Dtls::new_12)
+    }
+
+    /// DTLS 1.3 and no other.
+    pub fn newer(identity: &Identity, role: DtlsRole, now: Instant) -> Result<Self, Failed> {
+        Self::new(identity, role, now, Dtls::new_13)
+    }
+
+    /// The highest version that both have.
+    pub fn any(identity: &Identity, role: DtlsRole, now: Instant) -> Result<Self, Failed> {
+        Self::new(identity, role, now, Dtls::new_auto)
+    }
+
+    fn new(
+        identity: &Identity,
+        role: DtlsRole,
+        now: Instant,
+        make: Make,
+    ) -> Result<Self, Failed> {
         let certificate = DtlsCertificate {
             certificate: identity.certificate().to_vec(),
             private_key: identity.private_key().to_vec(),
         };
         let config = identity.dimpl().ok_or(Failed)?;
         Ok(Self {
-            dtls: Dtls::new_12(config, certificate, now),
+            dtls: make(config, certificate, now),
             role,
             flight: VecDeque::new(),
             timeout: None,
             certificate: None,
             outcome: None,
+            has_answered: false,
         })
+    }
+
+    /// Once the peer's first message has said.
+    pub fn is_dtls_1_3(&self) -> Option<bool> {
+        self.dtls.protocol_version().map(|version| version == ProtocolVersion::DTLS1_3)
+    }
+
+    pub fn has_answered(&self) -> bool {
+        self.has_answered
     }
 
     fn drain(&mut self) {
@@ -55,6 +88,7 @@ impl Dimpl {
                 }
                 Output::BufferTooSmall { .. } => return,
                 Output::Packet(datagram) if self.flight.len() < MAX_FLIGHT => {
+                    self.has_answered = true;
                     self.flight.push_back(datagram.to_vec());
                 }
                 Output::PeerCert(certificate) => self.certificate = Some(certificate.to_vec()),

@@ -14,6 +14,15 @@ const MAX_SEQUENCE: u16 = 32;
 const RECORD_HEADER: usize = 13;
 const HANDSHAKE_HEADER: usize = 12;
 const HANDSHAKE: u8 = 22;
+/// RFC 9147 §7.
+const ACK: u8 = 26;
+
+/// The first octet of records that DTLS 1.3 has encrypted, and its flags.
+const UNIFIED: u8 = 0b0010_0000;
+const UNIFIED_MASK: u8 = 0b1110_0000;
+const WITH_IDENTIFIER: u8 = 0b0001_0000;
+const WITH_LONG_NUMBER: u8 = 0b0000_1000;
+const WITH_LENGTH: u8 = 0b0000_0100;
 
 #[derive(Default)]
 pub struct Guard {
@@ -34,6 +43,21 @@ impl Guard {
         });
         self.octets <= MAX_OCTETS && !datagram.is_empty() && records.is_some()
     }
+}
+
+/// What follows a record with the unified header of DTLS 1.3 (RFC 9147 §4).
+/// Connection identifiers were not agreed on; without a length it is the last.
+fn after_unified(record: &[u8]) -> Option<&[u8]> {
+    let (first, rest) = record.split_first()?;
+    if first & WITH_IDENTIFIER != 0 {
+        return None;
+    }
+    let rest = rest.get(if first & WITH_LONG_NUMBER != 0 { 2 } else { 1 }..)?;
+    if first & WITH_LENGTH == 0 {
+        return Some(&[]);
+    }
+    let (length, body) = rest.split_first_chunk::<2>()?;
+    body.get(usize::from(u16::from_be_bytes(*length))..)
 }
 
 /// A part of a handshake message before encryption begins (RFC 6347 §4.2.2).
@@ -59,11 +83,16 @@ impl Records {
     /// or when a fragment is not `accepted`.
     pub fn read(mut rest: &[u8], mut accepted: impl FnMut(Fragment) -> bool) -> Option<Self> {
         let mut records = Self::default();
-        while !rest.is_empty() {
+        while let Some(first) = rest.first() {
+            if first & UNIFIED_MASK == UNIFIED {
+                rest = after_unified(rest)?;
+                records.others += 1;
+                continue;
+            }
             let (header, after) = rest.split_first_chunk::<RECORD_HEADER>()?;
             let [kind, major, _, e0, e1, .., l0, l1] = *header;
             // DTLS versions have a major number of 254 (RFC 6347 §4.1).
-            if !(20..=25).contains(&kind) || major != 254 {
+            if !(20..=ACK).contains(&kind) || major != 254 {
                 return None;
             }
             let length = usize::from(u16::from_be_bytes([l0, l1]));
@@ -122,6 +151,20 @@ mod tests {
         }
         assert!(!Guard::default().admits(&record(100, 60, &[0; 50])), "beyond its message");
         assert!(!Guard::default().admits(&record(1 << 20, 0, &[0; 50])), "too long a message");
+    }
+
+    #[test]
+    fn records_of_dtls_1_3_pass_whole_and_not_cut() {
+        let encrypted = [0b0010_1110, 0, 1, 0, 3, 9, 9, 9];
+        let hello = record(100, 20, &[0; 50]);
+        assert!(Guard::default().admits(&[&hello[..], &encrypted, &encrypted].concat()));
+        for length in 1..encrypted.len() {
+            assert!(!Guard::default().admits(&encrypted[..length]), "{length}");
+        }
+        let last = [0b0010_0010, 7, 9, 9, 9];
+        assert!(Guard::default().admits(&[&encrypted[..], &last].concat()));
+        let identified = [0b0011_1110, 5, 0, 1, 0, 1, 9];
+        assert!(!Guard::default().admits(&identified), "no identifiers were agreed on");
     }
 
     #[test]

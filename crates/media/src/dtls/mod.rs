@@ -4,6 +4,7 @@
 mod dimpl;
 mod guard;
 mod primary;
+mod versions;
 
 use std::time::Instant;
 
@@ -153,8 +154,14 @@ fn engine(
     now: Instant,
 ) -> Result<Box<dyn Engine>, Failed> {
     Ok(match backend {
-        DtlsBackend::Primary => Box::new(primary::Primary::new(identity, role)),
-        DtlsBackend::Dimpl => Box::new(dimpl::Dimpl::new(identity, role, now)?),
+        DtlsBackend::Primary if role == DtlsRole::Server && identity.is_ecdsa() => {
+            Box::new(versions::Versions::new(identity, now)?)
+        }
+        DtlsBackend::Primary | DtlsBackend::Primary12 => {
+            Box::new(primary::Primary::new(identity, role))
+        }
+        DtlsBackend::Dimpl => Box::new(dimpl::Dimpl::older(identity, role, now)?),
+        DtlsBackend::Dimpl13 => Box::new(dimpl::Dimpl::newer(identity, role, now)?),
     })
 }
 

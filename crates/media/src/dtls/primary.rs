@@ -38,6 +38,7 @@ const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
 pub struct PrimaryConfig {
     client: Arc<HandshakeConfig>,
     server: Arc<HandshakeConfig>,
+    pub is_ecdsa: bool,
 }
 
 impl PrimaryConfig {
@@ -45,9 +46,12 @@ impl PrimaryConfig {
         let unusable = |error: &dyn std::fmt::Display| IdentityError::Unusable(error.to_string());
         let provider = default_provider().map_err(|error| unusable(&error))?;
         let schemes = [SignatureScheme::EcdsaP256Sha256, SignatureScheme::RsaPkcs1Sha256];
-        let key = schemes
+        let (scheme, key) = schemes
             .into_iter()
-            .find_map(|scheme| provider.crypto().import_signing_key(scheme, private_key).ok())
+            .find_map(|scheme| {
+                let key = provider.crypto().import_signing_key(scheme, private_key).ok()?;
+                Some((scheme, key))
+            })
             .ok_or_else(|| unusable(&"the key is neither P-256 nor RSA in PKCS#8"))?;
         let chain = vec![certificate.to_vec().into()];
         let certificate = Certificate::from_signing_key(chain, key);
@@ -73,7 +77,8 @@ impl PrimaryConfig {
                 .with_mtu(MTU);
             config.build(is_client, None).map(Arc::new).map_err(|error| unusable(&error))
         };
-        Ok(Self { client: build(true)?, server: build(false)? })
+        let is_ecdsa = matches!(scheme, SignatureScheme::EcdsaP256Sha256);
+        Ok(Self { client: build(true)?, server: build(false)?, is_ecdsa })
     }
 }
 

@@ -16,16 +16,34 @@ use crate::srtp::Rollover;
 pub enum Component {
     Rtp,
     Rtcp,
+    /// A connection that the peer made (RFC 6544), told from others by the
+    /// peer's address. It carries what the RTP socket does, RTCP multiplexed.
+    Stream,
+}
+
+impl Component {
+    /// Which of ICE's components it belongs to, from 0.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Rtp | Self::Stream => 0,
+            Self::Rtcp => 1,
+        }
+    }
 }
 
 /// Which DTLS implementation a leg uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DtlsBackend {
-    /// Takes peers with RSA and ECDSA certificates.
+    /// Takes peers with RSA and ECDSA certificates. As the server it speaks DTLS
+    /// 1.3 with who offers that, and 1.2 else; as the client, 1.2.
     #[default]
     Primary,
-    /// Independent of the primary one; takes ECDSA certificates only.
+    /// The same, without DTLS 1.3.
+    Primary12,
+    /// DTLS 1.2, independent of the primary one; takes ECDSA certificates only.
     Dimpl,
+    /// DTLS 1.3 and no other; takes ECDSA certificates only.
+    Dimpl13,
 }
 
 /// What a leg is made from.

@@ -86,13 +86,13 @@ impl Handshakes {
     }
 
     pub fn take_early(&mut self, component: Component) -> Option<Box<(SocketAddr, PacketBuf)>> {
-        self.components[component as usize].early.take()
+        self.components[component.index()].early.take()
     }
 
     /// Begins as the client, once there is an address to begin with.
     pub fn begin(&mut self, now: Instant, component: Component, to: SocketAddr) {
         let client = self.parameters.as_ref().is_some_and(|it| it.role == DtlsRole::Client);
-        let handshake = &mut self.components[component as usize];
+        let handshake = &mut self.components[component.index()];
         if !client || handshake.end.is_some() || handshake.association.is_some() {
             return;
         }
@@ -114,7 +114,7 @@ impl Handshakes {
 
     /// Who the component's handshake is with.
     pub fn peer(&self, component: Component) -> Option<SocketAddr> {
-        self.components[component as usize].peer.map(|peer| peer.address)
+        self.components[component.index()].peer.map(|peer| peer.address)
     }
 
     pub fn receive(
@@ -125,7 +125,7 @@ impl Handshakes {
         trust: Trust,
         packet: &PacketBuf,
     ) -> Step {
-        let handshake = &mut self.components[component as usize];
+        let handshake = &mut self.components[component.index()];
         let Some(parameters) = &self.parameters else {
             // A peer that answers may be faster than its answer.
             handshake.early = Some(Box::new((from, packet.clone())));
@@ -156,7 +156,7 @@ impl Handshakes {
     /// `may_wait`: the peer is heard without it. A handshake that is late then
     /// may be later still.
     pub fn handle_timeout(&mut self, now: Instant, component: Component, may_wait: bool) -> Step {
-        let handshake = &mut self.components[component as usize];
+        let handshake = &mut self.components[component.index()];
         if handshake.end.is_some() {
             return Step::Nothing;
         }
@@ -179,7 +179,7 @@ impl Handshakes {
 
     /// The next datagram to send, and to whom if nothing better is known.
     pub fn transmit(&mut self, component: Component) -> Option<(SocketAddr, Vec<u8>)> {
-        let handshake = &mut self.components[component as usize];
+        let handshake = &mut self.components[component.index()];
         let to = handshake.peer?.address;
         Some((to, handshake.association.as_mut()?.transmit()?))
     }
@@ -257,7 +257,7 @@ impl Handshake {
         self.association = None;
         self.end = Some(end);
         match component {
-            Component::Rtp => Step::Fault(fault),
+            Component::Rtp | Component::Stream => Step::Fault(fault),
             // Without RTCP the call still has sound.
             Component::Rtcp => Step::Nothing,
         }

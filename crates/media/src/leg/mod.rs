@@ -32,7 +32,7 @@ use self::renewal::Renewal;
 use self::security::Security;
 use self::stats::{Reception, Transmission};
 use crate::dtls::Established;
-use crate::ice::IceLite;
+use crate::ice::{IceLite, Target};
 
 /// Answers and flights waiting to be polled.
 const MAX_OUTPUT: usize = 64;
@@ -147,8 +147,8 @@ impl Leg {
         if let (Some(ice), Some(credentials)) = (&mut self.ice, &remote.ice) {
             ice.set_remote(credentials);
         }
-        self.paths[Component::Rtp as usize].signal(remote.rtp);
-        self.paths[Component::Rtcp as usize].signal(remote.rtcp);
+        self.paths[Component::Rtp.index()].signal(remote.rtp);
+        self.paths[Component::Rtcp.index()].signal(remote.rtcp);
         self.remote = Some(Described {
             rtcp_mux: self.config.spec.rtcp_mux && remote.rtcp_mux,
             ice: self.ice.is_some() && remote.ice.is_some(),
@@ -231,12 +231,24 @@ impl Leg {
         }
     }
 
-    /// Where a component's packets go.
-    fn target(&self, component: Component) -> Option<SocketAddr> {
+    /// By which socket a component's packets go, and where to.
+    fn target(&self, component: Component) -> Option<Target> {
         if self.uses_ice() {
             self.ice.as_ref().and_then(|ice| ice.target(component))
         } else {
-            self.paths[component as usize].target()
+            self.paths[component.index()].target().map(|to| (component, to))
+        }
+    }
+
+    /// Whether an authentic connectivity check came by that socket from there.
+    pub fn is_validated(&self, by: Component, from: SocketAddr) -> bool {
+        self.ice.as_ref().is_some_and(|ice| ice.is_validated(by, from))
+    }
+
+    /// The peer's connection from there is over.
+    pub fn close_stream(&mut self, from: SocketAddr) {
+        if let Some(ice) = &mut self.ice {
+            ice.close(from);
         }
     }
 
@@ -253,7 +265,7 @@ impl Leg {
     fn begin_handshakes(&mut self, now: Instant) {
         for component in self.components() {
             let target = self.target(*component);
-            if let (Some(handshakes), Some(to)) = (&mut self.handshakes, target) {
+            if let (Some(handshakes), Some((_, to))) = (&mut self.handshakes, target) {
                 handshakes.begin(now, *component, to);
             }
         }
@@ -265,7 +277,8 @@ impl Leg {
             while let Some((peer, bytes)) =
                 self.handshakes.as_mut().and_then(|handshakes| handshakes.transmit(component))
             {
-                let to =
+                let peer = (component, peer);
+                let (component, to) =
                     if self.uses_ice() { self.target(component).unwrap_or(peer) } else { peer };
                 self.emit(LegOutput::Transmit { component, to, bytes });
             }
@@ -301,7 +314,7 @@ impl Leg {
     ) -> Result<(), DropCause> {
         let peer = self.handshakes.as_ref().and_then(|it| it.peer(component));
         if let Some(peer) = peer {
-            self.paths[component as usize].prove(now, peer);
+            self.paths[component.index()].prove(now, peer);
         }
         self.security.install(component, established).map_err(|_| DropCause::NoKeys)
     }

@@ -23,7 +23,9 @@ impl Leg {
             Some(128..=191) if rtcp::looks_like_rtcp(packet.as_slice()) => {
                 self.receive_rtcp(now, component, from, packet)
             }
-            Some(128..=191) if component == Component::Rtp => self.receive_rtp(now, from, packet),
+            Some(128..=191) if component != Component::Rtcp => {
+                self.receive_rtp(now, component, from, packet)
+            }
             Some(0..=3) => self.receive_stun(now, component, from, packet),
             Some(20..=63) => self.receive_dtls(now, component, from, packet),
             _ => Err(DropCause::UnknownProtocol),
@@ -37,19 +39,20 @@ impl Leg {
     fn receive_rtp(
         &mut self,
         now: Instant,
+        by: Component,
         from: SocketAddr,
         packet: &mut PacketBuf,
     ) -> Result<Received, DropCause> {
-        self.check_validated(Component::Rtp, from)?;
+        self.check_validated(by, from)?;
         let info = if self.security.protocol() == Protocol::Rtp {
             let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
             self.admit_plain(now, Component::Rtp, from)?;
             info
         } else {
             let signalled =
-                self.uses_ice() || self.paths[Component::Rtp as usize].is_signalled(from);
+                self.uses_ice() || self.paths[Component::Rtp.index()].is_signalled(from);
             let info = self.security.unprotect_rtp(now, signalled, packet)?;
-            self.paths[Component::Rtp as usize].prove(now, from);
+            self.prove(now, by, from);
             info
         };
         let payload = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
@@ -79,7 +82,7 @@ impl Leg {
             self.admit_plain(now, component, from)?;
         } else {
             self.security.unprotect_rtcp(component, packet)?;
-            self.paths[component as usize].prove(now, from);
+            self.prove(now, component, from);
             rtcp::check(packet.as_slice()).map_err(|_| DropCause::MalformedRtcp)?;
         }
         if let Some(renewal) = &self.renewal {
@@ -91,12 +94,19 @@ impl Leg {
     }
 
     /// With ICE, only validated addresses are heard, before any cryptography.
-    fn check_validated(&self, component: Component, from: SocketAddr) -> Result<(), DropCause> {
-        match &self.ice {
-            Some(ice) if self.uses_ice() && !ice.is_validated(component, from) => {
-                Err(DropCause::UnprovenSource)
-            }
-            _ => Ok(()),
+    /// Without, there are no connections.
+    fn check_validated(&self, by: Component, from: SocketAddr) -> Result<(), DropCause> {
+        let is_sound = match self.uses_ice() {
+            true => self.is_validated(by, from),
+            false => by != Component::Stream,
+        };
+        if is_sound { Ok(()) } else { Err(DropCause::UnprovenSource) }
+    }
+
+    /// The source of an authentic packet is the peer. A connection is ICE's alone.
+    fn prove(&mut self, now: Instant, by: Component, from: SocketAddr) {
+        if by != Component::Stream {
+            self.paths[by.index()].prove(now, from);
         }
     }
 
@@ -110,9 +120,9 @@ impl Leg {
             return Ok(());
         }
         // RTCP on its own port comes from the host that RTP comes from.
-        let rtp_host = self.paths[Component::Rtp as usize].current().map(|address| address.ip());
+        let rtp_host = self.paths[Component::Rtp.index()].current().map(|address| address.ip());
         let within = rtp_host.filter(|_| component == Component::Rtcp);
-        let admitted = self.paths[component as usize].admit_plain(now, from, within);
+        let admitted = self.paths[component.index()].admit_plain(now, from, within);
         if admitted { Ok(()) } else { Err(DropCause::UnprovenSource) }
     }
 
@@ -149,7 +159,7 @@ impl Leg {
         packet: &PacketBuf,
     ) -> Result<Received, DropCause> {
         self.check_validated(component, from)?;
-        let path = &self.paths[component as usize];
+        let path = &self.paths[component.index()];
         let trust = if self.uses_ice() || path.is_signalled(from) {
             Trust::Proven
         } else if self.remote.is_none() || path.may_handshake(now, from) {

@@ -104,7 +104,7 @@ impl Security {
 
     /// RTP is protected with what another relay agreed on with the peer.
     pub fn is_resumed(&self) -> bool {
-        self.resumed[Component::Rtp as usize]
+        self.resumed[Component::Rtp.index()]
     }
 
     /// The keys and what was sent under them, if that is others than before.
@@ -195,8 +195,8 @@ impl Security {
             send: KeyAndSalt::new(established.send()),
             receive: KeyAndSalt::new(established.receive()),
         })?;
-        self.pairs[component as usize] = Some(Box::new(pair));
-        self.resumed[component as usize] = false;
+        self.pairs[component.index()] = Some(Box::new(pair));
+        self.resumed[component.index()] = false;
         self.is_news = true;
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Security {
 
     fn pair(&mut self, component: Component) -> Result<&mut Pair, DropCause> {
         let shared = self.protocol == Protocol::Sdes;
-        let slot = if shared { 0 } else { component as usize };
+        let slot = if shared { 0 } else { component.index() };
         self.pairs[slot].as_deref_mut().ok_or(DropCause::NoKeys)
     }
 

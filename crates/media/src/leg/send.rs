@@ -16,7 +16,7 @@ impl Leg {
         packet: &mut PacketBuf,
     ) -> Option<(Component, SocketAddr)> {
         let sent = match component {
-            Component::Rtp => self.send_rtp(now, packet),
+            Component::Rtp | Component::Stream => self.send_rtp(now, packet),
             Component::Rtcp => self.send_rtcp(now, packet),
         };
         sent.map_err(|cause| self.drops.count(cause)).ok()
@@ -28,7 +28,7 @@ impl Leg {
         packet: &mut PacketBuf,
     ) -> Result<(Component, SocketAddr), DropCause> {
         self.begin_sending(now)?;
-        let to = self.target(Component::Rtp).ok_or(DropCause::NoAddress)?;
+        let target = self.target(Component::Rtp).ok_or(DropCause::NoAddress)?;
         let remote = self.remote.as_ref().ok_or(DropCause::NoAddress)?;
         if !remote.takes_media() {
             return Err(DropCause::Direction);
@@ -40,7 +40,7 @@ impl Leg {
         }
         self.security.protect_rtp(packet)?;
         self.transmission.rtp(&info, octets, remote.kind(info.payload_type));
-        Ok((Component::Rtp, to))
+        Ok(target)
     }
 
     fn send_rtcp(
@@ -51,13 +51,13 @@ impl Leg {
         self.begin_sending(now)?;
         let muxed = self.remote.as_ref().is_some_and(|remote| remote.rtcp_mux);
         let component = if muxed { Component::Rtp } else { Component::Rtcp };
-        let to = self.target(component).ok_or(DropCause::NoAddress)?;
+        let target = self.target(component).ok_or(DropCause::NoAddress)?;
         if let Some(renewal) = &mut self.renewal {
             renewal.rtcp(&mut self.entropy, packet.as_mut_slice());
         }
         self.security.protect_rtcp(component, packet)?;
         self.transmission.rtcp();
-        Ok((component, to))
+        Ok(target)
     }
 
     /// From the first packet on that the peer is sent, it is expected to speak.

@@ -63,7 +63,7 @@ impl Side {
 
     fn source(&self, component: Component) -> SocketAddr {
         match component {
-            Component::Rtp => self.rtp,
+            Component::Rtp | Component::Stream => self.rtp,
             Component::Rtcp => self.rtcp,
         }
     }

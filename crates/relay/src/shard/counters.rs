@@ -38,16 +38,19 @@ pub(super) enum OwnDrop {
     ReceiveFailed,
     /// Nothing that the partner takes can be made of it.
     NoCodec,
+    /// The peer reads its connection too slowly.
+    StreamFull,
 }
 
 impl OwnDrop {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Unjoined,
         Self::PartnerNotReady,
         Self::TooLong,
         Self::SendFailed,
         Self::ReceiveFailed,
         Self::NoCodec,
+        Self::StreamFull,
     ];
 
     const fn name(self) -> &'static str {
@@ -58,6 +61,7 @@ impl OwnDrop {
             Self::SendFailed => "send_failed",
             Self::ReceiveFailed => "receive_failed",
             Self::NoCodec => "no_codec",
+            Self::StreamFull => "stream_full",
         }
     }
 }

@@ -14,6 +14,10 @@ pub(super) struct RelayLeg<S> {
     pub session: usize,
     pub machine: Leg,
     pub sockets: Sockets<S>,
+    /// Where its peer's connections are.
+    pub streams: Vec<usize>,
+    /// By which connections name it: of its ICE credentials, and of those before.
+    pub fragments: Vec<String>,
     /// Where the leg is that hears this one.
     pub partner: Option<usize>,
     /// Its packets go to the session's recording.
@@ -29,10 +33,12 @@ pub(super) struct RelayLeg<S> {
 }
 
 impl<S> RelayLeg<S> {
-    pub fn socket(&self, component: Component) -> &S {
+    /// `None` for a connection.
+    pub fn socket(&self, component: Component) -> Option<&S> {
         match component {
-            Component::Rtp => &self.sockets.rtp,
-            Component::Rtcp => &self.sockets.rtcp,
+            Component::Rtp => Some(&self.sockets.rtp),
+            Component::Rtcp => Some(&self.sockets.rtcp),
+            Component::Stream => None,
         }
     }
 
@@ -60,14 +66,25 @@ pub(super) struct Sockets<S> {
     pub advertised_rtcp: SocketAddr,
 }
 
+const STREAM: u64 = 1 << 62;
+
 /// What a socket's readiness is told with: the leg's slot and the component.
 pub(super) fn token(slot: usize, component: Component) -> u64 {
     (slot as u64) << 1 | u64::from(component == Component::Rtcp)
 }
 
+/// The same for a connection: its own slot.
+pub(super) fn stream_token(slot: usize) -> u64 {
+    STREAM | slot as u64
+}
+
+/// The slot of the leg, or of the connection.
 pub(super) fn from_token(token: u64) -> (usize, Component) {
-    let component = if token & 1 == 0 { Component::Rtp } else { Component::Rtcp };
-    ((token >> 1) as usize, component)
+    match (token & STREAM != 0, token & 1) {
+        (true, _) => ((token & !STREAM) as usize, Component::Stream),
+        (false, 0) => ((token >> 1) as usize, Component::Rtp),
+        (false, _) => ((token >> 1) as usize, Component::Rtcp),
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +97,7 @@ mod tests {
             for component in [Component::Rtp, Component::Rtcp] {
                 assert_eq!(from_token(token(slot, component)), (slot, component));
             }
+            assert_eq!(from_token(stream_token(slot)), (slot, Component::Stream));
         }
     }
 }

@@ -9,6 +9,7 @@ mod operations;
 mod pacing;
 mod poller;
 mod session;
+mod stream;
 mod tally;
 mod tap;
 mod threads;
@@ -33,11 +34,13 @@ pub use self::network::Network;
 use self::pacing::Pacing;
 use self::poller::{Found, Poller};
 use self::session::Session;
+use self::stream::{Stream, watch_for_room};
 use self::tally::Tally;
 pub(crate) use self::threads::{ShardThreads, Shards};
 use self::timers::{Timer, Timers};
 use crate::owner::{Owner, OwnerKey, Reply};
 use crate::shared::Shared;
+use crate::streams::Arrival;
 
 /// Commands carried out before the sockets have their turn again.
 const COMMANDS_PER_ROUND: usize = 64;
@@ -55,16 +58,21 @@ pub(crate) enum Command {
     },
     /// Closes all sessions of a proxy's incarnation.
     CloseOwner(OwnerKey),
+    /// A connection for a leg.
+    Stream(Arrival),
 }
 
 pub(crate) struct Shard<N: Network> {
     shared: Arc<Shared>,
+    /// Among the relay's shards.
+    number: usize,
     network: N,
     sessions: Slab<Session>,
     index: FxHashMap<(OwnerKey, SessionId), usize>,
     /// By their calls: how an adopter names them.
     calls: FxHashMap<CallSid, usize>,
     legs: Slab<Box<RelayLeg<N::Socket>>>,
+    streams: Slab<Stream>,
     timers: Timers,
     tally: Tally,
     counters: Counters,
@@ -127,15 +135,17 @@ impl Shard<Poller> {
 }
 
 impl<N: Network> Shard<N> {
-    pub(crate) fn new(shared: Arc<Shared>, network: N, entropy: Entropy) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, number: usize, network: N, entropy: Entropy) -> Self {
         let counters = Counters::new(&shared.metrics);
         Self {
             shared,
+            number,
             network,
             sessions: Slab::new(),
             index: FxHashMap::default(),
             calls: FxHashMap::default(),
             legs: Slab::new(),
+            streams: Slab::new(),
             timers: Timers::default(),
             tally: Tally::default(),
             counters,
@@ -153,11 +163,15 @@ impl<N: Network> Shard<N> {
         match command {
             Command::Request { owner, request, reply } => self.request(now, owner, request, reply),
             Command::CloseOwner(owner) => self.close_owner(now, owner),
+            Command::Stream(arrival) => self.greet(now, arrival),
         }
     }
 
     pub(crate) fn receive(&mut self, now: Instant, token: u64) {
         let (slot, component) = from_token(token);
+        if component == Component::Stream {
+            return self.stream_ready(now, slot);
+        }
         for _ in 0..BURST {
             match self.receive_one(now, slot, component) {
                 Some(Received::Handled) => {}
@@ -166,11 +180,10 @@ impl<N: Network> Shard<N> {
         }
     }
 
-    /// The way of a packet: receive, unprotect, record, protect, send.
     fn receive_one(&mut self, now: Instant, slot: usize, component: Component) -> Option<Received> {
-        let leg = self.legs.get_mut(slot)?;
+        let socket = self.legs.get(slot)?.socket(component)?;
         let area = self.packet.receive_area();
-        let (length, from) = match self.network.receive(leg.socket(component), area) {
+        let (length, from) = match self.network.receive(socket, area) {
             Ok(received) => received,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             Err(_) => {
@@ -185,6 +198,18 @@ impl<N: Network> Shard<N> {
             return None;
         }
         self.packet.set_len(length);
+        self.take(now, slot, component, from)
+    }
+
+    /// The way of the packet in hand: unprotect, record, protect, send.
+    fn take(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        component: Component,
+        from: SocketAddr,
+    ) -> Option<Received> {
+        let leg = self.legs.get_mut(slot)?;
         let received = leg.machine.receive(now, component, from, &mut self.packet);
         let (partner, recorded) = (leg.partner, leg.recorded);
         let translation = leg.translation.as_ref().map(|it| &it.translator);
@@ -221,7 +246,8 @@ impl<N: Network> Shard<N> {
             self.counters.lost(OwnDrop::PartnerNotReady);
             return;
         };
-        send(&self.network, &mut self.counters, leg, by, to, self.packet.as_slice());
+        let octets = self.packet.as_slice();
+        send(&self.network, &mut self.streams, &mut self.counters, leg, (by, to), octets);
         if leg.machine.has_keys_to_tell() {
             self.drain_outputs(slot);
         } else if leg.wake_at.is_none() {
@@ -237,7 +263,9 @@ impl<N: Network> Shard<N> {
             changed = true;
             let event = match output {
                 LegOutput::Transmit { component, to, bytes } => {
-                    send(&self.network, &mut self.counters, leg, component, to, bytes.as_slice());
+                    let target = (component, to);
+                    let (streams, counters) = (&mut self.streams, &mut self.counters);
+                    send(&self.network, streams, counters, leg, target, bytes.as_slice());
                     continue;
                 }
                 LegOutput::Keyed(keys) => {
@@ -306,13 +334,24 @@ impl<N: Network> Shard<N> {
 
 fn send<N: Network>(
     network: &N,
+    streams: &mut Slab<Stream>,
     counters: &mut Counters,
     leg: &RelayLeg<N::Socket>,
-    by: Component,
-    to: SocketAddr,
+    (by, to): (Component, SocketAddr),
     octets: &[u8],
 ) {
-    match network.send(leg.socket(by), octets, to) {
+    let Some(socket) = leg.socket(by) else {
+        let is_to = |at: &usize| streams.get(*at).is_some_and(|stream| stream.peer == to);
+        match leg.streams.iter().copied().find(is_to) {
+            Some(at) if streams[at].send(counters, octets) => {
+                watch_for_room(network, streams, at, true);
+            }
+            Some(_) => {}
+            None => counters.lost(OwnDrop::SendFailed),
+        }
+        return;
+    };
+    match network.send(socket, octets, to) {
         Ok(sent) => {
             counters.packets_sent += 1;
             counters.octets_sent += sent as u64;

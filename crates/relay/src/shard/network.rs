@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -27,6 +27,13 @@ pub trait Network {
     fn receive(&self, socket: &Self::Socket, into: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
 
     fn send(&self, socket: &Self::Socket, octets: &[u8], to: SocketAddr) -> io::Result<usize>;
+
+    /// From now on the shard is told the token when the connection can be read.
+    /// With `room`, one that is watched already: whether also when it can be
+    /// written. A network that brings no connections needs none of this.
+    fn watch_stream(&self, _: &TcpStream, _token: u64, _room: Option<bool>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl Network for Poller {
@@ -46,6 +53,13 @@ impl Network for Poller {
 
     fn send(&self, socket: &UdpSocket, octets: &[u8], to: SocketAddr) -> io::Result<usize> {
         socket.send_to(octets, to)
+    }
+
+    fn watch_stream(&self, stream: &TcpStream, token: u64, room: Option<bool>) -> io::Result<()> {
+        match room {
+            None => self.add(stream, token),
+            Some(room) => self.watch_for_room(stream, token, room),
+        }
     }
 }
 

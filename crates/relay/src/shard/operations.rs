@@ -7,10 +7,11 @@ use std::time::Instant;
 use landline_control::{
     IpFamily, LegId, LegKeys, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote,
 };
-use landline_media::{Component, Leg, LegConfig};
+use landline_media::{Component, DtlsBackend, Leg, LegConfig};
 
 use super::leg::{RelayLeg, Sockets, token};
 use super::{Network, Shard};
+use crate::streams::Place;
 
 /// How many port pairs are tried when others on the machine hold some.
 const PORT_ATTEMPTS: usize = 16;
@@ -39,6 +40,9 @@ impl<N: Network> Shard<N> {
         let identity = (spec.protocol == Protocol::Dtls).then(|| Arc::clone(&self.shared.identity));
         let mut config = LegConfig::new(spec, identity, self.entropy.seed());
         config.resume = resume;
+        if !self.shared.config.dtls_1_3 {
+            config.dtls_backend = DtlsBackend::Primary12;
+        }
         config.media_timeout = self.shared.config.media_timeout;
         config.latch_window = self.shared.config.latch_window;
         self.next_serial += 1;
@@ -47,6 +51,8 @@ impl<N: Network> Shard<N> {
             session,
             machine: Leg::new(config, now),
             sockets,
+            streams: Vec::new(),
+            fragments: Vec::new(),
             partner: None,
             recorded: false,
             payload_types: Vec::new(),
@@ -59,12 +65,28 @@ impl<N: Network> Shard<N> {
         let slot = self.legs.insert(Box::new(leg));
         self.session_mut(session)?.legs.push((id, slot));
         self.shared.metrics.legs.inc();
+        self.take_streams_for(slot, &local);
         if self.watch(slot).is_err() {
             self.remove(now, session, id)?;
             return Err(Refusal::NoPorts);
         }
         self.drain_outputs(slot);
         Ok(local)
+    }
+
+    /// Connections that name its new credentials are this leg's. Until its peer
+    /// has heard of those, so are those that name the last.
+    fn take_streams_for(&mut self, slot: usize, local: &LegLocal) {
+        let (Some(leg), Some(ice)) = (self.legs.get_mut(slot), &local.ice) else { return };
+        if self.shared.streams.is_empty() || leg.fragments.contains(&ice.ufrag) {
+            return;
+        }
+        if leg.fragments.len() > 1 {
+            self.shared.fragments.remove(&leg.fragments.remove(0));
+        }
+        leg.fragments.push(ice.ufrag.clone());
+        let place = Place { shard: self.number, slot, serial: leg.serial };
+        self.shared.fragments.add(ice.ufrag.clone(), place);
     }
 
     fn watch(&self, slot: usize) -> io::Result<()> {
@@ -187,6 +209,7 @@ impl<N: Network> Shard<N> {
         let found = self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?;
         found.machine.restart(now);
         let local = found.local();
+        self.take_streams_for(slot, &local);
         self.drain_outputs(slot);
         self.reschedule(slot);
         Ok(local)
@@ -212,6 +235,12 @@ impl<N: Network> Shard<N> {
         let leg = *self.legs.try_remove(slot)?;
         if let Some(partner) = leg.partner {
             self.part(partner, slot);
+        }
+        for at in leg.streams {
+            self.close_stream(at);
+        }
+        for fragment in &leg.fragments {
+            self.shared.fragments.remove(fragment);
         }
         let stats = leg.machine.stats(now);
         let Sockets { rtp, rtcp, pair, address, .. } = leg.sockets;

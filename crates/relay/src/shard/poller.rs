@@ -50,6 +50,13 @@ impl Poller {
         Ok(epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)?)
     }
 
+    /// Whether a connection is found while it can be written, too.
+    pub fn watch_for_room(&self, socket: impl AsFd, token: u64, room: bool) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(token);
+        let room = if room { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+        Ok(epoll::modify(&self.epoll, socket, data, epoll::EventFlags::IN | room)?)
+    }
+
     /// Sleeps until a socket is readable, somebody wakes us, or the time is
     /// over; `None` has no end.
     pub fn wait(&self, timeout: Option<Duration>, found: &mut Found) {

@@ -10,6 +10,7 @@ use super::poller::{Poller, Waker};
 use super::{Command, Shard};
 use crate::owner::OwnerKey;
 use crate::shared::Shared;
+use crate::streams::Arrival;
 
 /// The ways to the shards.
 #[derive(Debug, Clone)]
@@ -34,6 +35,15 @@ impl Shards {
         if let Some(shard) = self.0.get(spread % self.0.len().max(1)) {
             shard.send(command).await;
         }
+    }
+
+    /// Gives a connection to its leg's shard. False when that one is too busy:
+    /// a stranger does not wait among requests.
+    pub fn hand_over(&self, arrival: Arrival) -> bool {
+        let Some(shard) = self.0.get(arrival.place.shard) else { return false };
+        let is_taken = shard.commands.try_send(Command::Stream(arrival)).is_ok();
+        shard.waker.wake();
+        is_taken
     }
 
     pub async fn close_owner(&self, owner: OwnerKey) {
@@ -74,13 +84,13 @@ impl ShardThreads {
         let count = shared.config.shards.unwrap_or_else(available).max(1);
         let mut entrances = Vec::with_capacity(count);
         let mut shards = Vec::with_capacity(count);
-        for _ in 0..count {
+        for number in 0..count {
             let poller = Poller::new()?;
             let (commands, receiver) =
                 mpsc::channel(shared.config.limits.commands_per_shard.max(1));
             entrances.push(Entrance { commands, waker: poller.waker() });
             let entropy = Entropy::new(entropy.seed());
-            shards.push((Shard::new(Arc::clone(shared), poller, entropy), receiver));
+            shards.push((Shard::new(Arc::clone(shared), number, poller, entropy), receiver));
         }
         let mut started =
             Self { shared: Arc::clone(shared), shards: Shards(entrances.into()), threads: vec![] };

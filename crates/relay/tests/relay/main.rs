@@ -5,5 +5,6 @@ mod limits;
 mod recording;
 mod relaying;
 mod start;
+mod streams;
 mod support;
 mod transcoding;

@@ -182,7 +182,7 @@ impl Phone {
 
     fn socket(&self, component: Component) -> &UdpSocket {
         match component {
-            Component::Rtp => &self.rtp,
+            Component::Rtp | Component::Stream => &self.rtp,
             Component::Rtcp => &self.rtcp,
         }
     }

@@ -29,6 +29,8 @@ pub struct Proxy {
     pub drained: bool,
     /// What the relay told of sessions' legs.
     pub counted: Vec<(SessionId, Vec<(LegId, LegStats)>)>,
+    /// Where the relay takes connections for media.
+    pub streams: Vec<SocketAddr>,
     /// Each leg's keys, as told last, and how often they were.
     pub keys: BTreeMap<(SessionId, LegId), (LegKeys, u32)>,
 }
@@ -73,6 +75,7 @@ impl Proxy {
             relay: None,
             drained: false,
             counted: Vec::new(),
+            streams: Vec::new(),
             keys: BTreeMap::new(),
         })
     }
@@ -106,6 +109,10 @@ impl Proxy {
                 Some(FromRelay::Event(session, Event::Keyed(leg, keys))) => {
                     let times = self.keys.get(&(session, leg)).map_or(0, |(_, times)| *times);
                     self.keys.insert((session, leg), (*keys, times + 1));
+                    continue;
+                }
+                Some(FromRelay::Streams(streams)) => {
+                    self.streams = streams;
                     continue;
                 }
                 Some(message) => return Some(message),
