@@ -33,6 +33,8 @@ impl Protocol {
 pub enum SrtpSuite {
     AesCm128HmacSha1_80,
     AeadAes128Gcm,
+    /// Where a DTLS 1.3 client asks for it first; not offered by SDES.
+    AeadAes256Gcm,
 }
 
 impl SrtpSuite {
@@ -40,20 +42,30 @@ impl SrtpSuite {
         match self {
             Self::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
             Self::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Self::AeadAes256Gcm => "AEAD_AES_256_GCM",
         }
     }
 
+    /// Of those that SDES may carry.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::AesCm128HmacSha1_80, Self::AeadAes128Gcm]
             .into_iter()
             .find(|suite| suite.name().eq_ignore_ascii_case(name))
     }
 
+    /// Octets of the master key.
+    pub const fn key_len(self) -> usize {
+        match self {
+            Self::AesCm128HmacSha1_80 | Self::AeadAes128Gcm => 16,
+            Self::AeadAes256Gcm => 32,
+        }
+    }
+
     /// Octets of master key and master salt together: what `inline:` carries.
     pub const fn key_and_salt_len(self) -> usize {
         match self {
-            Self::AesCm128HmacSha1_80 => 16 + 14,
-            Self::AeadAes128Gcm => 16 + 12,
+            Self::AesCm128HmacSha1_80 => self.key_len() + 14,
+            Self::AeadAes128Gcm | Self::AeadAes256Gcm => self.key_len() + 12,
         }
     }
 }

@@ -126,12 +126,8 @@ fn a_browser_whose_network_has_no_udp_talks_over_tcp() {
 }
 
 #[test]
-fn a_browser_that_offers_dtls_1_3_gets_it_and_others_1_2() {
-    for (trial, version) in [("Enabled", "FEFC"), ("Disabled", "FEFD")] {
-        let trial = format!("--force-fieldtrials=WebRTC-ForceDtls13/{trial}/");
-        let manner = Manner { flags: &[trial.as_str()], ..Manner::default() };
-        talk_both_ways(&manner, |said| assert_eq!(said["tls"], version, "{said}"));
-    }
+fn a_browser_that_offers_dtls_1_3_gets_it() {
+    talk_both_ways(&Manner::default(), |said| assert_eq!(said["tls"], "FEFC", "{said}"));
 }
 
 #[test]

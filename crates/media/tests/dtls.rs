@@ -34,6 +34,24 @@ fn every_pair_of_back_ends_agrees_on_keys_and_media_flows() {
     }
 }
 
+#[test]
+fn a_client_that_offers_dtls_1_3_gets_it_unless_the_server_is_held_to_1_2() {
+    use DtlsBackend::{Dimpl13, Primary, Primary12};
+    let mut newer = wire(Primary, Dimpl13);
+    newer.describe(|_| {});
+    newer.run(Duration::from_secs(5));
+    assert_eq!(newer.a.leg.suite(), Some(SrtpSuite::AeadAes256Gcm), "its client's first");
+    assert!(newer.a_speaks(Component::Rtp, &rtp_packet(2, b"hello")));
+    assert!(newer.b_speaks(Component::Rtp, &rtp_packet(2, b"hello back")));
+    assert!(newer.a_speaks(Component::Rtcp, &rtcp_packet()));
+    assert!(newer.longest <= 1200, "{}", newer.longest);
+
+    let mut pinned = wire(Primary12, Dimpl13);
+    pinned.describe(|_| {});
+    pinned.run(Duration::from_secs(60));
+    assert_eq!((pinned.a.leg.suite(), pinned.b.leg.suite()), (None, None));
+}
+
 /// One datagram in four is lost.
 fn lossy(seed: u64) -> Box<dyn FnMut(usize) -> bool> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -59,8 +77,8 @@ fn a_handshake_survives_the_loss_of_every_fourth_datagram() {
 
 #[test]
 fn a_handshake_between_back_ends_survives_the_loss_of_any_two_datagrams() {
-    use DtlsBackend::{Dimpl, Primary};
-    for (a, b) in [(Primary, Dimpl), (Dimpl, Primary)] {
+    use DtlsBackend::{Dimpl, Dimpl13, Primary};
+    for (a, b) in [(Primary, Dimpl), (Dimpl, Primary), (Primary, Dimpl13)] {
         for (first, second) in (1..=8).flat_map(|n| [(n, n), (n, n + 1), (n, n + 3)]) {
             let mut wire = wire(a, b);
             wire.loses = Box::new(move |n| n == first || n == second);

@@ -157,6 +157,7 @@ impl Peer {
         let profile = match suite {
             SrtpSuite::AesCm128HmacSha1_80 => "SRTP_AES128_CM_SHA1_80",
             SrtpSuite::AeadAes128Gcm => "SRTP_AEAD_AES_128_GCM",
+            SrtpSuite::AeadAes256Gcm => "SRTP_AEAD_AES_256_GCM",
         };
         let length = (2 * suite.key_and_salt_len()).to_string();
         command.args(["-dtls1_2", "-use_srtp", profile, "-keymatexport", LABEL]);

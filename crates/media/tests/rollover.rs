@@ -23,9 +23,11 @@ fn oracle(suite: SrtpSuite, key: u8, counter: u32) -> Oracle {
     let profile = match suite {
         SrtpSuite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
         SrtpSuite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        SrtpSuite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     };
     let key = vec![key; suite.key_and_salt_len()];
-    let mut oracle = Oracle::new(&key[..16], &key[16..], profile, None, None).unwrap();
+    let mut oracle =
+        Oracle::new(&key[..suite.key_len()], &key[suite.key_len()..], profile, None, None).unwrap();
     for index in (0..u64::from(counter) << 16).step_by(30_000) {
         oracle.encrypt_rtp(&rtp_packet(index as u16, b"before")).unwrap();
     }

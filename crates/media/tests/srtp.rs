@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{SUITES, rtcp_packet, rtp_packet};
+use common::{rtcp_packet, rtp_packet};
 use landline_control::SrtpSuite;
 use landline_media::srtp::{Context, MAX_STREAMS, SrtpError};
 use landline_media::{PacketBuf, RtpInfo};
@@ -14,6 +14,9 @@ fn key(suite: SrtpSuite) -> Vec<u8> {
     (1..=suite.key_and_salt_len() as u8).collect()
 }
 
+const SUITES: [SrtpSuite; 3] =
+    [SrtpSuite::AesCm128HmacSha1_80, SrtpSuite::AeadAes128Gcm, SrtpSuite::AeadAes256Gcm];
+
 fn context(suite: SrtpSuite) -> Context {
     Context::new(suite, &key(suite)).unwrap()
 }
@@ -22,9 +25,10 @@ fn oracle(suite: SrtpSuite) -> Oracle {
     let profile = match suite {
         SrtpSuite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
         SrtpSuite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        SrtpSuite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     };
     let key = key(suite);
-    Oracle::new(&key[..16], &key[16..], profile, None, None).unwrap()
+    Oracle::new(&key[..suite.key_len()], &key[suite.key_len()..], profile, None, None).unwrap()
 }
 
 fn packet(bytes: &[u8]) -> PacketBuf {
@@ -180,7 +184,7 @@ fn srtcp_that_says_it_is_not_encrypted_is_refused() {
         }
         let mut protected = packet(&rtcp_packet());
         context(suite).protect_rtcp(&mut protected).unwrap();
-        let behind = if suite == SrtpSuite::AeadAes128Gcm { 4 } else { 14 };
+        let behind = if suite == SrtpSuite::AesCm128HmacSha1_80 { 14 } else { 4 };
         let at = protected.len() - behind;
         protected.as_mut_slice()[at] &= 0x7f;
         let error = context(suite).unprotect_rtcp(&mut protected).unwrap_err();

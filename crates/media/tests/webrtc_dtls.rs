@@ -186,16 +186,18 @@ fn profile(suite: SrtpSuite) -> SrtpProtectionProfile {
     match suite {
         SrtpSuite::AesCm128HmacSha1_80 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
         SrtpSuite::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+        SrtpSuite::AeadAes256Gcm => unreachable!("DTLS 1.2 of ours does not choose it"),
     }
 }
 
 /// Writer 0 is the DTLS client.
 fn context(suite: SrtpSuite, exported: &[u8], writer: usize) -> Context {
-    let (key, salt) = (16, suite.key_and_salt_len() - 16);
+    let (key, salt) = (suite.key_len(), suite.key_and_salt_len() - suite.key_len());
     let (keys, salts) = exported.split_at(2 * key);
     let profile = match suite {
         SrtpSuite::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
         SrtpSuite::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        SrtpSuite::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     };
     let (key, salt) = (&keys[writer * key..][..key], &salts[writer * salt..][..salt]);
     Context::new(key, salt, profile, None, None).unwrap()

@@ -1,6 +1,6 @@
+use crate::streams::Refused;
 use landline_control::RelayId;
 use landline_region::RegionCode;
-use crate::streams::Refused;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// What the relay counts. Children of labelled families are looked up once,

@@ -165,7 +165,10 @@ impl Ours<'_> {
         }
         if let Some(stream) = self.stream {
             let (ip, port) = (stream.ip(), stream.port());
-            write!(text, "a=candidate:2 1 TCP 1520435199 {ip} {port} typ host tcptype passive\r\n")?;
+            write!(
+                text,
+                "a=candidate:2 1 TCP 1520435199 {ip} {port} typ host tcptype passive\r\n"
+            )?;
         }
         text.push_str("a=end-of-candidates\r\n");
         Ok(())

@@ -7,9 +7,12 @@ use std::time::Instant;
 use dimpl::{Config, Dtls, DtlsCertificate, Output, ProtocolVersion, SrtpProfile};
 use landline_control::{DtlsRole, SrtpSuite};
 
-use super::{Engine, Established, Failed, MTU};
+use super::{Engine, Established, FLIGHT_INTERVAL, Failed, MTU};
 use crate::identity::Identity;
 use crate::packet::MAX_PACKET;
+
+/// Of one flight, ever further apart: half a minute, after which the leg gives up.
+const RETRIES: usize = 6;
 
 /// Datagrams waiting to be sent: a flight has a handful.
 const MAX_FLIGHT: usize = 32;
@@ -28,7 +31,9 @@ type Make = fn(Arc<Config>, DtlsCertificate, Instant) -> Dtls;
 
 /// What every association shares; costs milliseconds to make.
 pub fn config() -> Option<Arc<Config>> {
-    Config::builder().mtu(MTU).build().ok().map(Arc::new)
+    let config =
+        Config::builder().mtu(MTU).flight_start_rto(FLIGHT_INTERVAL).flight_retries(RETRIES);
+    config.build().ok().map(Arc::new)
 }
 
 impl Dimpl {
@@ -47,12 +52,7 @@ impl Dimpl {
         Self::new(identity, role, now, Dtls::new_auto)
     }
 
-    fn new(
-        identity: &Identity,
-        role: DtlsRole,
-        now: Instant,
-        make: Make,
-    ) -> Result<Self, Failed> {
+    fn new(identity: &Identity, role: DtlsRole, now: Instant, make: Make) -> Result<Self, Failed> {
         let certificate = DtlsCertificate {
             certificate: identity.certificate().to_vec(),
             private_key: identity.private_key().to_vec(),
@@ -109,6 +109,7 @@ fn outcome(
     role: DtlsRole,
 ) -> Result<Established, Failed> {
     let suite = match profile {
+        SrtpProfile::AEAD_AES_256_GCM => SrtpSuite::AeadAes256Gcm,
         SrtpProfile::AEAD_AES_128_GCM => SrtpSuite::AeadAes128Gcm,
         SrtpProfile::AES128_CM_SHA1_80 => SrtpSuite::AesCm128HmacSha1_80,
         _ => return Err(Failed),

@@ -6,7 +6,7 @@ mod guard;
 mod primary;
 mod versions;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use landline_control::{DtlsRole, SrtpSuite};
 use zeroize::Zeroize;
@@ -20,6 +20,10 @@ use crate::leg::DtlsBackend;
 /// The longest datagram sent: a path may carry no more (RFC 8261 §5 names 1200
 /// for WebRTC's DTLS).
 const MTU: usize = 1150;
+
+/// How soon a flight is repeated. RFC 6347 §4.2.4.1 proposes a second; a call
+/// is silent meanwhile, and RFC 9147 §5.8.2 allows less for real-time media.
+const FLIGHT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Handshakes begun anew after an error, before the peer counts as unable.
 const MAX_ATTEMPTS: u32 = 8;
@@ -180,11 +184,12 @@ impl Established {
     }
 
     fn key_and_salt(&self, writer: DtlsRole) -> Vec<u8> {
-        let salt = self.suite.key_and_salt_len() - KEY;
-        let (keys, salts) = self.keying.material.split_at(2 * KEY);
+        let key = self.suite.key_len();
+        let salt = self.suite.key_and_salt_len() - key;
+        let (keys, salts) = self.keying.material.split_at(2 * key);
         let (key, salt) = match writer {
-            DtlsRole::Client => (&keys[..KEY], &salts[..salt]),
-            DtlsRole::Server => (&keys[KEY..], &salts[salt..]),
+            DtlsRole::Client => (&keys[..key], &salts[..salt]),
+            DtlsRole::Server => (&keys[key..], &salts[salt..]),
         };
         [key, salt].concat()
     }
@@ -202,9 +207,6 @@ impl Established {
         Ok(Self { suite, certificate, keying })
     }
 }
-
-/// The length of both suites' master keys.
-const KEY: usize = 16;
 
 impl Drop for Keying {
     fn drop(&mut self) {

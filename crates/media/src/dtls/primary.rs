@@ -15,12 +15,8 @@ use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use super::guard::{Fragment, Records};
-use super::{Engine, Established, Failed, MTU};
+use super::{Engine, Established, FLIGHT_INTERVAL, Failed, MTU};
 use crate::identity::{Identity, IdentityError};
-
-/// How soon a flight is repeated. RFC 6347 §4.2.4.1 proposes a second; a call
-/// is silent meanwhile, and RFC 9147 §5.8.2 allows less for real-time media.
-const FLIGHT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The implementation keeps associations by address. A leg has one, and decides
 /// itself where its datagrams go.

@@ -53,7 +53,7 @@ impl Security {
     pub fn new(spec: &LegSpec, rollover: Rollover, entropy: &mut Entropy) -> Self {
         let suites = spec.suites.iter().filter(|_| spec.protocol == Protocol::Sdes);
         let offered = suites.zip(1..).map(|(suite, tag)| {
-            let octets = entropy.bytes::<30>();
+            let octets = entropy.bytes::<44>();
             let key_and_salt = octets[..suite.key_and_salt_len()].to_vec();
             SdesKey { tag, suite: *suite, key_and_salt }
         });

@@ -22,7 +22,7 @@ impl CounterMode {
     pub fn new(keys: &SessionKeys) -> Result<Self, SrtpError> {
         let authentication = <Hmac<Sha1> as Mac>::new_from_slice(&keys.authentication);
         Ok(Self {
-            cipher: Aes128::new(&keys.encryption.into()),
+            cipher: Aes128::new_from_slice(&keys.encryption).map_err(|_| SrtpError::KeyLength)?,
             authentication: authentication.map_err(|_| SrtpError::KeyLength)?,
             salt: keys.salt,
         })
@@ -71,7 +71,8 @@ mod tests {
     /// RFC 3711 appendix B.2: the keystream at SSRC 0, index 0.
     #[test]
     fn the_keystream_matches_the_rfc_s_vectors() {
-        let mut keys = SessionKeys { encryption: [0; 16], authentication: [0; 20], salt: [0; 14] };
+        let mut keys =
+            SessionKeys { encryption: vec![0; 16], authentication: [0; 20], salt: [0; 14] };
         hex::decode_to_slice("2B7E151628AED2A6ABF7158809CF4F3C", &mut keys.encryption).unwrap();
         hex::decode_to_slice("F0F1F2F3F4F5F6F7F8F9FAFBFCFD", &mut keys.salt).unwrap();
         let mut stream = [0; 48];

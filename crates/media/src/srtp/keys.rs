@@ -1,5 +1,6 @@
-use aes::Aes128;
-use aes::cipher::{BlockEncrypt, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::{BlockEncrypt, BlockSizeUser, KeyInit};
+use aes::{Aes128, Aes256};
 use landline_control::SrtpSuite;
 use zeroize::Zeroize;
 
@@ -11,7 +12,8 @@ const RTCP_LABELS: [u8; 3] = [0x03, 0x04, 0x05];
 
 /// The session keys of RTP or of RTCP under one master key.
 pub struct SessionKeys {
-    pub encryption: [u8; 16],
+    /// As long as the master key.
+    pub encryption: Vec<u8>,
     pub authentication: [u8; 20],
     /// 14 octets are used with counter mode, 12 with GCM.
     pub salt: [u8; 14],
@@ -19,7 +21,7 @@ pub struct SessionKeys {
 
 /// A master key and salt, as `inline:` carries them and DTLS exports them.
 pub struct MasterKey {
-    key: [u8; 16],
+    key: Vec<u8>,
     /// A 12-octet salt of GCM is followed by zeros (RFC 7714 §11).
     salt: [u8; 14],
 }
@@ -44,10 +46,10 @@ impl MasterKey {
         if key_and_salt.len() != suite.key_and_salt_len() {
             return Err(SrtpError::KeyLength);
         }
-        let (key, short_salt) = key_and_salt.split_first_chunk().ok_or(SrtpError::KeyLength)?;
+        let (key, short_salt) = key_and_salt.split_at(suite.key_len());
         let mut salt = [0; 14];
         salt[..short_salt.len()].copy_from_slice(short_salt);
-        Ok(Self { key: *key, salt })
+        Ok(Self { key: key.to_vec(), salt })
     }
 
     pub fn rtp(&self) -> SessionKeys {
@@ -59,17 +61,29 @@ impl MasterKey {
     }
 
     fn derive(&self, [encryption, authentication, salt]: [u8; 3]) -> SessionKeys {
-        let mut keys = SessionKeys { encryption: [0; 16], authentication: [0; 20], salt: [0; 14] };
+        let encryption_key = vec![0; self.key.len()];
+        let mut keys =
+            SessionKeys { encryption: encryption_key, authentication: [0; 20], salt: [0; 14] };
         self.expand(encryption, &mut keys.encryption);
         self.expand(authentication, &mut keys.authentication);
         self.expand(salt, &mut keys.salt);
         keys
     }
 
-    /// AES in counter mode over zeros, from `(label ‖ 0) XOR salt` (RFC 3711
-    /// §4.3.1 and §4.3.3); the key derivation rate is zero.
     fn expand(&self, label: u8, out: &mut [u8]) {
-        let cipher = Aes128::new(&self.key.into());
+        if let Ok(cipher) = Aes256::new_from_slice(&self.key) {
+            self.expand_by(&cipher, label, out);
+        } else if let Ok(cipher) = Aes128::new_from_slice(&self.key) {
+            self.expand_by(&cipher, label, out);
+        }
+    }
+
+    /// AES in counter mode over zeros, from `(label ‖ 0) XOR salt` (RFC 3711
+    /// §4.3.1 and §4.3.3, RFC 6188 §2); the key derivation rate is zero.
+    fn expand_by<C>(&self, cipher: &C, label: u8, out: &mut [u8])
+    where
+        C: BlockEncrypt + BlockSizeUser<BlockSize = U16>,
+    {
         let mut counter = [0; 16];
         counter[..14].copy_from_slice(&self.salt);
         counter[7] ^= label;
@@ -92,12 +106,23 @@ mod tests {
         let master = hex::decode("E1F97A0D3E018BE0D64FA32C06DE41390EC675AD498AFEEBB6960B3AABE6");
         let master =
             MasterKey::new(SrtpSuite::AesCm128HmacSha1_80, &master.unwrap()).unwrap().rtp();
-        assert_eq!(hex::encode_upper(master.encryption), "C61E7A93744F39EE10734AFE3FF7A087");
+        assert_eq!(hex::encode_upper(&master.encryption), "C61E7A93744F39EE10734AFE3FF7A087");
         assert_eq!(hex::encode_upper(master.salt), "30CBBC08863D8C85D49DB34A9AE1");
         assert_eq!(
             hex::encode_upper(master.authentication),
             "CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4"
         );
+    }
+
+    /// RFC 6188 §7.4.
+    #[test]
+    fn session_keys_of_aes_256_match_the_rfc_s_vector() {
+        let key = "f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6";
+        let mut salt = [0; 14];
+        salt.copy_from_slice(&hex::decode("3b04803de51ee7c96423ab5b78d2").unwrap());
+        let session = MasterKey { key: hex::decode(key).unwrap(), salt }.rtp();
+        let expected = "5ba1064e30ec51613cad926c5a28ef731ec7fb397f70a960653caf06554cd8c4";
+        assert_eq!(hex::encode(&session.encryption), expected);
     }
 
     #[test]

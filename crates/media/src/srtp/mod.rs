@@ -90,7 +90,7 @@ impl Context {
                 rtp: CounterMode::new(&master.rtp())?,
                 rtcp: CounterMode::new(&master.rtcp())?,
             },
-            SrtpSuite::AeadAes128Gcm => {
+            SrtpSuite::AeadAes128Gcm | SrtpSuite::AeadAes256Gcm => {
                 Transform::Gcm { rtp: Gcm::new(&master.rtp())?, rtcp: Gcm::new(&master.rtcp())? }
             }
         };

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-use landline_media::framing::{Deframer, Outbox};
 use landline_media::Component;
+use landline_media::framing::{Deframer, Outbox};
 use slab::Slab;
 
 use super::counters::{Counters, OwnDrop};

@@ -12,7 +12,7 @@ use landline_control::{
     Remote, SdesKey, SdesPair, SessionId, SrtpSuite,
 };
 use landline_media::stun::{BINDING, Class, Message, Writer, attribute};
-use landline_media::{Component, RtpInfo};
+use landline_media::{Component, DtlsBackend, RtpInfo};
 use landline_relay::MediaAddress;
 use tokio::net::UdpSocket;
 use webrtc_srtp::protection_profile::ProtectionProfile;
@@ -32,13 +32,24 @@ async fn call(a: Protocol, b: Protocol, mux: bool) -> Call {
 }
 
 async fn call_of(a: Protocol, b: Protocol, mux: bool, relay_role: DtlsRole) -> Call {
+    call_by(DtlsBackend::Dimpl, a, b, mux, relay_role).await
+}
+
+async fn call_by(
+    backend: DtlsBackend,
+    a: Protocol,
+    b: Protocol,
+    mux: bool,
+    relay_role: DtlsRole,
+) -> Call {
     let relay = relay().await;
     let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
     let (mut spec_a, mut spec_b) = (spec(a), spec(b));
     (spec_a.rtcp_mux, spec_b.rtcp_mux) = (mux, mux);
     let locals = proxy.opened(1, &[(A, spec_a), (B, spec_b)]).await;
     let (at_a, at_b) = (local(&locals, A), local(&locals, B));
-    let make = |protocol| Phone::at(Ipv4Addr::LOCALHOST.into(), protocol, mux);
+    let host = Ipv4Addr::LOCALHOST.into();
+    let make = |protocol| Phone::shaking_hands_by(backend, host, protocol, mux);
     let (mut a, mut b) = (make(a).await, make(b).await);
     proxy
         .changed(
@@ -531,8 +542,13 @@ async fn who_comes_from_another_relay_after_a_wrap_hears_and_is_heard() {
 /// take no new ones, and make no new handshake.
 #[tokio::test]
 async fn a_leg_goes_on_with_the_keys_that_it_had_on_another_relay() {
-    for protocol in [Protocol::Sdes, Protocol::Dtls] {
-        let mut call = call(protocol, Protocol::Rtp, false).await;
+    let kinds = [
+        (Protocol::Sdes, DtlsBackend::Dimpl),
+        (Protocol::Dtls, DtlsBackend::Dimpl),
+        (Protocol::Dtls, DtlsBackend::Dimpl13),
+    ];
+    for (protocol, backend) in kinds {
+        let mut call = call_by(backend, protocol, Protocol::Rtp, false, DtlsRole::Server).await;
         call.talk().await;
         call.proxy.changed(1, Vec::new()).await;
         let (keys, _) = call.proxy.keys[&(SessionId(1), A)].clone();

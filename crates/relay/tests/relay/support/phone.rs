@@ -36,6 +36,16 @@ impl Phone {
     }
 
     pub async fn at(address: IpAddr, protocol: Protocol, mux: bool) -> Self {
+        // The relay uses the other one: two implementations meet.
+        Self::shaking_hands_by(DtlsBackend::Dimpl, address, protocol, mux).await
+    }
+
+    pub async fn shaking_hands_by(
+        backend: DtlsBackend,
+        address: IpAddr,
+        protocol: Protocol,
+        mux: bool,
+    ) -> Self {
         let rtp = UdpSocket::bind((address, 0)).await.unwrap();
         let rtcp = UdpSocket::bind((address, 0)).await.unwrap();
         let identity =
@@ -44,8 +54,7 @@ impl Phone {
         spec.rtcp_mux = mux;
         let seed = rand_seed(rtp.local_addr().unwrap().port());
         let mut config = LegConfig::new(spec, identity.clone(), seed);
-        // The relay uses the other one: two implementations meet.
-        config.dtls_backend = DtlsBackend::Dimpl;
+        config.dtls_backend = backend;
         let leg = Leg::new(config, Instant::now());
         Self { leg, protocol, identity, rtp, rtcp, mux }
     }
