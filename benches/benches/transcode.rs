@@ -1,12 +1,11 @@
 //! What transcoding costs: one direction of a call, a second of it in packets of
 //! 20 ms, from the packet that came to the packet that goes.
 
-use std::f32::consts::TAU;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use landline_control::{PayloadType, Spoken};
+use landline_benches::speech::{Voice, number, speaks};
 use landline_media::audio::{Codec, Encoder};
 use landline_media::rtp::write_header;
 use landline_media::translate::{Routes, Translator};
@@ -83,48 +82,6 @@ impl Line {
         self.timestamp = self.timestamp.wrapping_add(self.from.clock_rate() / 50);
         packet
     }
-}
-
-/// Harmonics of a pitch that wanders, in syllables, with some noise: what keeps a
-/// speech codec as busy as speech.
-struct Voice {
-    time: f32,
-    phase: f32,
-    noise: u32,
-}
-
-impl Default for Voice {
-    fn default() -> Self {
-        Self { time: 0.0, phase: 0.0, noise: 1 }
-    }
-}
-
-impl Voice {
-    fn next(&mut self, rate: u32) -> i16 {
-        let step = 1.0 / rate as f32;
-        self.time = (self.time + step) % 10.0;
-        let pitch = 140.0 + 30.0 * (TAU * 0.7 * self.time).sin();
-        self.phase = (self.phase + TAU * pitch * step) % TAU;
-        let loudness = (0.5 + 0.5 * (TAU * 3.0 * self.time).sin()).powi(2);
-        let harmonics: f32 = (1..12).map(|n| (self.phase * n as f32).sin() / n as f32).sum();
-        self.noise = self.noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let noise = (self.noise >> 16) as f32 / 65_536.0 - 0.5;
-        (5000.0 * loudness * (harmonics + 0.2 * noise)) as i16
-    }
-}
-
-fn number(codec: Codec) -> u8 {
-    codec.payload_type().unwrap_or(111)
-}
-
-fn speaks(codec: Codec) -> Spoken {
-    let kind = PayloadType {
-        number: number(codec),
-        encoding: codec.encoding().to_owned(),
-        clock_rate: codec.clock_rate(),
-        channels: 1,
-    };
-    Spoken { says: vec![kind.clone()], takes: vec![kind], packet_ms: None }
 }
 
 criterion_group! {

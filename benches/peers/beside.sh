@@ -1,7 +1,7 @@
 #!/bin/bash
 # Landline beside Kamailio and rtpengine, in turn, run for run; prints the
 # ratios. beside.sh [stage ...]; stages: register wss call media
-# memory overload.
+# talk memory overload.
 # Environment: REPS (3), SECS (6), PATIENCE (how many seconds to wait for a
 # quiet machine, 240), TRIES (4). About 20 minutes on a quiet machine.
 set -u
@@ -18,7 +18,7 @@ both() { # both PEER SUBCOMMAND ARGUMENTS...
 		done
 	done
 }
-for stage in ${*:-register wss call media memory overload}; do
+for stage in ${*:-register wss call media talk memory overload}; do
 	case $stage in
 	register)
 		export BENCH_USERS=10000
@@ -37,6 +37,10 @@ for stage in ${*:-register wss call media memory overload}; do
 		done
 		both rtpengine media --mode rtp --sessions 500
 		both rtpengine media --mode sdes --sessions 500 ;;
+	talk)
+		for codecs in PCMU:PCMA PCMU:G722 PCMU:opus; do
+			both rtpengine talk --codecs $codecs --sessions 50
+		done ;;
 	memory)
 		export BENCH_USERS=20000
 		for server in landline kamailio; do
@@ -52,7 +56,7 @@ for stage in ${*:-register wss call media memory overload}; do
 			./bench.py overload --server servers/$server --rate "$most" --secs 4 \
 				--patience "${PATIENCE:-240}" --out beside
 		done ;;
-	*) echo "stage $stage? register, wss, call, media, memory or overload" >&2; exit 2 ;;
+	*) echo "stage $stage? register, wss, call, media, talk, memory or overload" >&2; exit 2 ;;
 	esac
 done
 ./bench.py beside

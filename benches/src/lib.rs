@@ -1,1 +1,3 @@
 //! Criterion measurements of the pure crates beside their peers
+
+pub mod speech;

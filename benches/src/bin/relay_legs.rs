@@ -6,6 +6,8 @@
 //!
 //!     MODE=rtp|sdes|dtls SESSIONS=500 SRV_IP=127.0.11.2 GEN_IP=127.0.11.1 \
 //!         relay_legs DIRECTORY
+//!
+//! With `CODECS=PCMU:opus` the two sides speak these and are transcoded.
 
 use std::env;
 use std::net::{IpAddr, SocketAddr};
@@ -16,11 +18,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use landline_benches::speech::{payload_type, speaks};
 use landline_control::{
     Direction, DtlsParameters, DtlsRole, Fingerprint, Framer, FromRelay, HashFunction, Hello,
-    IpFamily, LegId, LegLocal, LegSpec, Op, Open, Outcome, PayloadType, Protocol, RelayId, Remote,
-    Request, RequestId, SdesKey, SdesPair, SessionId, SrtpSuite, ToRelay, VERSION, encode,
+    IpFamily, LegId, LegLocal, LegSpec, Op, Open, Outcome, Protocol, RelayId, Remote, Request,
+    RequestId, SdesKey, SdesPair, SessionId, SrtpSuite, ToRelay, VERSION, encode,
 };
+use landline_media::audio::Codec;
 use landline_region::{AccountSid, CallSid};
 use landline_relay::{MediaAddress, Relay, RelayConfig, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -78,6 +82,7 @@ struct Settings {
     protocol: Protocol,
     local: IpAddr,
     generator: IpAddr,
+    codecs: [Codec; 2],
     coalesce: Option<Duration>,
 }
 
@@ -90,12 +95,16 @@ impl Settings {
             "dtls" => Protocol::Dtls,
             other => bail!("MODE is rtp, sdes or dtls, not {other}"),
         };
+        let codecs = or("CODECS", "PCMU:PCMU");
+        let codecs = codecs.split(':').map(Codec::from_encoding).collect::<Option<Vec<_>>>();
+        let codecs = codecs.and_then(|codecs| codecs.try_into().ok());
         let coalesce = env::var("COALESCE_US").ok().map(|us| us.parse()).transpose()?;
         Ok(Self {
             sessions: or("SESSIONS", "100").parse().context("SESSIONS")?,
             protocol,
             local: or("SRV_IP", "127.0.11.2").parse().context("SRV_IP")?,
             generator: or("GEN_IP", "127.0.11.1").parse().context("GEN_IP")?,
+            codecs: codecs.context("CODECS is two of PCMU, PCMA, G722 and opus, as PCMU:opus")?,
             coalesce: coalesce.map(Duration::from_micros),
         })
     }
@@ -117,7 +126,7 @@ impl Settings {
         LegSpec { protocol, ice: false, rtcp_mux, family, suites }
     }
 
-    fn remote(&self, port: u16, mux: bool) -> Remote {
+    fn remote(&self, codec: Codec, port: u16, mux: bool) -> Remote {
         Remote {
             rtp: SocketAddr::new(self.generator, port),
             rtcp: SocketAddr::new(self.generator, if mux { port } else { port + 1 }),
@@ -126,12 +135,7 @@ impl Settings {
             dtls: None,
             sdes: None,
             direction: Direction::SendReceive,
-            payload_types: vec![PayloadType {
-                number: 0,
-                encoding: "PCMU".into(),
-                clock_rate: 8000,
-                channels: 1,
-            }],
+            payload_types: vec![payload_type(codec)],
         }
     }
 }
@@ -168,8 +172,9 @@ impl Proxy {
         let locals = self.request(Request::Open(open)).await?;
         let [(_, at_a), (_, at_b)] = locals.as_slice() else { bail!("two legs were asked for") };
         let [port_a, port_b] = GENERATOR_PORTS;
+        let [speaks_a, speaks_b] = settings.codecs;
         let mut leg_b = json!({ "local": port_b, "remote": at_b.rtp.to_string() });
-        let mut remote = settings.remote(port_b, settings.protocol == Protocol::Dtls);
+        let mut remote = settings.remote(speaks_b, port_b, settings.protocol == Protocol::Dtls);
         match settings.protocol {
             Protocol::Rtp => {}
             Protocol::Sdes => {
@@ -193,11 +198,14 @@ impl Proxy {
                 });
             }
         }
-        let ops = vec![
-            Op::Remote(A, Box::new(settings.remote(port_a, false))),
+        let mut ops = vec![
+            Op::Remote(A, Box::new(settings.remote(speaks_a, port_a, false))),
             Op::Remote(B, Box::new(remote)),
             Op::Join(A, B),
         ];
+        if speaks_a != speaks_b {
+            ops.push(Op::Speak(Box::new([(A, speaks(speaks_a)), (B, speaks(speaks_b))])));
+        }
         self.request(Request::Change(session, ops)).await?;
         let leg_a = json!({ "local": port_a, "remote": at_a.rtp.to_string() });
         Ok(json!({ "a": leg_a, "b": leg_b }))
