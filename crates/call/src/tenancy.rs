@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use landline_region::{AccountSid, Personal, RegionCode, Secret, TrunkSid, UserSid};
+use landline_control::Sound;
+use landline_region::{AccountSid, Personal, RegionCode, Secret, SoundSid, TrunkSid, UserSid};
 
 /// Everything the home proxy knows of its accounts. Loaded from the region's
 /// database at start and replaced whole when its revision there changes; the
@@ -33,8 +34,32 @@ pub struct Account {
     pub recording: RecordingPolicy,
     pub encryption: EncryptionPolicy,
     pub calls_from: CallsFrom,
+    pub hold_music: HoldMusic,
+    /// Its own, if it has some.
+    pub hold_sound: Option<SoundSid>,
     /// Who the customer's contract is with: derived from the region by default.
     pub contracting_entity: String,
+}
+
+impl Account {
+    /// What those hear who are put on hold in its calls.
+    pub fn hold_sound(&self) -> Option<Sound> {
+        match self.hold_music {
+            HoldMusic::Off => None,
+            HoldMusic::BuiltIn => Some(Sound::Tune),
+            HoldMusic::Own => Some(self.hold_sound.map_or(Sound::Tune, Sound::Own)),
+        }
+    }
+}
+
+/// What is played to those who are put on hold (RFC 5359 §2.3), unless the phone
+/// that holds them plays something itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HoldMusic {
+    Off,
+    #[default]
+    BuiltIn,
+    Own,
 }
 
 /// What another region's proxy does with requests for this account.
@@ -132,6 +157,7 @@ macro_rules! named {
 pub(crate) use named;
 
 named!(EdgePolicy { Forward = "forward", Redirect = "redirect", Refuse = "refuse" });
+named!(HoldMusic { Off = "off", BuiltIn = "built-in", Own = "own" });
 named!(RecordingPolicy { Off = "off", All = "all" });
 named!(EncryptionPolicy { Required = "required", Optional = "optional" });
 named!(CallsFrom { None = "none", Region = "region", Any = "any" });

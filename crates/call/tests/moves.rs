@@ -5,15 +5,16 @@ mod world;
 use std::time::Duration;
 
 use landline_call::record::Step;
+use landline_call::tenancy::{Account, HoldMusic};
 use landline_call::{Input, Log};
 use landline_control::{
-    Direction, Event, FromRelay, Hello, KeyAndSalt, KeyPair, LegId, LegKeys, LegStats, Op,
-    Protocol, RelayId, SessionId, SrtpSuite, StreamStats,
+    Direction, Event, FromRelay, Hello, KeyAndSalt, KeyPair, LegId, LegKeys, LegStats, Op, Play,
+    Protocol, RelayId, SessionId, Sound, SrtpSuite, StreamStats,
 };
 use landline_sip::Method;
 use world::phone::{Leg, ip, sdp, text, version};
 use world::relay::FakeRelay;
-use world::{World, up, up_recorded};
+use world::{World, tenants, up, up_recorded};
 
 fn id(name: &str) -> RelayId {
     RelayId(name.into())
@@ -95,6 +96,33 @@ impl World {
         assert_eq!(self.proxies[0].ledger.last().cause, cause);
         self.assert_at_rest();
     }
+}
+
+#[test]
+fn music_on_hold_goes_on_at_the_relay_that_the_call_moves_to() {
+    let mut world = World::new(61);
+    let built_in = |account: &mut Account| account.hold_music = HoldMusic::BuiltIn;
+    world.add_proxy("ie1", 1, tenants::with_account(tenants::acme(), built_in), |_| {});
+    world.share_directory();
+    let [alice, bob] = world.registered(["alice", "bob"]);
+    let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");
+    let inactive = sdp(ip(&a), 4000, "a=inactive\r\n");
+    world.within(&mut a, Method::Update, Some(&inactive));
+    let recvonly = sdp(ip(&b), 4000, "a=recvonly\r\n");
+    world.answer_within(&b, Method::Update, 200, Some(&recvonly));
+    assert_eq!(world.phones[a.phone].take_final().unwrap().status.code(), 200);
+    world.relay_comes("relay-2", 52);
+    world.drains("relay-1");
+    for (leg, says, told) in [(&a, "inactive", "recvonly"), (&b, "recvonly", "sendonly")] {
+        let reply = sdp(ip(leg), 4000, &format!("a={says}\r\n"));
+        let asked = world.answer_within(leg, Method::Invite, 200, Some(&reply));
+        assert!(text(&asked.body).contains(&format!("a={told}\r\n")), "{}", text(&asked.body));
+    }
+    world.settle();
+    let ops = world.other("relay-2").ops.iter().map(|(_, op)| op);
+    let played: Vec<_> = ops.filter(|op| matches!(op, Op::Play(..) | Op::Hush(_))).collect();
+    let tune = Play { sounds: vec![Sound::Tune], repeats: true };
+    assert_eq!(played, [&Op::Play(LegId(1), Box::new(tune))]);
 }
 
 #[test]

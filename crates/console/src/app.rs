@@ -28,6 +28,11 @@ use crate::webhook::Sender;
 /// A body beyond this is refused with 413.
 pub const MAX_BODY: usize = 64 << 10;
 const BODY: Duration = Duration::from_secs(15);
+/// As those of a file that is put.
+pub const MAX_FILE: usize = 32 << 20;
+const FILE: Duration = Duration::from_secs(60);
+/// Files that are read at one time.
+const FILES: usize = 2;
 /// How long a route's code may take before its answer begins.
 const WORK: Duration = Duration::from_secs(30);
 /// Failed authentications of one source: so many at once, then one in six seconds.
@@ -53,6 +58,7 @@ pub struct App {
     pub lookups: Buckets<IpAddr>,
     page: Option<Page>,
     pub renderers: Arc<Semaphore>,
+    files: Arc<Semaphore>,
     rates: Buckets<ApiKeySid>,
 }
 
@@ -81,6 +87,7 @@ impl App {
             metrics,
             failures: Buckets::new(FAILURES.0, FAILURES.1),
             renderers: Arc::new(Semaphore::new(RENDERERS)),
+            files: Arc::new(Semaphore::new(FILES)),
             rates,
             webhooks,
         })
@@ -134,7 +141,18 @@ impl App {
         };
         let known: Vec<&str> = route.query.iter().map(|parameter| parameter.name).collect();
         let query = Query::parse(head.uri.query().unwrap_or_default(), &known)?;
-        let body = read(body).await?;
+        // What is put is a file.
+        let is_file = route.method == Method::PUT;
+        let _permit = match is_file {
+            true => Some(
+                Arc::clone(&self.files)
+                    .try_acquire_owned()
+                    .map_err(|_| Problem::unavailable("as many files are put as can be"))?,
+            ),
+            false => None,
+        };
+        let limits = if is_file { (FILE, MAX_FILE) } else { (BODY, MAX_BODY) };
+        let body = read(body, limits).await?;
         let headers = head.headers;
         let input = Input { route, path, parts, query, headers, body, source, key };
         match input.key.clone() {
@@ -343,16 +361,16 @@ fn replayed(status: u16, body: Vec<u8>) -> Result<Reply, Problem> {
     Ok(Reply { status, body, headers: vec![(REPLAYED, "true".to_owned())] })
 }
 
-async fn read(body: Body) -> Result<Bytes, Problem> {
+async fn read(body: Body, (longest, most): (Duration, usize)) -> Result<Bytes, Problem> {
     let large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
             "The body is too large",
-            format!("a body may have {MAX_BODY} octets"),
+            format!("a body may have {most} octets here"),
         )
     };
-    match timeout(BODY, to_bytes(body, MAX_BODY)).await {
+    match timeout(longest, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
             // axum tells a limit from a broken body by the error's source only.
@@ -364,7 +382,7 @@ async fn read(body: Body) -> Result<Bytes, Problem> {
             StatusCode::REQUEST_TIMEOUT,
             "body-timeout",
             "The body did not arrive in time",
-            format!("a body may take {} seconds", BODY.as_secs()),
+            format!("a body may take {} seconds", longest.as_secs()),
         )),
     }
 }

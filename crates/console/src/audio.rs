@@ -52,7 +52,7 @@ pub async fn wav(
     let (frames, kept) = measured(store, sid, rate).await?;
     // RIFF counts in 32 bits.
     let octets = HEADER + frames * FRAME;
-    let Some(header) = u32::try_from(octets).ok().map(|octets| header(rate, octets)) else {
+    let Some(header) = u32::try_from(octets).ok().map(|octets| header(rate, 2, octets)) else {
         return Ok(None);
     };
     let (sender, receiver) = mpsc::channel(AHEAD);
@@ -185,19 +185,28 @@ fn octets_of(frames: &[[i16; 2]]) -> Bytes {
     frames.iter().flatten().flat_map(|sample| sample.to_le_bytes()).collect()
 }
 
+/// A WAV file of one channel, whole.
+pub fn mono_wav(rate: u32, samples: &[i16]) -> Bytes {
+    let octets = HEADER as u32 + 2 * samples.len() as u32;
+    let mut file = header(rate, 1, octets).to_vec();
+    file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    file.into()
+}
+
 /// RIFF/WAVE with one `fmt ` and one `data` chunk.
-fn header(rate: u32, octets: u32) -> Bytes {
+fn header(rate: u32, channels: u16, octets: u32) -> Bytes {
+    let frame = 2 * channels;
     let mut header = Vec::with_capacity(HEADER as usize);
     header.extend(b"RIFF");
     header.extend((octets - 8).to_le_bytes());
     header.extend(b"WAVEfmt ");
     header.extend(16u32.to_le_bytes());
-    // PCM, two channels.
+    // PCM.
     header.extend(1u16.to_le_bytes());
-    header.extend(2u16.to_le_bytes());
+    header.extend(channels.to_le_bytes());
     header.extend(rate.to_le_bytes());
-    header.extend((rate * FRAME as u32).to_le_bytes());
-    header.extend((FRAME as u16).to_le_bytes());
+    header.extend((rate * u32::from(frame)).to_le_bytes());
+    header.extend(frame.to_le_bytes());
     header.extend(16u16.to_le_bytes());
     header.extend(b"data");
     header.extend((octets - HEADER as u32).to_le_bytes());

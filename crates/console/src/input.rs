@@ -65,7 +65,7 @@ impl Input {
             .map_err(|error| Problem::bad_request(format!("body: {error}")))
     }
 
-    fn media_type(&self) -> String {
+    pub fn media_type(&self) -> String {
         let value = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = value.unwrap_or_default().split(';').next().unwrap_or_default();
         essence.trim().to_ascii_lowercase()

@@ -97,6 +97,13 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         "parameters": parameters,
         "responses": responses,
     });
+    if route.method == axum::http::Method::PUT {
+        let file = json!({ "schema": { "type": "string", "format": "binary" } });
+        operation["requestBody"] = json!({ "required": true, "content": {
+            "application/octet-stream": file,
+            "audio/wav": file,
+        } });
+    }
     if let Some(describe) = route.body {
         operation["requestBody"] = body(&describe(generator));
     }

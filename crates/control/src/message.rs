@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, UnixMillis};
+use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, SoundSid, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::media::{LegKeys, LegLocal, LegSpec, LegStats, MediaFault, Remote, Spoken};
@@ -156,6 +156,31 @@ pub enum Op {
     /// other does not take is transcoded. Goes for as long as neither gets
     /// another [`Op::Remote`].
     Speak(Box<[(LegId, Spoken); 2]>),
+    /// Plays to the leg's peer, in place of what was played before, where its
+    /// partner says nothing. Told by [`Event::Played`] when it is over.
+    Play(LegId, Box<Play>),
+    /// Plays nothing to it any more.
+    Hush(LegId),
+}
+
+/// What a leg's peer hears from the relay itself, one sound after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Play {
+    /// Of the session's account; no more than [`MOST_SOUNDS`].
+    pub sounds: Vec<Sound>,
+    /// From the beginning again, until it is hushed.
+    pub repeats: bool,
+}
+
+/// In one [`Play`].
+pub const MOST_SOUNDS: usize = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Sound {
+    /// The music that everybody has who has put none of their own.
+    Tune,
+    /// Something of the account's own, from its region's database.
+    Own(SoundSid),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -240,4 +265,6 @@ pub enum Event {
     /// The leg's keys exist, or are others, or a stream is sent that was not
     /// before; told again to a proxy that adopts the session.
     Keyed(LegId, Box<LegKeys>),
+    /// All that the leg was to be played has been, or none of it can be.
+    Played(LegId),
 }

@@ -4,12 +4,12 @@
 use landline_control::{
     Adopt, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint, FromRelay,
     HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys, LegLocal,
-    LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Protocol, Recorded,
-    Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId, Spoken,
-    SrtpSuite, StreamStats, TakeOver, TakenOver, ToRelay, VERSION, encode,
+    LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Play, Protocol,
+    Recorded, Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
+    Sound, Spoken, SrtpSuite, StreamStats, TakeOver, TakenOver, ToRelay, VERSION, encode,
 };
 use landline_fuzz::{control, corpus, inputs, replay, run_mutated};
-use landline_region::{AccountSid, CallSid, RecordingSid, UnixMillis};
+use landline_region::{AccountSid, CallSid, RecordingSid, SoundSid, UnixMillis};
 use serde::Serialize;
 
 #[test]
@@ -71,6 +71,11 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     let speaks = Op::Speak(Box::new([(LegId(0), spoken()), (LegId(1), spoken())]));
     let speaks = ToRelay::Request(RequestId(7), Request::Change(SessionId(9), vec![speaks]));
     streams.push(("to-relay-change-speak".into(), stream(0, &[speaks])));
+    let own = Sound::Own(SoundSid::from_u128(5));
+    let play = Play { sounds: vec![Sound::Tune, own], repeats: true };
+    let plays = vec![Op::Play(LegId(1), Box::new(play)), Op::Hush(LegId(0))];
+    let plays = ToRelay::Request(RequestId(8), Request::Change(SessionId(9), plays));
+    streams.push(("to-relay-change-play".into(), stream(0, &[plays])));
     let resume =
         Request::Resume(Resume { open: open(), keys: vec![(LegId(1), leg_keys())], step: 300_000 });
     let adopt = Adopt { session: SessionId(9), call: CallSid::from_u128(2) };
@@ -143,6 +148,7 @@ fn from_relay_name(message: &FromRelay) -> String {
         FromRelay::Event(_, Event::MediaStarted(_)) => "media-started",
         FromRelay::Event(_, Event::Fault(..)) => "fault",
         FromRelay::Event(_, Event::Keyed(..)) => "keyed",
+        FromRelay::Event(_, Event::Played(_)) => "played",
         FromRelay::Pong(_) => "pong",
         FromRelay::Outcome(_, Outcome::Adopted(_)) => "adopted",
         FromRelay::Outcome(_, Outcome::TakenOver(_)) => "taken-over",
@@ -222,6 +228,7 @@ fn later_from_relay() -> Vec<(&'static str, FromRelay)> {
         ("counted", FromRelay::Counted(counted)),
         ("streams", FromRelay::Streams(vec!["192.0.2.1:5063".parse().unwrap()])),
         ("keyed", keyed),
+        ("played", FromRelay::Event(SessionId(9), Event::Played(LegId(1)))),
         ("taken-over", FromRelay::Outcome(RequestId(6), taken)),
     ]
 }

@@ -7,6 +7,7 @@ mod ice;
 mod identity;
 mod leg;
 mod packet;
+pub mod play;
 mod quality;
 pub mod rtcp;
 pub mod rtp;

@@ -107,6 +107,11 @@ sid!(
 );
 
 sid!(
+    /// Something of an account's own that is played to people on the phone.
+    SoundSid, "SN"
+);
+
+sid!(
     /// An address that an account is told events at.
     WebhookSid, "WH"
 );

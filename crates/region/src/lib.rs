@@ -20,8 +20,8 @@ pub use api_key::{ApiKeySid, InvalidApiKeySid};
 pub use code::{InvalidRegion, Jurisdiction, RegionCode};
 pub use entropy::{Entropy, Seed};
 pub use id::{
-    AccountSid, CallSid, EventSid, InvalidSid, JoinToken, LegSid, RecordingSid, TrunkSid, UserSid,
-    WebhookSid,
+    AccountSid, CallSid, EventSid, InvalidSid, JoinToken, LegSid, RecordingSid, SoundSid, TrunkSid,
+    UserSid, WebhookSid,
 };
 pub use number_token::{InvalidNumberToken, NumberKey, NumberToken};
 pub use personal::{DataClass, Personal, Secret};

@@ -9,6 +9,7 @@ use landline_control::RelayId;
 use landline_region::RegionCode;
 
 use crate::recording::RecordingSink;
+use crate::sounds::SoundSource;
 
 /// Everything a relay is told at its start. [`RelayConfig::new`] fills in what
 /// has a default.
@@ -48,6 +49,9 @@ pub struct RelayConfig {
     /// Where recordings go. Without one, a recorded call counts what it would
     /// have recorded and stores nothing.
     pub recordings: Option<Arc<dyn RecordingSink>>,
+    /// Where the accounts' own sounds come from. Without one, none of them is
+    /// played.
+    pub sounds: Option<Arc<dyn SoundSource>>,
     /// Metrics are registered here, labelled by region and relay.
     pub registry: prometheus::Registry,
 }
@@ -72,6 +76,7 @@ impl RelayConfig {
             proxy_grace: Duration::from_secs(30),
             coalesce: Duration::from_millis(1),
             recordings: None,
+            sounds: None,
             registry: prometheus::Registry::new(),
         }
     }
@@ -119,6 +124,8 @@ pub struct Limits {
     pub strangers: usize,
     /// Of them, those of one host or IPv6 network.
     pub strangers_per_source: usize,
+    /// Octets of sounds that are kept encoded, to be played.
+    pub sound_octets: usize,
 }
 
 impl Default for Limits {
@@ -131,6 +138,7 @@ impl Default for Limits {
             messages_per_connection: 16_384,
             strangers: 256,
             strangers_per_source: 32,
+            sound_octets: 64 << 20,
         }
     }
 }

@@ -17,6 +17,7 @@ mod relay;
 mod server;
 mod shard;
 mod shared;
+mod sounds;
 mod streams;
 mod tls;
 
@@ -26,3 +27,4 @@ pub use landline_store::{Full, Part, RecordingStart};
 pub use recording::RecordingSink;
 pub use relay::{Relay, RelayHandle};
 pub use shard::Network;
+pub use sounds::{Loading, SoundSource};

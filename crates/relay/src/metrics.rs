@@ -30,6 +30,9 @@ pub(crate) struct Metrics {
     /// Peers' connections for media.
     pub streams: IntGauge,
     pub refused_streams: IntCounterVec,
+    pub players: IntGauge,
+    pub played_packets: IntCounter,
+    pub missing_sounds: IntCounter,
     pub control_connections: IntGauge,
     /// By region of the peer's certificate.
     pub refused_peers: IntCounterVec,
@@ -82,6 +85,10 @@ impl Metrics {
                 "Connections for media that were closed, by reason.",
                 "reason",
             )?,
+            players: family.gauge("players", "Legs that are played something.")?,
+            played_packets: family.counter("played_packets_total", "Packets that were played.")?,
+            missing_sounds: family
+                .counter("missing_sounds_total", "Sounds that could not be had to be played.")?,
             control_connections: family
                 .gauge("control_connections", "Proxies that are connected.")?,
             refused_peers: family.counters(

@@ -12,6 +12,7 @@ use crate::config::{RelayConfig, StartError};
 use crate::metrics::Metrics;
 use crate::owner::Owners;
 use crate::ports::{PortAllocator, PortUse};
+use crate::sounds::Clips;
 use crate::streams::Fragments;
 
 /// What all shards and the control server see of the relay.
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub draining: AtomicBool,
     pub stopping: AtomicBool,
     pub sessions: AtomicUsize,
+    /// What is played to people.
+    pub clips: Arc<Clips>,
 }
 
 #[derive(Debug)]
@@ -54,8 +57,12 @@ impl Shared {
             let ports = PortAllocator::new(media.bind, range, rest, entropy)?;
             addresses.push(LocalAddress { advertise: media.advertise, ports });
         }
+        let metrics = Metrics::register(&config.registry, config.region, &config.name)?;
+        let missing = metrics.missing_sounds.clone();
+        let clips = Clips::new(config.sounds.clone(), config.limits.sound_octets, missing);
         Ok(Self {
-            metrics: Metrics::register(&config.registry, config.region, &config.name)?,
+            metrics,
+            clips: Arc::new(clips),
             addresses,
             streams,
             fragments: Fragments::default(),

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use landline_call::directory::{Directory, InterRegionAddress, RegionEntry};
 use landline_call::tenancy::{
-    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding, MediaPolicy,
-    RecordingPolicy, Tenancy, User,
+    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding, HoldMusic,
+    MediaPolicy, RecordingPolicy, Tenancy, User,
 };
 use landline_region::{AccountSid, Personal, RegionCode, Secret, UserSid};
 use landline_sip::digest::{Algorithm, ha1};
@@ -38,6 +38,8 @@ pub fn tenancy(region_number: usize) -> Tenancy {
         recording: [RecordingPolicy::All, RecordingPolicy::Off][region_number],
         encryption: EncryptionPolicy::Optional,
         calls_from: CallsFrom::Any,
+        hold_music: HoldMusic::Off,
+        hold_sound: None,
         contracting_entity: "Landline Test Ltd".into(),
     });
     let names = NAMES[region_number].iter().enumerate();

@@ -1,4 +1,6 @@
-use landline_call::tenancy::{Account, CallsFrom, EdgePolicy, EncryptionPolicy, RecordingPolicy};
+use landline_call::tenancy::{
+    Account, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, RecordingPolicy,
+};
 use landline_region::catalogue::sealed::SEALED_ACCOUNT_NAME;
 use landline_region::{AccountSid, Personal, RegionCode};
 
@@ -17,6 +19,8 @@ pub struct NewAccount {
     pub recording: RecordingPolicy,
     pub encryption: EncryptionPolicy,
     pub calls_from: CallsFrom,
+    /// There is none of its own yet.
+    pub hold_music: HoldMusic,
     /// `None`: the region's own entity, `landline-REGION`.
     pub contracting_entity: Option<String>,
 }
@@ -35,6 +39,7 @@ impl NewAccount {
             recording: RecordingPolicy::default(),
             encryption: EncryptionPolicy::default(),
             calls_from: CallsFrom::default(),
+            hold_music: HoldMusic::default(),
             contracting_entity: None,
         }
     }
@@ -47,10 +52,12 @@ pub struct AccountChange {
     pub recording: Option<RecordingPolicy>,
     pub encryption: Option<EncryptionPolicy>,
     pub calls_from: Option<CallsFrom>,
+    /// Its own only where it has some.
+    pub hold_music: Option<HoldMusic>,
 }
 
 const COLUMNS: &str = "sid, name, domain, home_region, edge_policy, recording, encryption, \
-                       contracting_entity, calls_from, revision";
+                       contracting_entity, calls_from, hold_music, hold_sound, revision";
 
 impl Store {
     pub async fn account_create(&self, new: &NewAccount) -> Result<Account> {
@@ -63,11 +70,16 @@ impl Store {
             recording: new.recording,
             encryption: new.encryption,
             calls_from: new.calls_from,
+            hold_music: new.hold_music,
+            hold_sound: None,
             contracting_entity: new
                 .contracting_entity
                 .clone()
                 .unwrap_or_else(|| format!("landline-{}", self.region())),
         };
+        if account.hold_music == HoldMusic::Own {
+            return Err(no_music_of_its_own());
+        }
         checked_label("account name", account.name.expose())?;
         self.check_home(&format!("account {}", account.sid), account.home_region)?;
         self.account_insert(&account).await?;
@@ -82,8 +94,8 @@ impl Store {
         let inserted = tx
             .execute(
                 "INSERT INTO account (sid, name, domain, home_region, edge_policy, recording, \
-                 encryption, contracting_entity, calls_from, created_at, revision) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
+                 encryption, contracting_entity, calls_from, created_at, revision, \
+                 hold_music) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
                 values![
                     account.sid,
                     sealer.seal(&SEALED_ACCOUNT_NAME, &sid, account.name.expose().as_bytes()),
@@ -96,6 +108,7 @@ impl Store {
                     account.calls_from.name(),
                     now(),
                     revision,
+                    account.hold_music.name(),
                 ],
             )
             .await?;
@@ -140,7 +153,9 @@ impl Store {
             .execute(
                 "UPDATE account SET edge_policy = COALESCE($2, edge_policy), \
                  recording = COALESCE($3, recording), encryption = COALESCE($4, encryption), \
-                 calls_from = COALESCE($5, calls_from), revision = $6 WHERE sid = $1",
+                 calls_from = COALESCE($5, calls_from), hold_music = COALESCE($7, hold_music), \
+                 revision = $6 WHERE sid = $1 AND ($7 IS NULL OR $7 <> 'own' \
+                 OR hold_sound IS NOT NULL)",
                 values![
                     account,
                     change.edge_policy.map(EdgePolicy::name),
@@ -148,11 +163,14 @@ impl Store {
                     change.encryption.map(EncryptionPolicy::name),
                     change.calls_from.map(CallsFrom::name),
                     revision,
+                    change.hold_music.map(HoldMusic::name),
                 ],
             )
             .await?;
         if changed == 0 {
-            return Err(unknown(&account.to_string()));
+            drop(tx);
+            self.account_find(&account.to_string()).await?;
+            return Err(no_music_of_its_own());
         }
         tx.commit().await?;
         self.account_find(&account.to_string()).await
@@ -176,9 +194,16 @@ impl Store {
             recording: row.parse("recording")?,
             encryption: row.parse("encryption")?,
             calls_from: row.parse("calls_from")?,
+            hold_music: row.parse("hold_music")?,
+            hold_sound: row.parse_or_null("hold_sound")?,
             contracting_entity: row.text("contracting_entity")?,
         })
     }
+}
+
+fn no_music_of_its_own() -> StoreError {
+    let problem = "the account has no music of its own: put a WAV file first".to_owned();
+    StoreError::Invalid { field: "hold_music", problem }
 }
 
 pub(crate) fn unknown(account: &str) -> StoreError {

@@ -38,6 +38,7 @@ mod schema;
 mod seal;
 mod segment;
 
+mod sound;
 mod sql;
 mod store;
 mod tenancy;
@@ -73,6 +74,7 @@ pub use recorder::{
     Full, Recorder, RecorderConfig, RecorderCounters, RecordingSink, RecordingStart,
 };
 pub use recording::{RecordingFilter, RecordingGap, RecordingPart, RecordingRecord};
+pub use sound::{MOST_SOUND_SECONDS, SOUND_RATE, SoundRecord};
 pub use store::{Store, StoreConfig, StoreCounters};
 pub use trunk::NewTrunk;
 pub use usage::UsageDay;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use common::{at, contains, new_user, personal};
 use landline_call::binding::{Binding, BindingChange, FlowTransport, Received};
 use landline_call::tenancy::{
-    CallsFrom, EdgePolicy, EncryptionPolicy, Forwarding, ForwardingChange, MediaPolicy,
+    CallsFrom, EdgePolicy, EncryptionPolicy, Forwarding, ForwardingChange, HoldMusic, MediaPolicy,
     NumberTarget, RecordingPolicy, TrunkCredentials,
 };
+use landline_control::Sound;
 use landline_region::{Secret, UserSid};
 use landline_store::{
     AccountChange, KeyRing, NewAccount, NewNumber, NewTrunk, Store, StoreConfig, StoreError,
@@ -58,6 +59,7 @@ on_both_engines! {
             recording: Some(RecordingPolicy::All),
             encryption: None,
             calls_from: Some(CallsFrom::Region),
+            hold_music: Some(HoldMusic::Off),
         };
         let changed = store.account_set(made.sid, &change).await.unwrap();
         assert_eq!(changed.edge_policy, EdgePolicy::Redirect);
@@ -65,12 +67,52 @@ on_both_engines! {
         assert_eq!(changed.encryption, EncryptionPolicy::Required);
         assert_eq!(made.calls_from, CallsFrom::None);
         assert_eq!(changed.calls_from, CallsFrom::Region);
+        assert_eq!((made.hold_music, changed.hold_music), (HoldMusic::BuiltIn, HoldMusic::Off));
         assert_eq!(store.revision().await.unwrap(), before + 1);
         let again = NewAccount::new("Other", "Acme.Test", region.config.region);
         let error = store.account_create(&again).await.unwrap_err();
         assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
         assert_eq!(store.revision().await.unwrap(), before + 1);
         let error = store.account_find("nobody.test").await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    }
+
+    async fn music_on_hold_is_sealed_replaced_and_taken_away(region: Region) {
+        let store = &region.store;
+        let account = region.account().await;
+        let other = NewAccount::new("Other", "other.test", region.config.region);
+        let other = store.account_create(&other).await.unwrap();
+        let own = AccountChange { hold_music: Some(HoldMusic::Own), ..AccountChange::default() };
+        let error = store.account_set(account.sid, &own).await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid { field: "hold_music", .. }), "{error}");
+
+        let samples: Vec<i16> = (0..16_000).map(|n| (n % 251) as i16 * 100).collect();
+        let first = store.hold_music_put(account.sid, &samples).await.unwrap();
+        let known = store.account_find("acme.test").await.unwrap();
+        assert_eq!((known.hold_music, known.hold_sound), (HoldMusic::Own, Some(first.sid)));
+        assert_eq!(store.hold_music(account.sid).await.unwrap(), first);
+        assert_eq!(first.duration_ms, 1000);
+        assert_eq!(store.sound_samples(account.sid, first.sid).await.unwrap(), samples);
+        let error = store.sound_samples(other.sid, first.sid).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "nobody else's: {error}");
+
+        let before = store.revision().await.unwrap();
+        let second = store.hold_music_put(account.sid, &samples[..8000]).await.unwrap();
+        assert_eq!(store.revision().await.unwrap(), before + 1, "the proxies are to know");
+        assert!(store.sound_samples(account.sid, first.sid).await.is_err(), "it is gone");
+        let off = AccountChange { hold_music: Some(HoldMusic::Off), ..AccountChange::default() };
+        assert_eq!(store.account_set(account.sid, &off).await.unwrap().hold_sound, Some(second.sid));
+        let own = store.account_set(account.sid, &own).await.unwrap();
+        assert_eq!(own.hold_sound(), Some(Sound::Own(second.sid)));
+        for bad in [vec![], vec![0; 1599], vec![0; 16_000 * 300 + 1]] {
+            let error = store.hold_music_put(account.sid, &bad).await.unwrap_err();
+            assert!(matches!(error, StoreError::Invalid { .. }), "{error}");
+        }
+
+        store.hold_music_remove(account.sid).await.unwrap();
+        let known = store.account_find("acme.test").await.unwrap();
+        assert_eq!((known.hold_music, known.hold_sound), (HoldMusic::BuiltIn, None));
+        let error = store.hold_music_remove(account.sid).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
     }
 

@@ -127,6 +127,7 @@ impl Call {
             false => self.remote_op(leg).into_iter().collect(),
         };
         ops.extend(self.remove_losers(leg));
+        ops.extend(self.music_ops());
         if offered && self.recording.is_some() {
             ops.push(Op::Record);
         }
@@ -335,6 +336,7 @@ impl Call {
             true => self.join_ops(other),
             false => self.remote_op(leg).into_iter().chain(self.speak_op(leg, other)).collect(),
         };
+        ops.extend(self.music_ops());
         if first && self.recording.is_some() {
             ops.push(Op::Record);
         }

@@ -97,8 +97,9 @@ impl Call {
             false => landline_control::IpFamily::V4,
         };
         let profile = profiles.first().copied().unwrap_or(Profile::Dtls);
+        let hears = self.account.hold_sound().is_some();
         let media = LegMedia::offering(profile, family, cx.entropy.u64());
-        leg.media = Some(media.transcoding(cx.config.transcoding));
+        leg.media = Some(media.transcoding(cx.config.transcoding).on_hold_hearing(hears));
     }
 
     fn spec_of(&self, leg: usize) -> Option<(LegId, LegSpec)> {
@@ -143,8 +144,9 @@ impl Call {
         }));
         let sid = LegSid::new(&mut cx.entropy);
         let mut leg = Leg::new(sid, side, reach, tag, relay_leg, invite);
+        let hears = self.account.hold_sound().is_some();
         let media = LegMedia::offering(profile, family, cx.entropy.u64());
-        leg.media = Some(media.transcoding(cx.config.transcoding));
+        leg.media = Some(media.transcoding(cx.config.transcoding).on_hold_hearing(hears));
         leg.is_first = self.rings_first();
         self.legs.push(leg);
     }

@@ -283,6 +283,7 @@ impl Call {
         let (Some(session), Some(winner)) = (self.session.clone(), self.winner) else { return };
         let mut ops = self.join_ops(winner);
         ops.extend(self.remove_losers(winner));
+        ops.extend(self.music_ops());
         if self.recording.is_some() {
             ops.push(Op::Record);
         }

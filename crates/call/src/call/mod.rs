@@ -20,6 +20,7 @@ mod modify;
 mod modify_done;
 mod moves;
 mod moves_sides;
+mod music;
 mod open;
 mod outcome;
 mod pass;
@@ -119,6 +120,8 @@ pub(crate) struct Call {
     is_joined: bool,
     recording: Option<(RecordingSid, Consent)>,
     modification: Option<Modification>,
+    /// The relay's leg of who hears music on hold.
+    music: Option<LegId>,
     /// To another relay.
     moving: Option<Move>,
     /// Of its legs on its relay.

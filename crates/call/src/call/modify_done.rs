@@ -164,6 +164,7 @@ impl Call {
             }
         }
         ops.extend(speak);
+        ops.extend(self.music_ops());
         let Some(session) = self.session.clone() else { return };
         let change = RelayRequest::Change(session.id, ops);
         cx.ask_relay(&session.relay, self.key, RelayStep::Modify, change);

@@ -112,6 +112,7 @@ impl Call {
             rang: false,
             is_joined: false,
             modification: None,
+            music: None,
             moving: None,
             keys: Keyring::default(),
             departing: None,
@@ -170,7 +171,9 @@ impl Call {
             Ok(None) => (None, None, None),
             Ok(Some(offer)) => match LegMedia::answering(&offer, cx.entropy.u64()) {
                 Ok(leg_media) => {
+                    let hears = self.account.hold_sound().is_some();
                     let leg_media = leg_media.transcoding(cx.config.transcoding);
+                    let leg_media = leg_media.on_hold_hearing(hears);
                     (Some(offer), Some(leg_media), None)
                 }
                 Err(mismatch) => (None, None, Some(refusal(mismatch))),

@@ -129,7 +129,7 @@ impl Call {
         let (leg, fault) = match event {
             Event::Fault(leg, fault) => (leg, fault),
             Event::Keyed(leg, keys) => return self.keyed(session, leg, *keys),
-            Event::MediaStarted(_) => return,
+            Event::MediaStarted(_) | Event::Played(_) => return,
         };
         // One that is left falls silent, as it should.
         let is_there = self.session.as_ref().is_some_and(|it| it.id == session);
@@ -140,13 +140,14 @@ impl Call {
         if self.phase != Phase::Up || self.ending.is_some() {
             return;
         }
+        let relay_leg = leg;
         let Some(leg) = self.legs.iter().find(|it| it.relay_leg == leg) else { return };
         // A peer that was asked to be silent may be.
         let sends = leg.media.as_ref().and_then(|media| media.agreed.as_ref()).is_some_and(|it| {
             matches!(it.terms.direction, Direction::SendReceive | Direction::ReceiveOnly)
         });
         let text = match fault {
-            MediaFault::MediaTimeout if !sends => return,
+            MediaFault::MediaTimeout if !sends || self.is_holding(relay_leg) => return,
             MediaFault::MediaTimeout => "Media timeout",
             MediaFault::DtlsHandshakeFailed => "DTLS handshake failed",
             MediaFault::DtlsFingerprintMismatch => "DTLS fingerprint mismatch",

@@ -169,10 +169,14 @@ impl Call {
         for timer in timers {
             timer.read(&mut legs);
         }
+        let hears = account.hold_sound().is_some();
+        for media in legs.iter_mut().filter_map(|leg| leg.media.as_mut()) {
+            *media = media.clone().on_hold_hearing(hears);
+        }
         if written.is_up {
             legs.iter_mut().filter_map(|leg| leg.media.as_mut()).for_each(|it| it.resume());
         }
-        Ok(Self {
+        let mut call = Self {
             sid: written.sid,
             phase: Phase::Answering,
             // Never before what is written already.
@@ -197,7 +201,9 @@ impl Call {
             recording: written.recording,
             restored: Some(Box::new(Restored::new(former, snapshot.at, written.is_up))),
             ..Self::new(key, cx, account, caller, direction)
-        })
+        };
+        call.music = call.held();
+        Ok(call)
     }
 }
 

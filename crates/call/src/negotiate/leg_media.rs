@@ -45,6 +45,10 @@ pub(crate) struct LegMedia {
     /// The relay may transcode; a matter of configuration, and not kept.
     #[serde(skip)]
     transcodes: bool,
+    /// It hears music where the other side wants to hear and say nothing; a matter
+    /// of the account, and not kept.
+    #[serde(skip)]
+    hears_music: bool,
 }
 
 /// What one of our descriptions said, but for the codecs that transcoding adds.
@@ -101,6 +105,11 @@ impl LegMedia {
         Self { transcodes, ..self }
     }
 
+    /// Whether it is played something while it is on hold.
+    pub(crate) fn on_hold_hearing(self, hears_music: bool) -> Self {
+        Self { hears_music, ..self }
+    }
+
     fn new(spec: LegSpec, proto: String, session: u64) -> Self {
         Self {
             mux: spec.rtcp_mux,
@@ -117,14 +126,17 @@ impl LegMedia {
             offered: None,
             agreed: None,
             transcodes: false,
+            hears_music: false,
         }
     }
 
     /// Another way to offer, the former one having been refused.
     pub(crate) fn replace(&mut self, profile: Profile) {
         let family = self.spec.family;
-        let (origin, transcodes) = (self.origin.clone(), self.transcodes);
-        *self = Self { origin, transcodes, ..Self::offering(profile, family, 0) };
+        let origin = self.origin.clone();
+        let Self { transcodes, hears_music, .. } = *self;
+        let fresh = Self::offering(profile, family, 0);
+        *self = Self { origin, transcodes, hears_music, ..fresh };
     }
 
     /// Whether the peer's new offer can be served by the leg the relay has.
@@ -150,7 +162,8 @@ impl LegMedia {
     /// not fit the former one.
     pub(crate) fn replaced(&self, offer: &Description, session: u64) -> Result<Self, Mismatch> {
         let fresh = Self::answering(offer, session)?;
-        Ok(Self { origin: self.origin.clone(), transcodes: self.transcodes, ..fresh })
+        let Self { transcodes, hears_music, .. } = *self;
+        Ok(Self { origin: self.origin.clone(), transcodes, hears_music, ..fresh })
     }
 
     /// The same session on a leg of another relay's: what was agreed stands, but
@@ -164,6 +177,7 @@ impl LegMedia {
             mux: self.mux,
             agreed: self.agreed.clone(),
             transcodes: self.transcodes,
+            hears_music: self.hears_music,
             ..Self::new(self.spec.clone(), self.proto.clone(), 0)
         }
     }
@@ -207,7 +221,7 @@ impl LegMedia {
             local,
             proto: &self.proto,
             codecs: &codecs,
-            direction: terms.direction,
+            direction: self.heard(terms.direction),
             ptime: terms.ptime.as_deref(),
             maxptime: terms.maxptime.as_deref(),
             mux: self.mux,
@@ -224,6 +238,27 @@ impl LegMedia {
         let body = ours.write(&mut self.origin);
         self.offered = Some(terms);
         Some(body)
+    }
+
+    /// How it is told what the other side does: who neither speaks nor hears is
+    /// spoken for.
+    fn heard(&self, direction: Direction) -> Direction {
+        match direction {
+            Direction::Inactive if self.hears_music => Direction::SendOnly,
+            other => other,
+        }
+    }
+
+    /// The peer has put the other side on hold.
+    pub(crate) fn holds(&self) -> bool {
+        let direction = self.agreed.as_ref().map(|it| it.peer.direction);
+        matches!(direction, Some(Direction::SendOnly | Direction::Inactive))
+    }
+
+    /// The peer may be sent something.
+    pub(crate) fn listens(&self) -> bool {
+        let direction = self.agreed.as_ref().map(|it| it.terms.direction);
+        matches!(direction, Some(Direction::SendOnly | Direction::SendReceive))
     }
 
     /// As these codecs of the other side are offered to this one.
@@ -279,7 +314,7 @@ impl LegMedia {
             }
         }
         self.mux = self.spec.rtcp_mux && answer.mux;
-        let direction = narrowed(offered.direction, mirrored(answer.direction));
+        let direction = narrowed(self.heard(offered.direction), mirrored(answer.direction));
         let terms = Terms { codecs, direction, ..offered.clone() };
         self.agreed = Some(Agreed { peer: answer, terms, told: offered });
         Ok(())
@@ -314,7 +349,7 @@ impl LegMedia {
         self.bundle = offer.bundle;
         self.proto.clone_from(&offer.proto);
         self.mux = offer.mux && self.spec.rtcp_mux;
-        let direction = narrowed(terms.direction, mirrored(offer.direction));
+        let direction = narrowed(self.heard(terms.direction), mirrored(offer.direction));
         let told = terms.clone();
         let terms = Terms { direction, codecs, ..terms };
         let ours = Ours {

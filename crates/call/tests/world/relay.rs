@@ -186,6 +186,11 @@ impl FakeRelay {
                     (session.is_recording, session.segments) = (true, segments);
                 }
                 Op::Restart(_) => {}
+                Op::Play(leg, _) | Op::Hush(leg) => {
+                    if !known(&leg) {
+                        return Outcome::Refused(Refusal::UnknownLeg(leg));
+                    }
+                }
                 Op::Speak(both) => {
                     for (leg, spoken) in *both {
                         if !known(&leg) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use landline_call::tenancy::{
-    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding, MediaPolicy,
-    Number, NumberTarget, RecordingPolicy, Tenancy, Trunk, TrunkCredentials, User,
+    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding, HoldMusic,
+    MediaPolicy, Number, NumberTarget, RecordingPolicy, Tenancy, Trunk, TrunkCredentials, User,
 };
 use landline_region::{AccountSid, Personal, Secret, TrunkSid, UserSid};
 use landline_sip::digest::{Algorithm, ha1};
@@ -67,6 +67,8 @@ pub fn account(sid: u128, domain: &str, home: &str) -> Arc<Account> {
         recording: RecordingPolicy::Off,
         encryption: EncryptionPolicy::Required,
         calls_from: CallsFrom::None,
+        hold_music: HoldMusic::Off,
+        hold_sound: None,
         contracting_entity: "Landline Test Ltd".into(),
     })
 }

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use axum::http::header;
-use landline_call::tenancy::{Account, CallsFrom, EdgePolicy, EncryptionPolicy, RecordingPolicy};
+use landline_call::tenancy::{
+    Account, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, RecordingPolicy,
+};
 use landline_store::{AccountChange, directory};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,8 @@ pub struct AccountView {
     pub edge_policy: &'static str,
     /// Which other accounts may call this one.
     pub calls_from: &'static str,
+    /// What those hear who are put on hold.
+    pub hold_music: &'static str,
     /// Which calls are recorded.
     pub recording: &'static str,
     /// Whether apps must encrypt media.
@@ -50,6 +54,7 @@ pub struct AccountUris {
     pub audit: String,
     pub residency_report: String,
     pub webhooks: String,
+    pub hold_music: String,
 }
 
 /// What is left out stays as it is.
@@ -64,6 +69,9 @@ pub struct AccountUpdate {
     pub recording: Option<String>,
     #[schemars(extend("enum" = EncryptionPolicy::NAMES))]
     pub encryption: Option<String>,
+    /// `own` only where there is some.
+    #[schemars(extend("enum" = HoldMusic::NAMES))]
+    pub hold_music: Option<String>,
 }
 
 impl AccountView {
@@ -78,6 +86,7 @@ impl AccountView {
             home_region: account.home_region.to_string(),
             edge_policy: account.edge_policy.name(),
             calls_from: account.calls_from.name(),
+            hold_music: account.hold_music.name(),
             recording: account.recording.name(),
             encryption: account.encryption.name(),
             contracting_entity: account.contracting_entity.clone(),
@@ -91,6 +100,7 @@ impl AccountView {
                 usage: format!("{uri}/Usage.json"),
                 audit: format!("{uri}/Audit.json"),
                 webhooks: format!("{uri}/Webhooks.json"),
+                hold_music: format!("{uri}/HoldMusic.json"),
                 residency_report: format!("{uri}/ResidencyReport.json"),
             },
             uri: format!("{uri}.json"),
@@ -113,6 +123,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         recording: named("recording", update.recording.as_deref())?,
         encryption: named("encryption", update.encryption.as_deref())?,
         calls_from: named("calls_from", update.calls_from.as_deref())?,
+        hold_music: named("hold_music", update.hold_music.as_deref())?,
     };
     let changed = app.store.account_set(account, &change).await?;
     if let Err(error) = directory::account_enter(app.store.gate(), app.homes.path(), &changed) {
@@ -122,6 +133,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
             recording: Some(known.recording),
             encryption: Some(known.encryption),
             calls_from: Some(known.calls_from),
+            hold_music: Some(known.hold_music),
         };
         app.store.account_set(account, &former).await?;
         return Err(error.into());

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod audit;
 pub mod calls;
+pub mod hold_music;
 pub mod keys;
 pub mod numbers;
 pub mod phone;

@@ -6,8 +6,8 @@ use schemars::{Schema, SchemaGenerator};
 
 use super::{Audit, Content, Kind, Parameter, Route};
 use crate::resources::{
-    account, audit, calls, keys, numbers, phone, receipts, recordings, region, routes, trunks,
-    usage, users, webhooks,
+    account, audit, calls, hold_music, keys, numbers, phone, receipts, recordings, region, routes,
+    trunks, usage, users, webhooks,
 };
 
 const fn parameter(name: &'static str, kind: Kind, summary: &'static str) -> Parameter {
@@ -140,6 +140,54 @@ pub static ROUTES: &[Route] = &[
         body: Some(schema::<account::AccountUpdate>),
         success: (200, Content::Json(schema::<account::AccountView>)),
         run: run!(account::update),
+    },
+    Route {
+        operation: "hold_music_show",
+        method: Method::GET,
+        path: "/2010-04-01/Accounts/{account}/HoldMusic.json",
+        roles: &[Admin, Operator],
+        audit: Audit::No,
+        summary: "The account's own music on hold.",
+        query: &[],
+        body: None,
+        success: (200, Content::Json(schema::<hold_music::HoldMusicView>)),
+        run: run!(hold_music::show),
+    },
+    Route {
+        operation: "hold_music_media",
+        method: Method::GET,
+        path: "/2010-04-01/Accounts/{account}/HoldMusic.wav",
+        roles: &[Admin, Operator],
+        audit: Audit::Read,
+        summary: "The music itself.",
+        query: &[],
+        body: None,
+        success: (200, Content::Media("audio/wav")),
+        run: run!(hold_music::media),
+    },
+    Route {
+        operation: "hold_music_put",
+        method: Method::PUT,
+        path: "/2010-04-01/Accounts/{account}/HoldMusic.wav",
+        roles: &[Admin],
+        audit: Audit::Write,
+        summary: "A WAV file, at most 300 seconds, as the music that callers on hold hear.",
+        query: &[],
+        body: None,
+        success: (200, Content::Json(schema::<hold_music::HoldMusicView>)),
+        run: run!(hold_music::put),
+    },
+    Route {
+        operation: "hold_music_delete",
+        method: Method::DELETE,
+        path: "/2010-04-01/Accounts/{account}/HoldMusic.json",
+        roles: &[Admin],
+        audit: Audit::Write,
+        summary: "Removes the account's own music; the built-in one is heard then.",
+        query: &[],
+        body: None,
+        success: (204, Content::Nothing),
+        run: run!(hold_music::delete),
     },
     Route {
         operation: "call_list",

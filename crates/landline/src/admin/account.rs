@@ -2,14 +2,20 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use landline_call::tenancy::Account;
-use landline_region::RegionCode;
-use landline_store::{AccountChange, NewAccount, Store, StoreError, directory};
+use landline_media::audio::read_wav;
+use landline_region::{AccountSid, RegionCode};
+use landline_store::{
+    AccountChange, MOST_SOUND_SECONDS, NewAccount, SOUND_RATE, Store, StoreError, directory,
+};
 use serde_json::{Value, json};
 
 use super::Place;
 use crate::cli::{AccountPolicies, AccountVerb};
 use crate::open;
 use crate::output::{Style, Table, card};
+
+/// Of a file that is put to be played.
+const MOST_OCTETS: u64 = 64 << 20;
 
 pub async fn run(place: &Place, verb: AccountVerb, style: Style) -> Result<String> {
     match verb {
@@ -45,12 +51,32 @@ pub async fn run(place: &Place, verb: AccountVerb, style: Style) -> Result<Strin
                 recording: policies.recording,
                 encryption: policies.encryption,
                 calls_from: policies.calls_from,
+                hold_music: policies.hold_music,
             };
             let account = home.store.account_set(home.account, &change).await?;
             enter(&home.store, place.directory_file(), &account).await?;
             Ok(card(&shown(&account), style))
         }
+        AccountVerb::Music { account, file, remove: _ } => {
+            let home = place.home(&account).await?;
+            match file {
+                Some(file) => put_music(&home.store, home.account, &file).await?,
+                None => home.store.hold_music_remove(home.account).await?,
+            }
+            let account = home.store.account_find(&home.domain).await?;
+            Ok(card(&shown(&account), style))
+        }
     }
+}
+
+async fn put_music(store: &Store, account: AccountSid, file: &Path) -> Result<()> {
+    let named = || format!("{}", file.display());
+    let length = std::fs::metadata(file).with_context(named)?.len();
+    anyhow::ensure!(length <= MOST_OCTETS, "{}: it is larger than {MOST_OCTETS} octets", named());
+    let octets = std::fs::read(file).with_context(named)?;
+    let samples = read_wav(&octets, SOUND_RATE, MOST_SOUND_SECONDS).with_context(named)?;
+    store.hold_music_put(account, &samples).await?;
+    Ok(())
 }
 
 /// Writes the account into its home region's database, then its domain and
@@ -85,6 +111,7 @@ fn with(policies: AccountPolicies, name: String, domain: String, region: RegionC
         recording: policies.recording.unwrap_or_default(),
         encryption: policies.encryption.unwrap_or_default(),
         calls_from: policies.calls_from.unwrap_or_default(),
+        hold_music: policies.hold_music.unwrap_or_default(),
         ..NewAccount::new(name, domain, region)
     }
 }
@@ -99,6 +126,7 @@ fn shown(account: &Account) -> Value {
         "recording": account.recording.name(),
         "encryption": account.encryption.name(),
         "calls_from": account.calls_from.name(),
+        "hold_music": account.hold_music.name(),
         "contracting_entity": account.contracting_entity,
     })
 }

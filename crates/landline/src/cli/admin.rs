@@ -6,8 +6,8 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use landline_call::tenancy::{
-    CallsFrom, EdgePolicy, EncryptionPolicy, MediaPolicy, RecordingPolicy, TrunkAddress, is_e164,
-    is_prefix,
+    CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, MediaPolicy, RecordingPolicy, TrunkAddress,
+    is_e164, is_prefix,
 };
 use landline_region::{ApiKeySid, CallSid, Jurisdiction, RecordingSid, RegionCode};
 use landline_store::ApiRole;
@@ -78,6 +78,17 @@ pub enum AccountVerb {
         #[command(flatten)]
         policies: AccountPolicies,
     },
+    /// Put a WAV file as the music that its callers hear on hold, or take it away.
+    Music {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        /// One or two channels of 8 to 48 kHz, at most 300 seconds.
+        #[arg(value_name = "FILE.wav", required_unless_present = "remove")]
+        file: Option<PathBuf>,
+        /// The built-in music is heard then.
+        #[arg(long, conflicts_with = "file")]
+        remove: bool,
+    },
 }
 
 const ACCOUNT: &str = "Its sid or its SIP domain";
@@ -96,6 +107,9 @@ pub struct AccountPolicies {
     /// Which other accounts may call its users: none, region (the same home) or any.
     #[arg(long, value_name = "POLICY")]
     pub calls_from: Option<CallsFrom>,
+    /// What those hear who are put on hold: off, built-in, or own, which `account music` puts.
+    #[arg(long, value_name = "MUSIC")]
+    pub hold_music: Option<HoldMusic>,
 }
 
 #[derive(Debug, Subcommand)]

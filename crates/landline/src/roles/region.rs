@@ -98,7 +98,13 @@ impl Region {
             let spool = RecorderConfig::new(config.data_dir.join("spool"));
             let started =
                 Recorder::start(store.clone(), spool).context("the recorder cannot start")?;
-            let settings = settings::relay(config, wanted, Arc::new(started.sink()), &registry);
+            let settings = settings::relay(
+                config,
+                wanted,
+                Arc::new(started.sink()),
+                Arc::new(store.clone()),
+                &registry,
+            );
             let counted = started.sink();
             let counted = StoreMetrics::new(config.region.code, move || Some(counted.counters()));
             registry.register(Box::new(counted?))?;

@@ -10,7 +10,7 @@ use landline_proxy::{
     DnsConfig, InterRegionListener, ListenerConfig, Origins, PeerAddress, ProxyConfig,
     RegionIdentity, RelayAddress,
 };
-use landline_relay::{MediaAddress, RecordingSink, RelayConfig};
+use landline_relay::{MediaAddress, RecordingSink, RelayConfig, SoundSource};
 use landline_store::Store;
 use prometheus::Registry;
 
@@ -22,6 +22,7 @@ pub fn relay(
     config: &Config,
     relay: &Relay,
     recordings: Arc<dyn RecordingSink>,
+    sounds: Arc<dyn SoundSource>,
     registry: &Registry,
 ) -> RelayConfig {
     let tls = landline_relay::TlsFiles {
@@ -50,6 +51,7 @@ pub fn relay(
     settings.media_timeout = seconds(relay.timeouts.media_seconds);
     settings.port_quarantine = seconds(relay.timeouts.port_quarantine_seconds);
     settings.recordings = Some(recordings);
+    settings.sounds = Some(sounds);
     settings.registry = registry.clone();
     settings
 }

@@ -9,10 +9,14 @@ mod opus;
 mod render;
 mod resample;
 mod tone;
+mod tune;
+mod wav;
 
 pub use codec::{AudioError, Codec, Decoder, Encoder};
 pub use conceal::Concealer;
 pub use g711::{alaw_decode, alaw_encode, ulaw_decode, ulaw_encode};
 pub use render::{Rendered, Renderer, best_rate, render};
-pub use resample::Upsampler;
+pub use resample::{Upsampler, resampled};
 pub use tone::{ToneGenerator, strongest_tone};
+pub use tune::tune;
+pub use wav::{WavError, read_wav};

@@ -52,6 +52,51 @@ fn coefficients(phase: usize, factor: usize) -> [f32; TAPS] {
     taps
 }
 
+/// The whole of a sound at another rate, up or down, with a Hann-windowed sinc
+/// that lets nine tenths of the narrower band pass.
+pub fn resampled(samples: &[i16], from: u32, to: u32) -> Vec<i16> {
+    if from == to || from == 0 || to == 0 {
+        return samples.to_vec();
+    }
+    let common = common_divisor(from, to);
+    let (up, down) = ((to / common) as usize, (from / common) as usize);
+    let pass = 0.9 * (up as f32 / down as f32).min(1.0);
+    // As many zero crossings on each side whatever the rates are.
+    let reach = (TAPS as f32 / 2.0 / pass).ceil() as usize;
+    let phases: Vec<Vec<f32>> =
+        (0..up).map(|it| phase(it as f32 / up as f32, pass, reach)).collect();
+    let length = (samples.len() as u64 * up as u64 / down as u64) as usize;
+    let at = |n: usize| {
+        let (base, phase) = (n * down / up, n * down % up);
+        let taps = phases.get(phase).into_iter().flatten().enumerate();
+        let sum: f32 = taps
+            .filter_map(|(tap, weight)| {
+                let place = (base + tap + 1).checked_sub(reach)?;
+                Some(weight * f32::from(*samples.get(place)?))
+            })
+            .sum();
+        sum.round() as i16
+    };
+    (0..length).map(at).collect()
+}
+
+/// The weights of so many samples on each side of a place between two.
+fn phase(place: f32, pass: f32, reach: usize) -> Vec<f32> {
+    let tap = |tap: usize| {
+        let x = tap as f32 + 1.0 - reach as f32 - place;
+        let sinc = if x.abs() < 1e-6 { pass } else { (PI * pass * x).sin() / (PI * x) };
+        sinc * (0.5 + 0.5 * (PI * x / reach as f32).cos())
+    };
+    let mut taps: Vec<f32> = (0..2 * reach).map(tap).collect();
+    let sum: f32 = taps.iter().sum();
+    taps.iter_mut().for_each(|tap| *tap /= sum);
+    taps
+}
+
+fn common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +118,23 @@ mod tests {
             assert!((hz - 1500.0).abs() < 5.0, "{hz}");
             assert!((level - -12.2).abs() < 1.0, "{level}");
         }
+    }
+
+    #[test]
+    fn a_whole_sound_keeps_its_pitch_at_any_rate_and_nothing_folds_back() {
+        for (from, to) in [(44_100, 16_000), (48_000, 16_000), (16_000, 8000), (8000, 16_000)] {
+            let mut sound = vec![0; from as usize];
+            ToneGenerator::new(1500.0, from).fill(&mut sound);
+            let out = resampled(&sound, from, to);
+            assert_eq!(out.len(), to as usize);
+            let (hz, level) = strongest_tone(&out, to).unwrap();
+            assert!((hz - 1500.0).abs() < 5.0, "{hz}");
+            assert!((level - -12.2).abs() < 1.0, "{level}");
+        }
+        let mut high = vec![0; 16_000];
+        ToneGenerator::new(6000.0, 16_000).fill(&mut high);
+        let heard = strongest_tone(&resampled(&high, 16_000, 8000), 8000);
+        assert!(heard.is_none_or(|(_, level)| level < -45.0), "{heard:?}");
     }
 
     #[test]

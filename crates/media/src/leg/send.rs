@@ -1,7 +1,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{Component, DropCause, Leg};
+use landline_control::Protocol;
+
+use super::{Component, Described, DropCause, Leg};
 use crate::packet::PacketBuf;
 use crate::rtp::RtpInfo;
 
@@ -20,6 +22,13 @@ impl Leg {
             Component::Rtcp => self.send_rtcp(now, packet),
         };
         sent.map_err(|cause| self.drops.count(cause)).ok()
+    }
+
+    /// Whether what is sent by [`Component::Rtp`] now reaches the peer.
+    pub fn reaches_peer(&self) -> bool {
+        self.remote.as_ref().is_some_and(Described::takes_media)
+            && self.target(Component::Rtp).is_some()
+            && (self.security.protocol() == Protocol::Rtp || self.security.suite().is_some())
     }
 
     fn send_rtp(

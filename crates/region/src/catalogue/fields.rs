@@ -48,6 +48,7 @@ pub static FIELDS: &[&Field] = &[
     &CONSENT,
     &AUDIO,
     &RECORDING_TIME,
+    &SOUND,
     &API_KEY_NAME,
     &API_KEY_SECRET,
     &API_ANSWER,
@@ -582,6 +583,17 @@ pub static RECORDING_TIME: Field = Field {
     retention: Retention::AsConfigured,
     basis: Some(LegalBasis::Consent),
     held: &["RecordingRecord.started_at"],
+    carried: NOWHERE,
+};
+
+pub static SOUND: Field = Field {
+    name: "account.sound",
+    class: DataClass::Content,
+    what: "Music that an account has put to be played to its callers on hold",
+    purpose: Purpose::Administration,
+    retention: Retention::UntilRemoved,
+    basis: Some(LegalBasis::Contract),
+    held: &[],
     carried: NOWHERE,
 };
 

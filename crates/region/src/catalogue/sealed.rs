@@ -6,8 +6,8 @@ use super::Field;
 use super::fields::{
     ACCOUNT_KEY, ACCOUNT_NAME, API_ANSWER, API_KEY_NAME, API_KEY_SECRET, AUDIO, AUDIT_SOURCE,
     CALL_KEY, CALLEE, CALLER, CONTACT_PATH, CONTACT_URI, DEVICE_ADDRESS, DEVICE_INSTANCE, NUMBER,
-    PUSH_TOKEN, REGISTRATION_CALL_ID, SIP_CALL_ID, TRUNK_CREDENTIALS, USER_AGENT, USER_DIGEST,
-    USER_FORWARDING, USER_NAME, WEBHOOK_SECRET, WEBHOOK_URL,
+    PUSH_TOKEN, REGISTRATION_CALL_ID, SIP_CALL_ID, SOUND, TRUNK_CREDENTIALS, USER_AGENT,
+    USER_DIGEST, USER_FORWARDING, USER_NAME, WEBHOOK_SECRET, WEBHOOK_URL,
 };
 
 /// Values that are encrypted with a key of their account or call.
@@ -81,6 +81,7 @@ pub static SEALED_CALLER: Sealed = Sealed::new("call.from", &[&CALLER]);
 pub static SEALED_CALLEE: Sealed = Sealed::new("call.to", &[&CALLEE]);
 pub static SEALED_SIP_CALL_ID: Sealed = Sealed::new("leg.sip_call_id", &[&SIP_CALL_ID]);
 pub static SEALED_CHUNK: Sealed = Sealed::new("chunk", &[&AUDIO]);
+pub static SEALED_SOUND: Sealed = Sealed::new("sound", &[&SOUND]);
 pub static SEALED_API_KEY_NAME: Sealed = Sealed::new("api_key.name", &[&API_KEY_NAME]);
 pub static SEALED_API_ANSWER: Sealed = Sealed::new("api_answer", &[&API_ANSWER]);
 pub static SEALED_AUDIT_SOURCE: Sealed = Sealed::new("audit.source", &[&AUDIT_SOURCE]);

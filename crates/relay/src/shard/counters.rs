@@ -16,6 +16,7 @@ pub(super) struct Counters {
     transcoded_packets: u64,
     concealed_packets: u64,
     late_packets: u64,
+    pub played_packets: u64,
     media_drops: [u64; DropCause::ALL.len()],
     own_drops: [u64; OwnDrop::ALL.len()],
     any_drop: bool,
@@ -40,10 +41,12 @@ pub(super) enum OwnDrop {
     NoCodec,
     /// The peer reads its connection too slowly.
     StreamFull,
+    /// Silence of a phone whose partner is played something in its place.
+    PlayedOver,
 }
 
 impl OwnDrop {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Unjoined,
         Self::PartnerNotReady,
         Self::TooLong,
@@ -51,6 +54,7 @@ impl OwnDrop {
         Self::ReceiveFailed,
         Self::NoCodec,
         Self::StreamFull,
+        Self::PlayedOver,
     ];
 
     const fn name(self) -> &'static str {
@@ -62,6 +66,7 @@ impl OwnDrop {
             Self::ReceiveFailed => "receive_failed",
             Self::NoCodec => "no_codec",
             Self::StreamFull => "stream_full",
+            Self::PlayedOver => "played_over",
         }
     }
 }
@@ -79,6 +84,7 @@ impl Counters {
             transcoded_packets: 0,
             concealed_packets: 0,
             late_packets: 0,
+            played_packets: 0,
             media_drops: [0; DropCause::ALL.len()],
             own_drops: [0; OwnDrop::ALL.len()],
             any_drop: false,
@@ -128,6 +134,7 @@ impl Counters {
             (&mut self.transcoded_packets, &self.metrics.transcoded_packets),
             (&mut self.concealed_packets, &self.metrics.concealed_packets),
             (&mut self.late_packets, &self.metrics.late_packets),
+            (&mut self.played_packets, &self.metrics.played_packets),
         ] {
             move_into(count, counter);
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 use landline_control::{LegId, LegLocal, PayloadType, Spoken};
 use landline_media::{Component, Leg};
 
+use super::playing::Playing;
 use super::translation::Translation;
 use crate::ports::PortPair;
 
@@ -26,6 +27,8 @@ pub(super) struct RelayLeg<S> {
     /// Where its peer and its partner's do not share every codec.
     pub spoken: Option<Box<Spoken>>,
     pub translation: Option<Box<Translation>>,
+    /// What its peer hears from the relay itself.
+    pub playing: Option<Box<Playing>>,
     /// The earliest timer that is set for it.
     pub wake_at: Option<Instant>,
     /// Tells it from those that had its slot before.
@@ -43,7 +46,12 @@ impl<S> RelayLeg<S> {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.machine.poll_timeout().into_iter().chain(self.translation_timeout()).min()
+        let own = self.machine.poll_timeout().into_iter();
+        own.chain(self.translation_timeout()).chain(self.playing_timeout()).min()
+    }
+
+    pub fn playing_timeout(&self) -> Option<Instant> {
+        self.playing.as_ref()?.poll_timeout()
     }
 
     pub fn translation_timeout(&self) -> Option<Instant> {

@@ -7,6 +7,7 @@ mod leg;
 mod network;
 mod operations;
 mod pacing;
+mod playing;
 mod poller;
 mod session;
 mod stream;
@@ -242,6 +243,19 @@ impl<N: Network> Shard<N> {
             self.counters.lost(OwnDrop::Unjoined);
             return;
         };
+        if component == Component::Rtp
+            && let Some(playing) = &mut leg.playing
+            && !playing.overhear(now, &leg.payload_types, self.packet.as_slice())
+        {
+            self.counters.lost(OwnDrop::PlayedOver);
+            return;
+        }
+        self.deliver(now, slot, component);
+    }
+
+    /// Sends the packet in hand to the leg's peer.
+    fn deliver(&mut self, now: Instant, slot: usize, component: Component) {
+        let Some(leg) = self.legs.get_mut(slot) else { return };
         let Some((by, to)) = leg.machine.send(now, component, &mut self.packet) else {
             self.counters.lost(OwnDrop::PartnerNotReady);
             return;
@@ -326,6 +340,7 @@ impl<N: Network> Shard<N> {
                 if leg.translation_timeout().is_some_and(|at| at <= now) {
                     self.translate(now, timer.slot, None);
                 }
+                self.play_on(now, timer.slot);
             }
             self.drain_outputs(timer.slot);
         }

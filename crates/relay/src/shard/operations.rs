@@ -58,6 +58,7 @@ impl<N: Network> Shard<N> {
             payload_types: Vec::new(),
             spoken: None,
             translation: None,
+            playing: None,
             wake_at: None,
             serial: self.next_serial,
         };
@@ -145,6 +146,7 @@ impl<N: Network> Shard<N> {
             self.describe(session, slot);
         }
         self.forget_spoken(slot);
+        self.play_again(now, slot);
         self.drain_outputs(slot);
         self.reschedule(slot);
         Ok(())

@@ -166,6 +166,8 @@ impl<N: Network> Shard<N> {
                 Op::Remove(leg) => self.remove(now, session, leg)?,
                 Op::Renew(leg) => self.renew(session, leg)?,
                 Op::Speak(both) => self.speak(session, *both)?,
+                Op::Play(leg, play) => self.play(now, session, leg, *play)?,
+                Op::Hush(leg) => self.hush(session, leg)?,
             }
         }
         Ok(locals)

@@ -2,6 +2,7 @@
 
 mod control;
 mod limits;
+mod playing;
 mod recording;
 mod relaying;
 mod start;

@@ -1,0 +1,47 @@
+//! Music for who is on hold (RFC 5359 §2.3): the relay plays it, unless the phone
+//! that holds has something to say itself.
+
+use landline_control::{LegId, Op, Play};
+
+use super::{A, Call};
+use crate::negotiate::LegMedia;
+
+impl Call {
+    /// The relay's leg of who is on hold, and listens.
+    pub(super) fn held(&self) -> Option<LegId> {
+        self.account.hold_sound()?;
+        let winner = self.winner?;
+        let media = |leg: usize| self.legs.get(leg).and_then(|it| it.media.as_ref());
+        let pairs = [(A, winner), (winner, A)];
+        let (_, held) = pairs.into_iter().find(|(holder, held)| {
+            media(*holder).is_some_and(LegMedia::holds)
+                && media(*held).is_some_and(LegMedia::listens)
+        })?;
+        self.legs.get(held).map(|it| it.relay_leg)
+    }
+
+    /// What the relay has to know after a change of what the sides agreed to.
+    pub(super) fn music_ops(&mut self) -> Vec<Op> {
+        let held = self.held();
+        let former = std::mem::replace(&mut self.music, held);
+        if former == held {
+            return Vec::new();
+        }
+        // A leg that another took the place of has gone with what it heard.
+        let is_there = |leg: &LegId| self.legs.iter().any(|it| it.relay_leg == *leg);
+        let hush = former.filter(is_there).map(Op::Hush);
+        hush.into_iter().chain(self.music_again()).collect()
+    }
+
+    /// For a relay that does not know of it yet.
+    pub(super) fn music_again(&self) -> Option<Op> {
+        let sounds = vec![self.account.hold_sound()?];
+        Some(Op::Play(self.music?, Box::new(Play { sounds, repeats: true })))
+    }
+
+    /// The leg's peer has put the other side on hold, and may be silent.
+    pub(super) fn is_holding(&self, leg: LegId) -> bool {
+        let leg = self.legs.iter().find(|it| it.relay_leg == leg);
+        leg.and_then(|it| it.media.as_ref()).is_some_and(LegMedia::holds)
+    }
+}
