@@ -35,7 +35,7 @@ pub(crate) struct Connector {
     /// Has the gate that decides what goes to other regions.
     pub(crate) store: Store,
     pub(crate) dns: Arc<Dns>,
-    pub(crate) carriers: Arc<ClientConfig>,
+    pub(crate) carriers: Arc<Reloading<ClientConfig>>,
     pub(crate) regions: Arc<Reloading<ClientConfig>>,
 }
 
@@ -77,7 +77,7 @@ impl Connector {
                         .map_err(|_| invalid("the name to verify is no DNS name"))?,
                     None => ServerName::IpAddress(addr.ip().into()),
                 };
-                self.open_tls(&self.carriers, *addr, name).await
+                self.open_tls(&self.carriers.load(), *addr, name).await
             }
             Peer::Address { .. } => Err(invalid("WebSocket connections come from clients only")),
             Peer::Region { region, host, port } => self.open_region(region, host, *port).await,

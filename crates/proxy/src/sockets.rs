@@ -21,7 +21,7 @@ pub(crate) struct Certificates {
     clients: Option<ForClients>,
     pub(crate) region_server: Arc<Reloading<ServerConfig>>,
     pub(crate) region_client: Arc<Reloading<ClientConfig>>,
-    pub(crate) carriers: Arc<ClientConfig>,
+    pub(crate) carriers: Arc<Reloading<ClientConfig>>,
 }
 
 impl Certificates {
@@ -31,14 +31,21 @@ impl Certificates {
             clients: config.client_tls.as_ref().map(ForClients::read).transpose()?,
             region_server: tls::for_regions(&config.identity)?,
             region_client: tls::as_region(&config.identity)?,
-            carriers: Arc::new(tls::as_client(config.trunk_authorities.as_deref())?),
+            carriers: tls::as_client(
+                config.trunk_authorities.as_deref(),
+                config.client_tls.as_ref().map(|it| &it.files),
+            )?,
         })
     }
 
     pub(crate) fn refreshes(&self) -> Vec<Refresh> {
         let (server, client) = (Arc::clone(&self.region_server), Arc::clone(&self.region_client));
-        let mut all: Vec<Refresh> =
-            vec![Box::new(move || server.refresh()), Box::new(move || client.refresh())];
+        let carriers = Arc::clone(&self.carriers);
+        let mut all: Vec<Refresh> = vec![
+            Box::new(move || server.refresh()),
+            Box::new(move || client.refresh()),
+            Box::new(move || carriers.refresh()),
+        ];
         if let Some(clients) = self.clients.clone() {
             all.push(Box::new(move || clients.refresh()));
         }

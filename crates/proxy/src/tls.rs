@@ -253,10 +253,27 @@ pub(crate) fn as_region(
     })
 }
 
-/// How we connect to carriers and to clients' TLS addresses.
-pub(crate) fn as_client(extra: Option<&Path>) -> Result<ClientConfig, StartError> {
+/// How we connect to carriers and to clients' TLS addresses. A carrier that asks
+/// who we are is shown what clients see.
+pub(crate) fn as_client(
+    extra: Option<&Path>,
+    own: Option<&TlsFiles>,
+) -> Result<Arc<Reloading<ClientConfig>>, StartError> {
+    let (extra, own) = (extra.map(Path::to_owned), own.cloned());
+    let pair = own.iter().flat_map(|own| [own.certificate.clone(), own.key.clone()]);
+    Reloading::new(pair.chain(extra.clone()).collect(), move || {
+        let system = Path::new(SYSTEM_AUTHORITIES);
+        let roots = carrier_authorities(system, extra.as_deref())?;
+        let builder = client_builder(system)?.with_root_certificates(roots);
+        let Some(own) = &own else { return Ok(client(builder.with_no_client_auth())) };
+        let (chain, key) = read_pair(own)?;
+        let built = builder.with_client_auth_cert(chain, key).map(client);
+        built.map_err(|error| pair_error(own, &error))
+    })
+}
+
+fn carrier_authorities(system: &Path, extra: Option<&Path>) -> Result<RootCertStore, StartError> {
     let mut roots = RootCertStore::empty();
-    let system = Path::new(SYSTEM_AUTHORITIES);
     if system.exists() {
         // A certificate of the system's that cannot be read is not ours to refuse.
         let (_added, _ignored) = roots.add_parsable_certificates(
@@ -268,7 +285,7 @@ pub(crate) fn as_client(extra: Option<&Path>) -> Result<ClientConfig, StartError
     if let Some(extra) = extra {
         roots.roots.extend(read_authorities(extra)?.roots);
     }
-    Ok(client_builder(system)?.with_root_certificates(roots).with_no_client_auth())
+    Ok(roots)
 }
 
 /// Fails unless the identity's certificate is the region's own: another region's

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use landline_call::record::Cause;
 use landline_call::tenancy::MediaPolicy;
 use landline_control::RelayId;
-use landline_proxy::{HostPort, Proxy, ProxyHandle, RelayAddress, Transport};
+use landline_proxy::{
+    ClientCertificates, HostPort, Proxy, ProxyConfig, ProxyHandle, RelayAddress, Transport,
+};
 use landline_sip::Method;
 use landline_store::{CallFilter, CallRecord, NewTrunk};
 
@@ -23,6 +25,11 @@ struct Scene {
 
 /// A region with a relay, and the users anna and ben, who speak plain RTP.
 async fn scene() -> Scene {
+    scene_of(|_, _| ()).await
+}
+
+/// The same, configured otherwise.
+async fn scene_of(configure: impl FnOnce(&World, &mut ProxyConfig)) -> Scene {
     let world = World::new();
     let region = world.region("ie1", DOMAIN).await;
     for user in ["anna", "ben"] {
@@ -35,6 +42,7 @@ async fn scene() -> Scene {
         id: RelayId("relay-1".to_owned()),
         control: HostPort::from(relay.address()),
     }];
+    configure(&world, &mut config);
     tokio::spawn(relay.serve());
     let proxy = Proxy::start(config).await.unwrap();
     until("the relay is there", || proxy.status().relays_connected == 1).await;
@@ -264,11 +272,11 @@ async fn a_caller_hangs_up_and_the_record_says_so() {
 }
 
 impl Scene {
-    async fn add_trunk(&self, port: u16) {
+    async fn add_trunk(&self, transport: &str, port: u16) {
         let account = self.region.store.account_find(DOMAIN).await.unwrap();
         let trunk = NewTrunk {
             name: "carrier".to_owned(),
-            send_to: format!("tcp:localhost:{port}").parse().unwrap(),
+            send_to: format!("{transport}:localhost:{port}").parse().unwrap(),
             prefixes: Vec::new(),
             accept_from: Vec::new(),
             media: MediaPolicy::Rtp,
@@ -283,7 +291,7 @@ impl Scene {
 async fn a_trunk_that_hangs_up_on_the_request_fails_the_call_at_once() {
     let scene = scene().await;
     let carrier = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    scene.add_trunk(carrier.local_addr().unwrap().port()).await;
+    scene.add_trunk("tcp", carrier.local_addr().unwrap().port()).await;
     let mut anna = scene.phone(Transport::Udp, "anna").await;
     anna.call(&format!("sip:+15551234567@{DOMAIN}")).await;
     let (mut stream, _) = carrier.accept().await.unwrap();
@@ -304,12 +312,79 @@ async fn a_trunk_that_refuses_the_connection_fails_the_call_at_once() {
     let scene = scene().await;
     // Bound and closed again: nobody listens there.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    scene.add_trunk(closed.port()).await;
+    scene.add_trunk("tcp", closed.port()).await;
     let mut anna = scene.phone(Transport::Udp, "anna").await;
     let started = std::time::Instant::now();
     anna.call(&format!("sip:+15551234567@{DOMAIN}")).await;
     let failed = anna.next_final().await;
     assert!(failed.starts_with("SIP/2.0 5") || failed.starts_with("SIP/2.0 4"), "{failed}");
     assert!(started.elapsed() < std::time::Duration::from_secs(3), "{:?}", started.elapsed());
+    scene.proxy.shutdown().await;
+}
+
+/// RFC 5923: where the carrier listens nobody could be reached.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_to_a_carrier_by_the_connection_that_the_carrier_opened() {
+    let scene = scene_of(|world, config| {
+        let clients =
+            ClientCertificates { authorities: world.authorities.clone(), required: false };
+        config.client_tls.as_mut().unwrap().clients = Some(clients);
+    })
+    .await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    scene.add_trunk("tls", closed).await;
+    let tls = scene.proxy.address(Transport::Tls).unwrap();
+    let mut anna = scene.phone(Transport::Udp, "anna").await;
+    // Before: there is no way to it.
+    anna.call(&format!("sip:+15551234567@{DOMAIN}")).await;
+    let failed = anna.next_final().await;
+    assert!(!failed.starts_with("SIP/2.0 2"), "{failed}");
+
+    let hello = |client: &mut Client| {
+        let text = client.text("OPTIONS", "+15551234567", "localhost", "");
+        let own = format!("Via: SIP/2.0/TLS {}", client.local);
+        let text = text.replace(&own, &format!("Via: SIP/2.0/TLS localhost:{closed}"));
+        text.replace(";rport", ";rport;alias")
+    };
+    // Who cannot prove to be that host is not called for saying so.
+    let elsewhere = scene.world.tls_of(&scene.world.issue("another", &["another.test"]));
+    let mut pretender = Client::connect(Transport::Tls, tls, &elsewhere).await;
+    let text = hello(&mut pretender);
+    pretender.send(&text).await;
+    assert!(pretender.receive().await.unwrap().starts_with("SIP/2.0 "));
+    let own = scene.world.tls_of(&scene.world.issue("carrier", &["localhost"]));
+    let mut carrier = Client::connect(Transport::Tls, tls, &own).await;
+    let text = hello(&mut carrier);
+    carrier.send(&text).await;
+    assert!(carrier.receive().await.unwrap().starts_with("SIP/2.0 "));
+
+    let mut ben = scene.phone(Transport::Udp, "ben").await;
+    ben.call(&format!("sip:+15551234567@{DOMAIN}")).await;
+    let invite = carrier.receive().await.expect("the connection was closed");
+    assert!(invite.starts_with("INVITE sip:+15551234567@"), "{invite}");
+    assert!(pretender.is_silent().await);
+    scene.proxy.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_carrier_that_asks_is_shown_who_calls() {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let scene = scene_of(|world, config| {
+        config.trunk_authorities = Some(world.authorities.clone());
+    })
+    .await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    scene.add_trunk("tls", listener.local_addr().unwrap().port()).await;
+    let carrier = scene.world.acceptor(&scene.world.issue("carrier", &["localhost"]));
+    let mut anna = scene.phone(Transport::Udp, "anna").await;
+    anna.call(&format!("sip:+15551234567@{DOMAIN}")).await;
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut stream = carrier.accept(stream).await.expect("it shows no certificate");
+    let own = CertificateDer::from_pem_file(&scene.region.client_tls.certificate).unwrap();
+    assert_eq!(stream.get_ref().1.peer_certificates().unwrap()[0], own);
+    let mut invite = [0; 2048];
+    let length = tokio::io::AsyncReadExt::read(&mut stream, &mut invite).await.unwrap();
+    assert!(invite[..length].starts_with(b"INVITE sip:+15551234567@"));
     scene.proxy.shutdown().await;
 }

@@ -124,6 +124,26 @@ impl World {
         client_config(&self.authorities, Some(files))
     }
 
+    /// A carrier that takes TLS from whoever shows a certificate of the authority.
+    pub fn acceptor(&self, files: &TlsFiles) -> tokio_rustls::TlsAcceptor {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.authorities).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&provider),
+        );
+        let chain = vec![CertificateDer::from_pem_file(&files.certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(chain, key)
+            .unwrap();
+        Arc::new(config).into()
+    }
+
     /// A connection to where proxies and relays connect, for the holder of this
     /// certificate; `None` when it is refused.
     pub async fn connect(
