@@ -13,7 +13,7 @@ pub use frame::{FrameError, Framer, MAX_FRAME, encode};
 pub use media::{
     Direction, DtlsParameters, DtlsRole, Fingerprint, HashFunction, IceCredentials, IpFamily,
     KeyAndSalt, KeyPair, LegKeys, LegLocal, LegSpec, LegStats, MediaFault, PayloadType, Protocol,
-    Remote, SdesKey, SdesPair, Spoken, SrtpSuite, StreamStats,
+    Remote, SdesKey, SdesPair, Spoken, SrtpSuite, StreamStats, VideoType,
 };
 pub use message::{
     Adopt, COUNTED_SESSIONS, Close, Consent, Event, FromRelay, Hello, LegId, MOST_SOUNDS, Op, Open,

@@ -265,6 +265,15 @@ impl PayloadType {
     }
 }
 
+/// One payload type of a video stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoType {
+    /// 0 to 127.
+    pub number: u8,
+    /// Retransmissions (RFC 4588): they name the packet that they repeat.
+    pub repeats: bool,
+}
+
 /// What a leg's peer says and takes, where the two sides of a call do not share
 /// every codec: the relay transcodes what the other side does not take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, SoundSid, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::media::{LegKeys, LegLocal, LegSpec, LegStats, MediaFault, Remote, Spoken};
+use crate::media::{LegKeys, LegLocal, LegSpec, LegStats, MediaFault, Remote, Spoken, VideoType};
 
 /// The protocol's version. A peer of another one is refused at [`Hello`].
 pub const VERSION: u16 = 1;
@@ -161,6 +161,10 @@ pub enum Op {
     Play(LegId, Box<Play>),
     /// Plays nothing to it any more.
     Hush(LegId),
+    /// What the leg's peer sends and takes beside sound, by the same transport:
+    /// passed on as it is, neither recorded nor counted as sound. Goes until the
+    /// next for this leg.
+    Video(LegId, Vec<VideoType>),
 }
 
 /// What a leg's peer hears from the relay itself, one sound after the other.

@@ -6,7 +6,8 @@ use landline_control::{
     HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys, LegLocal,
     LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Play, Protocol,
     Recorded, Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
-    Sound, Spoken, SrtpSuite, StreamStats, TakeOver, TakenOver, ToRelay, VERSION, encode,
+    Sound, Spoken, SrtpSuite, StreamStats, TakeOver, TakenOver, ToRelay, VERSION, VideoType,
+    encode,
 };
 use landline_fuzz::{control, corpus, inputs, replay, run_mutated};
 use landline_region::{AccountSid, CallSid, RecordingSid, SoundSid, UnixMillis};
@@ -76,6 +77,10 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     let plays = vec![Op::Play(LegId(1), Box::new(play)), Op::Hush(LegId(0))];
     let plays = ToRelay::Request(RequestId(8), Request::Change(SessionId(9), plays));
     streams.push(("to-relay-change-play".into(), stream(0, &[plays])));
+    let types = [(96, false), (97, true)].map(|(number, repeats)| VideoType { number, repeats });
+    let video = Request::Change(SessionId(9), vec![Op::Video(LegId(1), types.to_vec())]);
+    let video = ToRelay::Request(RequestId(9), video);
+    streams.push(("to-relay-change-video".into(), stream(0, &[video])));
     let resume =
         Request::Resume(Resume { open: open(), keys: vec![(LegId(1), leg_keys())], step: 300_000 });
     let adopt = Adopt { session: SessionId(9), call: CallSid::from_u128(2) };

@@ -162,6 +162,73 @@ fn a_browser_that_trickles_and_changes_its_network_stays_in_its_call() {
     calling.expect("ended", SOON);
 }
 
+/// Of the three colours, the one that is seen.
+#[track_caller]
+fn sees(page: &Browser, name: &str, strongest: usize) {
+    eventually(&format!("{name} sees the other's colour"), SOON, || {
+        let seen = page.seen()?;
+        let others = (0..3).filter(|n| *n != strongest);
+        others.map(|n| seen[n]).all(|other| seen[strongest] > other + 100).then_some(())
+    });
+}
+
+#[test]
+fn two_browsers_see_and_hear_each_other_and_the_record_is_of_the_sound() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, browser::PACKAGES]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let before = demo.closed_calls("acme.test", 0).len();
+    let (alice, bob) = (demo.user("acme.test", "alice"), demo.user("acme.test", "bob"));
+    let [red, blue] =
+        ["&colour=red", "&colour=blue"].map(|options| Manner { options, ..Manner::default() });
+    let mut calling = Browser::with(directory.path(), &demo, "ie1", &alice, 500, &red);
+    let mut called = Browser::with(directory.path(), &demo, "ie1", &bob, 900, &blue);
+    calling.dial("bob");
+    calling.expect("established", SOON);
+    called.expect("established", SOON);
+    for _ in 0..2 {
+        sees(&calling, "alice", 2);
+        sees(&called, "bob", 0);
+        calling.hears(900);
+        called.hears(500);
+        // And again after ICE and the descriptions began anew.
+        calling.restart();
+        calling.expect("restarted", SOON);
+        calling.forget();
+        called.forget();
+    }
+    sees(&calling, "alice", 2);
+    sees(&called, "bob", 0);
+    eventually("seconds of pictures", SOON, || {
+        let said = called.statistics();
+        let frames = |of: &str, what: &str| said[of][what].as_u64();
+        let flows = frames("video", "framesDecoded") > Some(40)
+            && frames("sent", "framesEncoded") > Some(40)
+            && said["video"]["frameHeight"] == 480;
+        flows.then_some(())
+    });
+    called.hang_up();
+    calling.expect("ended", SOON);
+    let shown = recorded(&demo, before + 1, "callee_hung_up");
+    for leg in array(&shown["legs"]) {
+        // Sound has fifty packets a second; the picture many more.
+        let received = &leg["stats"]["received"];
+        assert!(received["octets"].as_u64() < received["packets"].as_u64().map(|it| it * 200));
+        assert_eq!(leg["stats"]["codec"], "OPUS", "{leg}");
+    }
+}
+
+#[test]
+fn a_browsers_video_is_declined_where_a_softphone_answers_and_both_hear() {
+    let manner = Manner { options: "&colour=red", ..Manner::default() };
+    talk_both_ways(&manner, |said| {
+        assert_eq!(said["video"]["framesDecoded"].as_u64().unwrap_or(0), 0, "{said}");
+        assert_eq!(said["sent"]["packetsSent"].as_u64().unwrap_or(0), 0, "{said}");
+    });
+}
+
 /// The record of the latest of so many calls, by both of its legs' statistics.
 #[track_caller]
 fn recorded(demo: &Demo, calls: usize, cause: &str) -> Value {

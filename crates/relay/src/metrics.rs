@@ -12,6 +12,8 @@ pub(crate) struct Metrics {
     pub packets_received: IntCounter,
     pub packets_sent: IntCounter,
     pub octets_received: IntCounter,
+    /// Of those received, what is no sound.
+    pub video_packets: IntCounter,
     pub octets_sent: IntCounter,
     /// By cause: the media machine's, and the relay's own.
     pub drops: IntCounterVec,
@@ -60,6 +62,8 @@ impl Metrics {
             packets_sent: packets.with_label_values(&["sent"]),
             octets_received: octets.with_label_values(&["received"]),
             octets_sent: octets.with_label_values(&["sent"]),
+            video_packets: family
+                .counter("video_packets_total", "Media packets received that are video.")?,
             drops: family.counters("drops_total", "Packets dropped, by cause.", "cause")?,
             ports_used: ports.with_label_values(&["used"]),
             ports_quarantined: ports.with_label_values(&["quarantined"]),

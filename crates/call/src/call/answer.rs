@@ -124,7 +124,7 @@ impl Call {
         }
         let mut ops = match offered {
             true => self.join_ops(leg),
-            false => self.remote_op(leg).into_iter().collect(),
+            false => self.remote_ops(leg),
         };
         ops.extend(self.remove_losers(leg));
         ops.extend(self.music_ops());
@@ -145,10 +145,11 @@ impl Call {
         allocated.collect()
     }
 
-    pub(super) fn remote_op(&self, leg: usize) -> Option<Op> {
-        let it = self.legs.get(leg)?;
-        let remote = it.media.as_ref()?.remote()?;
-        Some(Op::Remote(it.relay_leg, Box::new(remote)))
+    /// Tells the relay of a leg's peer.
+    pub(super) fn remote_ops(&self, leg: usize) -> Vec<Op> {
+        let leg = self.legs.get(leg);
+        let media = leg.and_then(|leg| Some((leg.relay_leg, leg.media.as_ref()?)));
+        media.map_or_else(Vec::new, |(id, media)| media.remote_ops(id))
     }
 
     /// The relay has joined both sides: the record says so, then the caller may
@@ -334,7 +335,7 @@ impl Call {
         let first = leg == A && !self.is_joined;
         let mut ops: Vec<_> = match first {
             true => self.join_ops(other),
-            false => self.remote_op(leg).into_iter().chain(self.speak_op(leg, other)).collect(),
+            false => self.remote_ops(leg).into_iter().chain(self.speak_op(leg, other)).collect(),
         };
         ops.extend(self.music_ops());
         if first && self.recording.is_some() {

@@ -80,13 +80,8 @@ impl Call {
 
     /// Tells the relay of both sides, and to relay between them.
     pub(super) fn join_ops(&self, leg: usize) -> Vec<Op> {
-        let remote = |leg: usize| {
-            let leg = self.legs.get(leg)?;
-            let remote = leg.media.as_ref()?.remote()?;
-            Some(Op::Remote(leg.relay_leg, Box::new(remote)))
-        };
         let relay_leg = |leg: usize| self.legs.get(leg).map(|it| it.relay_leg);
-        let mut ops: Vec<_> = [A, leg].into_iter().filter_map(remote).collect();
+        let mut ops: Vec<_> = [A, leg].into_iter().flat_map(|it| self.remote_ops(it)).collect();
         if let (Some(a), Some(b)) = (relay_leg(A), relay_leg(leg)) {
             ops.push(Op::Join(a, b));
         }

@@ -228,6 +228,7 @@ impl Call {
                 direction: landline_control::Direction::SendReceive,
                 ptime: None,
                 maxptime: None,
+                video: None,
             },
         }
     }

@@ -144,9 +144,7 @@ impl Call {
             }
         }
         let mut ops: Vec<_> = match self.other(toward) {
-            Some(other) => {
-                [other, toward].into_iter().filter_map(|it| self.remote_op(it)).collect()
-            }
+            Some(other) => [other, toward].into_iter().flat_map(|it| self.remote_ops(it)).collect(),
             None => return,
         };
         let speak = self.other(toward).and_then(|other| self.speak_op(other, toward));

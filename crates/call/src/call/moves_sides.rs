@@ -101,18 +101,18 @@ impl Call {
     fn side_answered(&mut self, cx: &mut Context, leg: usize, response: &Response) {
         let plain = self.accepts_plain(leg);
         let answer = read_answer(cx, response);
+        let id = self.legs.get(leg).map(|it| it.relay_leg);
         let Some(moving) = self.moving.as_mut() else { return };
         let Some(side) = moving.sides.iter_mut().find(|side| side.leg == leg) else { return };
-        let remote = answer.and_then(|answer| side.media.accept(answer, plain));
-        let remote = remote.ok().and_then(|()| side.media.remote());
-        let Some(remote) = remote else { return self.side_refused(cx, leg, 488) };
+        let Some(id) = id else { return };
+        let accepted = answer.and_then(|answer| side.media.accept(answer, plain));
+        let mut ops = accepted.map_or_else(|_| Vec::new(), |()| side.media.remote_ops(id));
+        if ops.is_empty() {
+            return self.side_refused(cx, leg, 488);
+        }
         side.step = SideStep::Agreed;
         let all = moving.sides.iter().all(|side| side.step == SideStep::Agreed);
-        let (Some(to), Some(id)) = (moving.to.clone(), self.legs.get(leg).map(|it| it.relay_leg))
-        else {
-            return;
-        };
-        let mut ops = vec![Op::Remote(id, Box::new(remote))];
+        let Some(to) = moving.to.clone() else { return };
         let mut step = MoveStep::Remote { leg };
         if let (true, Some(other)) = (all, self.other(A)) {
             ops.extend(self.join_elsewhere(other));

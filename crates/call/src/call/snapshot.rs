@@ -13,6 +13,7 @@ use super::restored::Restored;
 use super::start::Started;
 use super::written::{
     VERSION, WrittenCall, WrittenDialog, WrittenLeg, WrittenReach, WrittenSide, WrittenTimer,
+    WrittenVideo,
 };
 use super::{A, Call, Leg, Phase, Session};
 use crate::calls::CallKey;
@@ -104,6 +105,7 @@ impl Call {
         // Came later: who does not know it reads no further.
         let state = postcard::to_extend(&session.incarnation, state).ok()?;
         let state = postcard::to_extend(&WrittenTimer::of(&self.legs), state).ok()?;
+        let state = postcard::to_extend(&WrittenVideo::of(&self.legs), state).ok()?;
         Some(Snapshot {
             call: self.sid,
             account: self.account.sid,
@@ -146,7 +148,9 @@ impl Call {
         };
         let (written, rest) = written.map_err(|_| "it cannot be read")?;
         let (incarnation, rest) = postcard::take_from_bytes::<u64>(rest).unwrap_or((UNKNOWN, &[]));
-        let timers = postcard::from_bytes::<Vec<WrittenTimer>>(rest).unwrap_or_default();
+        let (timers, rest) =
+            postcard::take_from_bytes::<Vec<WrittenTimer>>(rest).unwrap_or_default();
+        let videos = postcard::from_bytes::<Vec<WrittenVideo>>(rest).unwrap_or_default();
         let account = cx.tenants.account(written.account).cloned().ok_or("its account is gone")?;
         let caller = written.caller.read(cx).ok_or("its caller is gone")?;
         let direction: CallDirection =
@@ -172,6 +176,9 @@ impl Call {
         let hears = account.hold_sound().is_some();
         for media in legs.iter_mut().filter_map(|leg| leg.media.as_mut()) {
             *media = media.clone().on_hold_hearing(hears);
+        }
+        for video in videos {
+            video.read(&mut legs);
         }
         if written.is_up {
             legs.iter_mut().filter_map(|leg| leg.media.as_mut()).for_each(|it| it.resume());

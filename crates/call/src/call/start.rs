@@ -142,7 +142,7 @@ impl Call {
     }
 
     fn ring_second(&mut self, cx: &mut Context) {
-        let mut ops: Vec<Op> = self.remote_op(A).into_iter().collect();
+        let mut ops = self.remote_ops(A);
         ops.extend(self.remove_losers(A));
         let added = self.add_group(cx);
         // Somebody rings, or is woken for it.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::leg::{Leg, LegState};
 use super::session_timer::{Agreed, SessionTimer};
 use crate::context::Context;
-use crate::negotiate::LegMedia;
+use crate::negotiate::{KeptVideo, LegMedia};
 use crate::route::{Reach, Side};
 
 pub(super) const VERSION: u8 = 1;
@@ -71,6 +71,13 @@ pub(super) struct WrittenTimer {
     leg: u32,
     least: u32,
     agreed: Agreed,
+}
+
+/// The video of one leg; stands behind the timers, of those that have any.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WrittenVideo {
+    leg: u32,
+    video: KeptVideo,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,6 +139,23 @@ impl WrittenTimer {
         if let Some(leg) = legs.get_mut(self.leg as usize) {
             let agreed = Some(self.agreed);
             leg.timer = SessionTimer { least: self.least, agreed, attempts: 0 };
+        }
+    }
+}
+
+impl WrittenVideo {
+    pub fn of(legs: &[Leg]) -> Vec<Self> {
+        let videos = legs.iter().zip(0..).filter_map(|(leg, place)| {
+            let video = leg.media.as_ref()?.kept_video()?;
+            Some(Self { leg: place, video })
+        });
+        videos.collect()
+    }
+
+    pub fn read(self, legs: &mut [Leg]) {
+        let leg = legs.get_mut(self.leg as usize);
+        if let Some(media) = leg.and_then(|leg| leg.media.as_mut()) {
+            media.restore_video(self.video);
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Offer and answer with one peer: what was said, what is agreed, what the
 //! relay has to know of it.
 
+mod video;
+
+pub(crate) use self::video::KeptVideo;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -15,7 +19,8 @@ use super::codec::{Codec, common};
 use super::profile::Profile;
 use super::read::{Description, Line, Setup};
 use super::transcoding::{answered, widened};
-use super::write::{Origin, Ours};
+use super::video::{Video, line};
+use super::write::{Origin, OurVideo, Ours};
 
 /// Kept with a call that outlives its process: changes go with a new
 /// [`crate::Snapshot`] version.
@@ -58,6 +63,9 @@ pub(crate) struct Terms {
     pub direction: Direction,
     pub ptime: Option<String>,
     pub maxptime: Option<String>,
+    /// Of the side that these are told of; who is no browser is told none.
+    #[serde(skip)]
+    pub video: Option<Video>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -205,13 +213,27 @@ impl LegMedia {
     /// Whether an offer of these terms would tell the peer anything new.
     pub(crate) fn is_news(&self, wanted: &Terms) -> bool {
         self.agreed.as_ref().is_none_or(|agreed| {
-            agreed.told.direction != wanted.direction || agreed.told.codecs != wanted.codecs
+            agreed.told.direction != wanted.direction
+                || agreed.told.codecs != wanted.codecs
+                || self.is_video_news(agreed, wanted)
         })
     }
 
     /// Our offer. `None` while the relay has not told its side.
     pub(crate) fn offer(&mut self, terms: Terms) -> Option<Bytes> {
-        let codecs = self.widened(&terms.codecs);
+        let mut codecs = self.widened(&terms.codecs);
+        let video_line = self.video_line(terms.video.as_ref());
+        if let Some(video) = terms.video.as_ref().filter(|_| video_line.is_some()) {
+            // One bundle, one meaning of a number.
+            codecs.retain(|it| terms.codecs.contains(it) || !video.has(it.number));
+        }
+        let is_known = self.agreed.as_ref().is_some_and(|it| it.terms.video.is_some());
+        let video = terms.video.as_ref().zip(video_line).map(|(video, line)| OurVideo {
+            line,
+            codecs: &video.codecs,
+            direction: video.direction,
+            is_known,
+        });
         let local = self.local.as_ref()?;
         let crypto = match &self.key {
             Some(key) => std::slice::from_ref(key),
@@ -234,6 +256,7 @@ impl LegMedia {
             lines: &self.lines,
             audio: self.audio,
             bundle: self.bundle,
+            video,
         };
         let body = ours.write(&mut self.origin);
         self.offered = Some(terms);
@@ -315,7 +338,11 @@ impl LegMedia {
         }
         self.mux = self.spec.rtcp_mux && answer.mux;
         let direction = narrowed(self.heard(offered.direction), mirrored(answer.direction));
-        let terms = Terms { codecs, direction, ..offered.clone() };
+        // By what the peer wants: its direction is the other side's to know.
+        let both = offered.video.as_ref().zip(answer.video.as_ref());
+        let video = both.and_then(|(ours, theirs)| Video::common(ours, theirs));
+        let video = video.filter(|_| self.carries_video());
+        let terms = Terms { codecs, direction, video, ..offered.clone() };
         self.agreed = Some(Agreed { peer: answer, terms, told: offered });
         Ok(())
     }
@@ -351,7 +378,19 @@ impl LegMedia {
         self.mux = offer.mux && self.spec.rtcp_mux;
         let direction = narrowed(self.heard(terms.direction), mirrored(offer.direction));
         let told = terms.clone();
-        let terms = Terms { direction, codecs, ..terms };
+        let both = offer.video.as_ref().zip(terms.video.as_ref());
+        let answer = both
+            .and_then(|(offered, said)| Video::common(offered, said))
+            .filter(|_| self.carries_video());
+        let wish = offer.video.as_ref().map(|it| it.direction).unwrap_or_default();
+        let video = answer.as_ref().map(|it| Video { direction: wish, ..it.clone() });
+        let terms = Terms { direction, codecs, video, ..terms };
+        let video = answer.as_ref().zip(line(&self.lines)).map(|(video, line)| OurVideo {
+            line,
+            codecs: &video.codecs,
+            direction: narrowed(video.direction, mirrored(wish)),
+            is_known: true,
+        });
         let ours = Ours {
             local: self.local.as_ref()?,
             proto: &self.proto,
@@ -368,6 +407,7 @@ impl LegMedia {
             lines: &self.lines,
             audio: self.audio,
             bundle: self.bundle,
+            video,
         };
         let body = ours.write(&mut self.origin);
         self.agreed = Some(Agreed { peer: offer.clone(), terms, told });
@@ -455,6 +495,7 @@ impl LegMedia {
             direction: peer.direction,
             ptime: peer.ptime.clone(),
             maxptime: peer.maxptime.clone(),
+            video: peer.video.clone(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Session descriptions: from the peers' SDP to what a relay must know of a leg,
-//! and back to SDP of our own (RFC 3264). Audio alone; other media are refused
-//! line by line.
+//! and back to SDP of our own (RFC 3264). Audio, and between browsers video
+//! beside it; other media are refused line by line.
 //!
 //! Nothing of one side's description reaches the other but its codecs, its
 //! packet times and the direction of its media.
@@ -10,10 +10,11 @@ mod leg_media;
 mod profile;
 mod read;
 mod transcoding;
+mod video;
 mod write;
 
 pub(crate) use codec::Codec;
-pub(crate) use leg_media::{LegMedia, Terms};
+pub(crate) use leg_media::{KeptVideo, LegMedia, Terms};
 pub(crate) use profile::{
     Profile, Profiles, accepts_plain_trunk, accepts_plain_user, region_profiles, trunk_profiles,
     user_profiles,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Mismatch;
 use super::codec::Codec;
+use super::video::Video;
 
 pub(crate) use landline_sip::sdp::Setup;
 
@@ -40,6 +41,9 @@ pub(crate) struct Description {
     pub audio: usize,
     /// The audio stream is in a BUNDLE group (RFC 9143).
     pub bundle: bool,
+    /// What is in it beside the audio; a peer offers or answers it anew.
+    #[serde(skip)]
+    pub video: Option<Video>,
 }
 
 /// One `m=` line, as far as an answer has to repeat it.
@@ -108,6 +112,7 @@ impl Description {
             lines: session.media.iter().map(line).collect(),
             audio: index,
             bundle,
+            video: Video::read(session, media).filter(|_| protocol == Protocol::Dtls),
         })
     }
 }
@@ -162,14 +167,18 @@ fn addresses(
     Ok((rtp, rtcp, family))
 }
 
-/// The unspecified address is the old way to put on hold (RFC 3264 §8.4).
-fn direction(session: &SessionDescription, media: &Media, rtp: SocketAddr) -> Direction {
-    let said = match session.direction(media) {
+pub(super) fn wanted(session: &SessionDescription, media: &Media) -> Direction {
+    match session.direction(media) {
         sdp::Direction::SendRecv => Direction::SendReceive,
         sdp::Direction::SendOnly => Direction::SendOnly,
         sdp::Direction::RecvOnly => Direction::ReceiveOnly,
         sdp::Direction::Inactive => Direction::Inactive,
-    };
+    }
+}
+
+/// The unspecified address is the old way to put on hold (RFC 3264 §8.4).
+fn direction(session: &SessionDescription, media: &Media, rtp: SocketAddr) -> Direction {
+    let said = wanted(session, media);
     let held = rtp.ip().is_unspecified() && session.ice_ufrag(media).is_none();
     match (held, said) {
         (true, Direction::SendReceive) => Direction::SendOnly,
@@ -178,7 +187,7 @@ fn direction(session: &SessionDescription, media: &Media, rtp: SocketAddr) -> Di
     }
 }
 
-fn codecs(media: &Media) -> Vec<Codec> {
+pub(super) fn codecs(media: &Media) -> Vec<Codec> {
     let maps = media.rtpmaps();
     let parameters = media.fmtps();
     let numbers = media.formats.iter().filter_map(|it| it.parse::<u8>().ok());

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::Codec;
 use super::read::Line;
+use super::video::VideoCodec;
 
 /// Our `o=` line: its version grows by one whenever the description changes
 /// (RFC 3264 §8), and never otherwise.
@@ -53,10 +54,21 @@ pub(crate) struct Ours<'a> {
     /// `actpass`, `active` or `passive`.
     pub setup: Option<&'static str>,
     pub crypto: &'a [SdesKey],
-    /// All `m=` lines; the one at `audio` is written out, others are refused.
+    /// All `m=` lines; those of audio and video are written out, others refused.
     pub lines: &'a [Line],
     pub audio: usize,
     pub bundle: bool,
+    pub video: Option<OurVideo<'a>>,
+}
+
+/// A stream beside the audio, in its bundle.
+pub(crate) struct OurVideo<'a> {
+    pub line: usize,
+    pub codecs: &'a [VideoCodec],
+    pub direction: Direction,
+    /// The peer has agreed to it: before, it is only offered as a part of the
+    /// bundle (RFC 9143 §7.2.1).
+    pub is_known: bool,
 }
 
 impl Ours<'_> {
@@ -83,12 +95,18 @@ impl Ours<'_> {
         if self.bundle
             && let Some(mid) = self.lines.get(self.audio).and_then(|line| line.mid.as_deref())
         {
-            write!(text, "a=group:BUNDLE {mid}\r\n")?;
+            write!(text, "a=group:BUNDLE {mid}")?;
+            let video = self.video.as_ref().and_then(|video| self.lines.get(video.line));
+            if let Some(mid) = video.and_then(|line| line.mid.as_deref()) {
+                write!(text, " {mid}")?;
+            }
+            text.push_str("\r\n");
         }
         for (index, line) in self.lines.iter().enumerate() {
-            match index == self.audio {
-                true => self.audio(text, line)?,
-                false => refused(text, line)?,
+            match &self.video {
+                _ if index == self.audio => self.audio(text, line)?,
+                Some(video) if index == video.line => self.video(text, line, video)?,
+                _ => refused(text, line)?,
             }
         }
         Ok(())
@@ -101,12 +119,7 @@ impl Ours<'_> {
         }
         text.push_str("\r\n");
         for codec in self.codecs {
-            if let Some(rtpmap) = &codec.rtpmap {
-                write!(text, "a=rtpmap:{} {rtpmap}\r\n", codec.number)?;
-            }
-            for fmtp in &codec.fmtp {
-                write!(text, "a=fmtp:{} {fmtp}\r\n", codec.number)?;
-            }
+            codec_lines(text, codec)?;
         }
         for (name, value) in [("ptime", self.ptime), ("maxptime", self.maxptime)] {
             if let Some(value) = value {
@@ -120,6 +133,33 @@ impl Ours<'_> {
         self.rtcp(text)?;
         self.keys(text)?;
         self.candidates(text)
+    }
+
+    fn video(&self, text: &mut String, line: &Line, video: &OurVideo) -> std::fmt::Result {
+        let port = if video.is_known { self.local.rtp.port() } else { 0 };
+        write!(text, "m=video {port} {}", line.proto)?;
+        for VideoCodec { codec, .. } in video.codecs {
+            write!(text, " {}", codec.number)?;
+        }
+        text.push_str("\r\n");
+        if !video.is_known {
+            text.push_str("a=bundle-only\r\n");
+        }
+        for VideoCodec { codec, feedback } in video.codecs {
+            codec_lines(text, codec)?;
+            for feedback in feedback {
+                write!(text, "a=rtcp-fb:{} {feedback}\r\n", codec.number)?;
+            }
+        }
+        if let Some(mid) = &line.mid {
+            write!(text, "a=mid:{mid}\r\n")?;
+        }
+        write!(text, "a={}\r\na=rtcp-mux\r\n", direction_name(video.direction))?;
+        self.keys(text)?;
+        if let Some(ice) = self.local.ice.as_ref().filter(|_| self.ice) {
+            write!(text, "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", ice.ufrag, ice.pwd)?;
+        }
+        Ok(())
     }
 
     fn rtcp_address(&self) -> SocketAddr {
@@ -173,6 +213,16 @@ impl Ours<'_> {
         text.push_str("a=end-of-candidates\r\n");
         Ok(())
     }
+}
+
+fn codec_lines(text: &mut String, codec: &Codec) -> std::fmt::Result {
+    if let Some(rtpmap) = &codec.rtpmap {
+        write!(text, "a=rtpmap:{} {rtpmap}\r\n", codec.number)?;
+    }
+    for fmtp in &codec.fmtp {
+        write!(text, "a=fmtp:{} {fmtp}\r\n", codec.number)?;
+    }
+    Ok(())
 }
 
 /// A line we do not serve is answered with port 0 (RFC 3264 §6).

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use landline_control::{
     Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec, LegStats, Op,
     Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId, Spoken, TakenOver,
+    VideoType,
 };
 use landline_region::CallSid;
 
@@ -33,6 +34,8 @@ pub struct Session {
     pub joined: Option<(LegId, LegId)>,
     /// What was told of legs that do not share every codec.
     pub spoken: BTreeMap<LegId, Spoken>,
+    /// What the legs' peers send beside sound.
+    pub video: BTreeMap<LegId, Vec<VideoType>>,
     /// Whose streams have had their names changed, and how often.
     pub renewed: BTreeMap<LegId, u32>,
     pub recording: Option<landline_region::RecordingSid>,
@@ -105,6 +108,7 @@ impl FakeRelay {
                     remotes: BTreeMap::new(),
                     joined: None,
                     spoken: BTreeMap::new(),
+                    video: BTreeMap::new(),
                     recording: open.recording.map(|it| it.sid),
                     is_recording: false,
                     segments: 0,
@@ -198,6 +202,12 @@ impl FakeRelay {
                         }
                         session.spoken.insert(leg, spoken);
                     }
+                }
+                Op::Video(leg, types) => {
+                    if !known(&leg) {
+                        return Outcome::Refused(Refusal::UnknownLeg(leg));
+                    }
+                    session.video.insert(leg, types);
                 }
                 Op::Renew(leg) => {
                     if !known(&leg) {

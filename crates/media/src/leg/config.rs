@@ -90,6 +90,8 @@ impl LegConfig {
 pub enum Received {
     /// The buffer holds the plain RTP packet.
     Rtp(RtpInfo),
+    /// The same, of a stream that is no sound.
+    Video(RtpInfo),
     /// The buffer holds the plain RTCP compound.
     Rtcp,
     /// It was for the leg itself (STUN, DTLS); see [`super::Leg::poll_output`].

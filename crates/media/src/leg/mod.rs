@@ -13,6 +13,7 @@ mod renewal;
 mod security;
 mod send;
 mod stats;
+mod video;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,6 +32,7 @@ use self::path::Path;
 use self::renewal::Renewal;
 use self::security::Security;
 use self::stats::{Reception, Transmission};
+use self::video::Video;
 use crate::dtls::Established;
 use crate::ice::{IceLite, Target};
 
@@ -49,6 +51,8 @@ pub struct Leg {
     paths: [Path; 2],
     /// What the peer described, once it did.
     remote: Option<Described>,
+    /// Kept apart: sound is judged by its own packets.
+    video: Video,
     reception: Reception,
     transmission: Transmission,
     drops: Drops,
@@ -97,6 +101,7 @@ impl Leg {
             handshakes,
             paths: Default::default(),
             remote: None,
+            video: Video::default(),
             reception: Reception::default(),
             transmission: Transmission::default(),
             drops: Drops::default(),

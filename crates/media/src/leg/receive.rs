@@ -60,6 +60,9 @@ impl Leg {
         if !remote.brings_media() {
             return Err(DropCause::Direction);
         }
+        if self.video.kind(&info).is_some() {
+            return Ok(Received::Video(info));
+        }
         self.reception.rtp(now, &info, payload.len(), remote.kind(info.payload_type));
         self.heard(now);
         if !self.started {

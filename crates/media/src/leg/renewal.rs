@@ -57,6 +57,13 @@ impl Renewal {
         }
     }
 
+    /// The number under which a source's packet was sent.
+    pub fn renewed(&self, ssrc: u32, sequence: u16) -> u16 {
+        let source = self.sources.iter().find(|it| it.ours == ssrc);
+        let (ours, theirs) = source.and_then(|it| it.first).unwrap_or_default();
+        sequence.wrapping_sub(ours).wrapping_add(theirs)
+    }
+
     /// Renews the SSRCs by which a compound's packets speak of their sender.
     pub fn rtcp(&mut self, entropy: &mut Entropy, compound: &mut [u8]) {
         sources::for_each(compound, |packet| {

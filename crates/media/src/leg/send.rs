@@ -44,11 +44,17 @@ impl Leg {
         }
         let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
         let octets = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?.len();
+        let video = self.video.kind(&info);
         if let Some(renewal) = &mut self.renewal {
             renewal.rtp(&mut self.entropy, &info, packet.as_mut_slice());
+            if let Some(kind) = video {
+                self.video.sent(kind, &info, renewal, packet.as_mut_slice());
+            }
         }
         self.security.protect_rtp(packet)?;
-        self.transmission.rtp(&info, octets, remote.kind(info.payload_type));
+        if video.is_none() {
+            self.transmission.rtp(&info, octets, remote.kind(info.payload_type));
+        }
         Ok(target)
     }
 

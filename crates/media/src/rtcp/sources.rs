@@ -11,6 +11,8 @@ const EXTENDED_REPORT: u8 = 207;
 
 /// RFC 4585 §6.2.1.
 const GENERIC_NACK: u8 = 1;
+/// RFC 5104 §4.3.1: names its streams in entries of their own.
+const FULL_INTRA_REQUEST: u8 = 4;
 
 /// A stream as its source numbers it, beside how the reporter heard it.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +90,11 @@ pub fn restore_reported(packet: &mut [u8], original: impl Fn(u32) -> Option<Orig
     match kind {
         SENDER_REPORT => restore_blocks(packet, 28, count, &original),
         RECEIVER_REPORT => restore_blocks(packet, 8, count, &original),
+        PAYLOAD_FEEDBACK if first & 0x1f == FULL_INTRA_REQUEST => {
+            for at in (12..packet.len()).step_by(8) {
+                restore_ssrc(packet, at, &original);
+            }
+        }
         TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK => {
             let Some(it) = restore_ssrc(packet, 8, &original) else { return };
             if (kind, first & 0x1f) == (TRANSPORT_FEEDBACK, GENERIC_NACK) {

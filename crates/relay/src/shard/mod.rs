@@ -46,8 +46,9 @@ use crate::streams::Arrival;
 /// Commands carried out before the sockets have their turn again.
 const COMMANDS_PER_ROUND: usize = 64;
 
-/// Datagrams of a handshake or of connectivity checks that are taken from one
-/// socket in a row. Media comes one by one.
+/// Datagrams of a handshake, of connectivity checks or of a picture that are
+/// taken from one socket in a row. Sound comes one by one, and behind a picture
+/// it must not wait.
 const BURST: usize = 8;
 
 #[derive(Debug)]
@@ -175,7 +176,7 @@ impl<N: Network> Shard<N> {
         }
         for _ in 0..BURST {
             match self.receive_one(now, slot, component) {
-                Some(Received::Handled) => {}
+                Some(Received::Handled | Received::Video(_)) => {}
                 _ => return,
             }
         }
@@ -224,6 +225,10 @@ impl<N: Network> Shard<N> {
                     true => self.translate(now, slot, Some(&info)),
                     false => self.forward(now, partner, Component::Rtp),
                 }
+            }
+            Received::Video(_) => {
+                self.counters.video_packets += 1;
+                self.forward(now, partner, Component::Rtp);
             }
             Received::Rtcp => {
                 self.translate_reports(slot, partner);

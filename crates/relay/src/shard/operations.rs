@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use landline_control::{
-    IpFamily, LegId, LegKeys, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote,
+    IpFamily, LegId, LegKeys, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote, VideoType,
 };
 use landline_media::{Component, DtlsBackend, Leg, LegConfig};
 
@@ -193,6 +193,17 @@ impl<N: Network> Shard<N> {
             leg.recorded = false;
             leg.translation = None;
         }
+    }
+
+    pub(super) fn set_video(
+        &mut self,
+        session: usize,
+        leg: LegId,
+        types: Vec<VideoType>,
+    ) -> Result<(), Refusal> {
+        let slot = self.session(session)?.slot(leg)?;
+        self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?.machine.set_video(types);
+        Ok(())
     }
 
     pub(super) fn renew(&mut self, session: usize, leg: LegId) -> Result<(), Refusal> {

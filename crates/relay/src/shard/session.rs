@@ -168,6 +168,7 @@ impl<N: Network> Shard<N> {
                 Op::Speak(both) => self.speak(session, *both)?,
                 Op::Play(leg, play) => self.play(now, session, leg, *play)?,
                 Op::Hush(leg) => self.hush(session, leg)?,
+                Op::Video(leg, types) => self.set_video(session, leg, types)?,
             }
         }
         Ok(locals)

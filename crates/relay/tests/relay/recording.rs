@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::proxy::{close, describe};
 use crate::support::{A, B, Phone, Proxy, TestRelay, local, relay_with, rtp, spec, until};
 use landline_control::{
-    DtlsRole, LegId, Op, Outcome, PayloadType, Protocol, Recorded, SessionId, ToRelay,
+    DtlsRole, LegId, Op, Outcome, PayloadType, Protocol, Recorded, SessionId, ToRelay, VideoType,
 };
 use landline_media::Component;
 use landline_region::{CallSid, RecordingSid};
@@ -125,6 +125,38 @@ impl Call {
             assert_eq!(self.a.hear().await.packet, rtp(0xb, n));
         }
     }
+}
+
+/// A browser's picture passes, and is neither recorded nor counted as sound.
+#[tokio::test]
+async fn video_passes_beside_the_sound_and_only_the_sound_is_recorded_and_counted() {
+    let keeper = Keeper::with_room(100);
+    let mut call = recorded_call(&keeper).await;
+    let types = vec![VideoType { number: 96, repeats: false }];
+    let ops = vec![Op::Video(A, types.clone()), Op::Video(B, types), Op::Record];
+    call.proxy.changed(1, ops).await;
+    let picture = |n: u16| {
+        let mut packet = [rtp(0xcafe, n), vec![7; 1000]].concat();
+        packet[1] = 96;
+        packet
+    };
+    for n in 1..=10 {
+        for said in [picture(2 * n), rtp(0xa, n), picture(2 * n + 1)] {
+            call.a.say(Component::Rtp, &said).await;
+            assert_eq!(call.b.hear().await.packet, said);
+        }
+        call.b.say(Component::Rtp, &picture(n)).await;
+        assert_eq!(call.a.hear().await.packet, picture(n));
+    }
+    until(|| keeper.frames() == 10).await;
+    assert_eq!(call.relay.metric("video_packets_total", None), 30.0);
+    let asked = call.proxy.ask(close(1)).await;
+    until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
+    keeper.store_all();
+    let Outcome::Closed { legs, .. } = call.proxy.outcome(asked).await else { panic!() };
+    let counted: Vec<_> =
+        legs.iter().map(|(_, it)| (it.received.packets, it.sent.packets)).collect();
+    assert_eq!(counted, [(10, 0), (0, 10)]);
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ impl Phone {
         let received = self.leg.receive(Instant::now(), by, from, &mut packet);
         self.drain().await;
         match received {
-            Received::Rtp(_) | Received::Rtcp => {
+            Received::Rtp(_) | Received::Video(_) | Received::Rtcp => {
                 Some(Heard { packet: packet.as_slice().to_vec(), from, by })
             }
             Received::Handled => None,
