@@ -32,6 +32,7 @@ fn region(site: &Site) -> Value {
         "phone": format!("https://{}/phone/", site.console()),
         "database": site.database(),
         "media_ip": site.bind,
+        "media_tcp": site.media_tcp(),
     })
 }
 
