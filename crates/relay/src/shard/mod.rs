@@ -228,7 +228,10 @@ impl<N: Network> Shard<N> {
             }
             Received::Video(_) => {
                 self.counters.video_packets += 1;
-                self.forward(now, partner, Component::Rtp);
+                match partner {
+                    Some(partner) => self.deliver(now, partner, Component::Rtp),
+                    None => self.counters.lost(OwnDrop::Unjoined),
+                }
             }
             Received::Rtcp => {
                 self.translate_reports(slot, partner);
