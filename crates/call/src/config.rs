@@ -39,6 +39,8 @@ pub struct CoreConfig {
     pub has_peers: bool,
     /// Parties that share no codec are joined all the same: the relays transcode.
     pub transcoding: bool,
+    /// What users dial for more than a call.
+    pub codes: FeatureCodes,
     /// User-Agent and Server header of what the core sends.
     pub product: Option<String>,
     pub limits: CoreLimits,
@@ -60,6 +62,7 @@ impl CoreConfig {
             push: None,
             has_peers: false,
             transcoding: true,
+            codes: FeatureCodes::default(),
             product: None,
             limits: CoreLimits::default(),
             timers: CoreTimers::default(),
@@ -72,6 +75,23 @@ impl CoreConfig {
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let CoreTimers { session, min_session, .. } = self.timers;
         SessionPolicy { interval: seconds(session), least: seconds(min_session) }
+    }
+}
+
+/// What is dialled for something else than a user or a number. Empty: nothing
+/// is. A user's name comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureCodes {
+    /// Takes a call that rings at a colleague's, whose name may follow.
+    pub pickup: String,
+    /// A call that is transferred there waits, under the number that follows or
+    /// the first that is free; with a number dialled it is taken.
+    pub park: String,
+}
+
+impl Default for FeatureCodes {
+    fn default() -> Self {
+        Self { pickup: "*8".to_owned(), park: "*7".to_owned() }
     }
 }
 
@@ -117,6 +137,8 @@ pub struct CoreLimits {
     pub description: usize,
     /// Calls that are moved to another relay at one time.
     pub moves: usize,
+    /// Calls of one account that wait to be taken at one time.
+    pub parked_per_account: u16,
     /// Octets of one message's text that a connection brings; by datagrams a
     /// whole message has 1,300 (RFC 3428 §8).
     pub message: usize,
@@ -150,6 +172,7 @@ impl Default for CoreLimits {
             replicas: 100_000,
             description: 16 * 1024,
             moves: 64,
+            parked_per_account: 99,
             message: 16 * 1024,
             messages: 10_000,
             messages_per_user: 32,
@@ -191,6 +214,8 @@ pub struct CoreTimers {
     pub throttle: Duration,
     /// How long an answered call whose relay is gone is kept without another.
     pub adrift: Duration,
+    /// How long a parked call waits before it rings where it came from.
+    pub parked: Duration,
     /// In which time each side of an answered call is to give a sign of life
     /// (RFC 4028): what is asked of who leaves it to us, and the longest that
     /// others get.
@@ -216,6 +241,7 @@ impl Default for CoreTimers {
             nonce: Duration::from_secs(300),
             throttle: Duration::from_secs(60),
             adrift: Duration::from_secs(6),
+            parked: Duration::from_secs(120),
             session: Duration::from_secs(1800),
             min_session: Duration::from_secs(90),
         }

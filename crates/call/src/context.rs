@@ -119,6 +119,11 @@ pub(crate) enum ServerUse {
         call: CallKey,
         leg: usize,
     },
+    /// The INVITE of who takes a call that rings elsewhere.
+    PickUp {
+        call: CallKey,
+        leg: usize,
+    },
     Forward(ForwardKey),
 }
 

@@ -211,6 +211,9 @@ impl Core {
                 Some(ServerUse::Modify { call, leg }) => {
                     self.with(call, |call, cx| call.modify_cancelled(cx, leg));
                 }
+                Some(ServerUse::PickUp { call, leg }) => {
+                    self.with(call, |call, cx| call.pick_up_cancelled(cx, leg));
+                }
                 Some(ServerUse::Forward(forward)) => self.forward_cancelled(forward),
                 None => self.cx.counters.stray_transactions += 1,
             },
@@ -227,7 +230,11 @@ impl Core {
 
     fn ack_missed(&mut self, key: ServerKey) {
         match self.cx.servers.get(&key).copied() {
-            Some(ServerUse::Invite(call) | ServerUse::Modify { call, .. }) => {
+            Some(
+                ServerUse::Invite(call)
+                | ServerUse::Modify { call, .. }
+                | ServerUse::PickUp { call, .. },
+            ) => {
                 self.with(call, |call, cx| call.ack_missed(cx, key));
             }
             _ => self.cx.counters.stray_transactions += 1,

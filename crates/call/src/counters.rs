@@ -130,6 +130,17 @@ counters! {
     transfers,
     transfers_failed,
     transfers_refused,
+    /// Calls that a colleague took while they rang, whose place a colleague took
+    /// while they were up, and INVITEs that wanted either and were refused.
+    calls_picked_up,
+    calls_replaced,
+    pickups_refused,
+    /// Numbers that users wanted to be shown by and do not have (RFC 3325).
+    identities_refused,
+    /// Calls that wait for whoever takes them, and those that rang where they
+    /// came from since nobody did.
+    calls_parked,
+    calls_recalled,
     glare,
     media_faults,
     ack_timeouts,

@@ -9,8 +9,8 @@ use landline_sip::{HeaderName, Headers, NameAddr, Uri};
 use crate::call::own_uri;
 use crate::context::Context;
 use crate::record::{CallDirection, Cause, DivertReason};
-use crate::route::{Refusal, Route, Side};
-use crate::tenancy::{Account, User};
+use crate::route::{NOT_FOUND, Refusal, Route, Side};
+use crate::tenancy::{Account, MOST_PLACES, User, places};
 
 /// How often one call may be sent on.
 const MOST: usize = 5;
@@ -31,7 +31,7 @@ const fn cause_of(why: DivertReason) -> u16 {
         DivertReason::DoNotDisturb | DivertReason::Busy => 486,
         DivertReason::NoAnswer => 408,
         DivertReason::Unreachable => 404,
-        DivertReason::Redirected => 480,
+        DivertReason::Redirected | DivertReason::PickedUp | DivertReason::Replaced => 480,
     }
 }
 
@@ -49,6 +49,8 @@ pub(crate) struct Stead {
     pub callee: Personal<String>,
     /// The first one first; never empty.
     pub past: Vec<Diversion>,
+    /// The call was sent on to several: what one of them says is not said for all.
+    pub is_one_of: bool,
 }
 
 impl Stead {
@@ -147,12 +149,44 @@ impl Context {
         if past.len() >= MOST {
             return Err(IN_A_CIRCLE);
         }
+        let most = MOST_PLACES / (past.len() + 1);
         let past = [past, &[Diversion { by: by.clone(), why }]].concat();
-        let mut route = self.lead(account, to.expose(), &past)?;
+        let is_name = self.tenants.user(account.sid, to.expose()).is_some();
+        let mut stages =
+            if is_name { vec![vec![to.expose().as_str()]] } else { places(to.expose()) };
+        let mut left = most;
+        for stage in &mut stages {
+            stage.truncate(left);
+            left -= stage.len();
+        }
+        let is_one_of = stages.iter().map(Vec::len).sum::<usize>() > 1;
+        let mut whole: Result<Route, Refusal> = Err(NOT_FOUND);
+        for stage in stages {
+            let place = |place: &str| self.send_on(account, place, &past, is_one_of);
+            let mut rung = Err(NOT_FOUND);
+            for route in stage.into_iter().map(place) {
+                rung = beside(rung, route, self.config.limits.branches);
+            }
+            whole = after(whole, rung);
+        }
+        let mut route = whole?;
         if direction == CallDirection::Inbound {
             route.direction = direction;
         }
-        let stead = Arc::new(Stead { callee: route.to_user.clone(), past });
+        Ok(route)
+    }
+
+    /// To one place of those that a call is sent on to.
+    fn send_on(
+        &self,
+        account: &Account,
+        to: &str,
+        past: &[Diversion],
+        is_one_of: bool,
+    ) -> Result<Route, Refusal> {
+        let mut route = self.lead(account, to, past)?;
+        let stead = Stead { callee: route.to_user.clone(), past: past.to_vec(), is_one_of };
+        let stead = Arc::new(stead);
         for target in route.groups.iter_mut().flatten() {
             // Unless it was sent on from there.
             target.stead.get_or_insert_with(|| stead.clone());
@@ -161,5 +195,43 @@ impl Context {
             sleeper.stead.get_or_insert_with(|| stead.clone());
         }
         Ok(route)
+    }
+}
+
+/// Both at once, with what there is of them. Another account's home region is
+/// asked for one call, and not for two.
+fn beside(
+    one: Result<Route, Refusal>,
+    other: Result<Route, Refusal>,
+    branches: usize,
+) -> Result<Route, Refusal> {
+    match (one, other) {
+        (Ok(one), Ok(other)) if one.is_away() && other.is_away() => Ok(one),
+        (Ok(mut one), Ok(other)) => {
+            for (n, group) in other.groups.into_iter().enumerate() {
+                match one.groups.get_mut(n).filter(|it| it.len() + group.len() <= branches) {
+                    Some(beside) => beside.extend(group),
+                    None => one.groups.push_back(group),
+                }
+            }
+            one.sleepers.extend(other.sleepers);
+            Ok(one)
+        }
+        (Ok(one), Err(_)) => Ok(one),
+        (Err(_), other) => other,
+    }
+}
+
+/// One after the other. Devices that sleep are woken for the first of them.
+fn after(one: Result<Route, Refusal>, other: Result<Route, Refusal>) -> Result<Route, Refusal> {
+    match (one, other) {
+        (Ok(one), Ok(other)) if one.is_away() && other.is_away() => Ok(one),
+        (Ok(mut one), Ok(other)) => {
+            one.groups.extend(other.groups);
+            one.sleepers.extend(other.sleepers);
+            Ok(one)
+        }
+        (Ok(one), Err(_)) => Ok(one),
+        (Err(_), other) => other,
     }
 }

@@ -23,6 +23,7 @@ mod gruu;
 mod io;
 mod negotiate;
 mod pager;
+mod pickup;
 mod push;
 mod registrar;
 mod relay_events;
@@ -39,7 +40,7 @@ mod timers;
 mod transfer;
 
 pub use self::core::Core;
-pub use config::{CoreConfig, CoreLimits, CoreTimers, LocalAddress};
+pub use config::{CoreConfig, CoreLimits, CoreTimers, FeatureCodes, LocalAddress};
 pub use counters::Counters;
 pub use io::{BindingsToken, Input, JournalToken, LiveCall, Log, Output, StartCall};
 pub use push::{PushPolicy, PushTarget, Wake};

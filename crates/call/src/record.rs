@@ -56,7 +56,8 @@ pub enum Step {
     TakenOver {
         proxy: String,
     },
-    /// The leg is rung in this user's stead, who pays for it.
+    /// The leg is rung in this user's stead, who pays for it; or its party took
+    /// this user's place.
     LegDiverted {
         leg: LegSid,
         by: UserSid,
@@ -118,6 +119,10 @@ pub enum DivertReason {
     Unreachable,
     /// One of the user's phones said so, by a 3xx.
     Redirected,
+    /// A colleague took the call while the user's phones rang.
+    PickedUp,
+    /// A colleague took the user's place in the call (RFC 3891).
+    Replaced,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +218,8 @@ named!(DivertReason {
     NoAnswer = "no-answer",
     Unreachable = "unavailable",
     Redirected = "deflection",
+    PickedUp = "pickup",
+    Replaced = "replaced",
 });
 named!(Cause {
     CallerHungUp = "caller_hung_up",

@@ -103,6 +103,10 @@ pub(crate) enum RelayStep {
     Retry {
         leg: usize,
     },
+    /// A leg for who takes the call although nobody rang there.
+    PickUp {
+        leg: usize,
+    },
     /// A branch's early media joined to the caller.
     Early {
         leg: usize,

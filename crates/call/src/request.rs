@@ -11,6 +11,7 @@ use crate::calls::CallKey;
 use crate::core::Core;
 use crate::directory::AccountEntry;
 use crate::pager::PageAttempt;
+use crate::pickup::Taker;
 use crate::record::CallDirection;
 use crate::registrar::register;
 use crate::route::{Refusal, Route, Side, dialled};
@@ -26,7 +27,8 @@ enum Serves {
 }
 
 /// Extensions that a request may require of us.
-const SUPPORTED: [&str; 6] = ["path", "outbound", "gruu", "timer", "100rel", "norefersub"];
+const SUPPORTED: [&str; 7] =
+    ["path", "outbound", "gruu", "timer", "100rel", "norefersub", "replaces"];
 
 impl Core {
     pub(crate) fn request(&mut self, key: ServerKey, flow: Flow, request: Request) {
@@ -153,7 +155,7 @@ impl Core {
         number: String,
     ) {
         strip_credentials(&mut request);
-        if !self.may_go_on(key, &mut request) {
+        if !self.may_go_on(key, &mut request) || !self.takes_nothing(key, &request) {
             return;
         }
         let route = self.cx.route_from_trunk(account, &number);
@@ -219,10 +221,25 @@ impl Core {
         if !self.may_go_on(key, &mut request) {
             return;
         }
+        let replaces = match self.replaces(&request) {
+            Ok(replaces) => replaces,
+            Err(refused) => return self.refuse_taking(key, &request, refused),
+        };
+        if let Some(replaces) = replaces {
+            let by = Taker { key, flow: flow.clone(), request, account: account.clone(), user };
+            return self.take_place(by, &replaces);
+        }
         let Some(dialled) = dialled(&request.uri) else {
             return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
         };
-        let (route, dialled) = self.route_to_uri(account, &request.uri, dialled);
+        let (route, dialled) = match self.coded(account, &user, &request.uri, &dialled) {
+            Some(Ok((call, instead))) => {
+                let by = Taker { key, flow: flow.clone(), request, account: account.clone(), user };
+                return self.pick_up(by, call, instead);
+            }
+            Some(Err(refusal)) => (Err(refusal), dialled),
+            None => self.route_to_uri(account, &request.uri, dialled),
+        };
         self.open(Attempt {
             key,
             flow: flow.clone(),

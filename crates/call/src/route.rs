@@ -172,6 +172,17 @@ pub(crate) struct Route {
     pub callee: Side,
 }
 
+impl Route {
+    /// The part of it that leads to another account's home region.
+    pub(crate) fn away(&self) -> Option<&Side> {
+        self.groups.iter().flatten().map(|target| &target.side).find(|side| side.is_region())
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        self.away().is_some()
+    }
+}
+
 /// Why a call goes nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {

@@ -111,6 +111,29 @@ impl CallsFrom {
     }
 }
 
+/// Between whom and us an asserted identity counts (RFC 3325 §2): the carrier's
+/// word for who calls us, ours for who calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Asserted {
+    #[default]
+    Both,
+    /// The carrier is believed, and told nothing.
+    In,
+    /// The carrier is told, and not believed.
+    Out,
+    None,
+}
+
+impl Asserted {
+    pub const fn is_believed(self) -> bool {
+        matches!(self, Self::Both | Self::In)
+    }
+
+    pub const fn is_told(self) -> bool {
+        matches!(self, Self::Both | Self::Out)
+    }
+}
+
 /// How a user's or trunk's media is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MediaPolicy {
@@ -160,6 +183,7 @@ named!(EdgePolicy { Forward = "forward", Redirect = "redirect", Refuse = "refuse
 named!(HoldMusic { Off = "off", BuiltIn = "built-in", Own = "own" });
 named!(RecordingPolicy { Off = "off", All = "all" });
 named!(EncryptionPolicy { Required = "required", Optional = "optional" });
+named!(Asserted { Both = "both", In = "in", Out = "out", None = "none" });
 named!(CallsFrom { None = "none", Region = "region", Any = "any" });
 named!(MediaPolicy { Auto = "auto", Rtp = "rtp", Sdes = "sdes", Dtls = "dtls", Webrtc = "webrtc" });
 named!(TrunkTransport { Udp = "udp", Tcp = "tcp", Tls = "tls" });
@@ -187,7 +211,8 @@ pub struct User {
 }
 
 /// Where calls go in a user's stead: each to a user's name, or to a number of
-/// E.164 with `+`, and no further than the user's own calls may.
+/// E.164 with `+`, and no further than the user's own calls may; or to several of
+/// them, see [`places`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forwarding {
     /// And no phone of the user rings.
@@ -201,6 +226,17 @@ pub struct Forwarding {
     pub ring: Option<Duration>,
     /// As if busy: no phone rings.
     pub do_not_disturb: bool,
+}
+
+/// Places that one text may name.
+pub const MOST_PLACES: usize = 12;
+
+/// The places that a text names: one after the other between commas, and joined by
+/// `&` those that are tried at once.
+pub fn places(text: &str) -> Vec<Vec<&str>> {
+    let named =
+        |text| -> Vec<_> { str::trim_matches(text, ' ').split('&').map(str::trim).collect() };
+    text.split(',').map(named).collect()
 }
 
 /// What of it is to change: `None` leaves a part as it is, `Some(None)` takes it
@@ -263,6 +299,7 @@ pub struct Trunk {
     /// Empty: all.
     pub prefixes: Vec<String>,
     pub media: MediaPolicy,
+    pub asserted: Asserted,
     /// For the carrier's digest challenge.
     pub credentials: Option<TrunkCredentials>,
 }

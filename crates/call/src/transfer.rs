@@ -12,7 +12,7 @@ use crate::route::{Refusal, Side, dialled};
 use crate::tenancy::{Account, User};
 
 /// Why a REFER is refused. Its text goes into a Warning.
-type Refused = (StatusCode, String);
+pub(crate) type Refused = (StatusCode, String);
 
 /// The dialog that is to be replaced is none of the user's.
 const NO_SUCH_DIALOG: Refusal = Refusal::new(481, Cause::NotFound);
@@ -72,6 +72,11 @@ impl Core {
         let (to, dialled, consultation) = match &replaces {
             None => {
                 let named = named.ok_or_else(|| bad("Refer-To names nobody who can be called"))?;
+                if let Some(slot) = self.slot_for(&account, &uri, &named)? {
+                    let code = self.cx.slot_code(slot);
+                    let to = ReferredTo::Slot(slot);
+                    return Ok((Referral { account, user, dialled: code, guest, to }, None));
+                }
                 let (route, dialled) = self.route_to_uri(&account, &uri, named);
                 let is_own = route.as_ref().is_ok_and(|route| is_user(&route.callee, &user));
                 if is_own {

@@ -402,3 +402,103 @@ fn another_region_is_told_nothing_of_who_sent_a_call_on() {
     }
     world.assert_at_rest();
 }
+
+fn reason(invite: &Request) -> Vec<String> {
+    values(&invite.headers, &HeaderName::Diversion)
+}
+
+/// Find-me (RFC 5359 §2.12): one after the other, and then two at once.
+#[test]
+fn who_does_not_answer_is_looked_for_in_one_place_after_the_other() {
+    let mut world = World::ie1(20);
+    let [alice, bob, carol] = world.registered(["alice", "bob", "carol"]);
+    let mobile =
+        world.station("carrier", "acme.test", "10.9.0.1:5060".parse().unwrap(), 0, Transport::Udp);
+    let ring = Some(Duration::from_secs(10));
+    let no_answer = to("carol, nobody-there , alice&+353861234567");
+    set(&mut world, &[("bob", Forwarding { no_answer, ring, ..Forwarding::default() })]);
+    let caller =
+        world.station("trunk", "acme.test", "10.9.0.2:5060".parse().unwrap(), 0, Transport::Udp);
+    let body = sdp("10.9.0.2", 6000, "");
+    let invite = world.invite_request(caller, "sip:+353100000002@10.0.1.1", Some(&body));
+    world.send_request(caller, invite.clone());
+    world.settle();
+    let first = rung(&mut world, bob);
+    world.say(bob, &first, 180);
+    world.wait(11);
+    let second = rung(&mut world, carol);
+    assert_eq!(reason(&second.1), ["<sip:bob@acme.test>;reason=no-answer"]);
+    world.say(carol, &second, 180);
+    assert!(!world.phones[alice].has_invite(), "not before carol had her time");
+    // A decline of hers is not bob's; the next two ring together.
+    world.say(carol, &second, 603);
+    let third = rung(&mut world, alice);
+    world.say(alice, &third, 180);
+    let outside = rung(&mut world, mobile);
+    assert!(outside.1.uri.to_string().contains("+353861234567"));
+    let mut answered = world.answer(mobile, &outside, &sdp("10.9.0.1", 7000, ""));
+    assert_eq!(world.phones[alice].others.len(), 1, "alice's phone is cancelled or told");
+    world.confirm(caller, &invite, None);
+    world.hang_up(&mut answered);
+    assert_eq!(record(&world).0, "callee_hung_up");
+    world.assert_at_rest();
+}
+
+/// A user who stands for several: they ring at once, and who is busy or declines
+/// says it for himself.
+#[test]
+fn a_group_rings_at_once_and_its_own_forwarding_follows() {
+    let mut world = World::ie1(21);
+    let [alice, bob, carol] = world.registered(["alice", "bob", "carol"]);
+    let ring = Some(Duration::from_secs(10));
+    let group = Forwarding {
+        always: to("bob&carol"),
+        ring,
+        no_answer: to("alice"),
+        ..Forwarding::default()
+    };
+    let own = Forwarding { busy: to("dave"), no_answer: to("dave"), ..Forwarding::default() };
+    set(&mut world, &[("dave", group), ("bob", own.clone()), ("carol", own)]);
+    let (_, invite) = world.dial(alice, "sip:dave@acme.test");
+    let both = [bob, carol].map(|phone| rung(&mut world, phone));
+    for invite in &both {
+        assert_eq!(reason(&invite.1), ["<sip:dave@acme.test>;reason=unconditional"]);
+    }
+    world.say(bob, &both[0], 603);
+    assert!(world.phones[carol].others.is_empty(), "carol's phone rings on");
+    world.answer(carol, &both[1], &sdp("10.1.0.3", 4000, ""));
+    let mut a = world.confirm(alice, &invite, None);
+    world.hang_up(&mut a);
+    world.assert_at_rest();
+
+    // Nobody has time: the group's own stand-in, and not one of theirs.
+    world.dial(bob, "sip:dave@acme.test");
+    let ringing = rung(&mut world, carol);
+    world.say(carol, &ringing, 486);
+    let own = world.phones[bob].take(Method::Invite).expect("bob is one of them");
+    world.say(bob, &own, 486);
+    let stand_in = rung(&mut world, alice);
+    assert_eq!(reason(&stand_in.1), ["<sip:dave@acme.test>;reason=no-answer"]);
+    world.say(alice, &stand_in, 486);
+    assert_eq!(world.phones[bob].take_final().unwrap().status.code(), 486);
+    world.assert_at_rest();
+}
+
+/// Lists that name lists are followed no further than it takes to find somebody.
+#[test]
+fn lists_that_name_each_other_end() {
+    let mut world = World::ie1(22);
+    let [alice, _] = world.registered(["alice", "bob"]);
+    let all = |names: &str| Forwarding { always: to(names), ..Forwarding::default() };
+    set(
+        &mut world,
+        &[
+            ("bob", all("carol&dave,carol,dave")),
+            ("carol", all("bob,dave&bob,dave")),
+            ("dave", all("carol,bob&carol,bob,carol")),
+        ],
+    );
+    world.dial(alice, "sip:bob@acme.test");
+    assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 480);
+    world.assert_at_rest();
+}

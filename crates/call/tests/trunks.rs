@@ -187,6 +187,7 @@ fn a_number_goes_out_by_the_trunk_with_the_longest_prefix_and_by_no_other() {
                 name: format!("carrier-{sid}"),
                 send_to: format!("udp:{host}:5060").parse().unwrap(),
                 prefixes: vec![prefix.to_owned()],
+                asserted: Default::default(),
                 ..(*carrier).clone()
             })
         })

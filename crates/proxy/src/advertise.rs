@@ -77,6 +77,7 @@ pub(crate) fn core_config(
     };
     let timers = CoreTimers {
         no_answer: config.limits.ring,
+        parked: config.limits.parked,
         min_expiry: config.limits.min_expiry,
         default_expiry: config.limits.default_expiry,
         max_expiry: config.limits.max_expiry,
@@ -91,6 +92,7 @@ pub(crate) fn core_config(
         push: config.push.as_ref().map(|it| it.policy.clone()),
         has_peers: !config.peers.is_empty(),
         transcoding: config.transcoding,
+        codes: config.codes.clone(),
         product: Some(product.to_owned()),
         limits,
         timers,

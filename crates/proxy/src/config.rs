@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use landline_call::{PeerId, PushPolicy, Wake};
+use landline_call::{FeatureCodes, PeerId, PushPolicy, Wake};
 use landline_control::RelayId;
 use landline_region::RegionCode;
 use landline_sip::Transport;
@@ -49,6 +49,8 @@ pub struct ProxyConfig {
     pub trunk_authorities: Option<PathBuf>,
     /// Parties that share no codec are joined all the same: the relays transcode.
     pub transcoding: bool,
+    /// What users dial for more than a call.
+    pub codes: FeatureCodes,
     /// How devices that sleep are woken; `None` wakes nobody.
     pub push: Option<Push>,
     pub limits: Limits,
@@ -171,6 +173,10 @@ pub struct Limits {
     /// A connection without traffic is closed after this; above the longest
     /// registration, so that a quiet phone keeps its way in.
     pub idle: Duration,
+    /// A connection whose client was told a Flow-Timer of 120 s (RFC 5626 §4.4.1)
+    /// is gone when it has been silent for so long: that time, and what the
+    /// network may take.
+    pub flow: Duration,
     /// A WebSocket that says nothing for so long is sent a ping (RFC 6455
     /// §5.5.2): what lies between keeps it open, and who does not answer three
     /// of them is gone.
@@ -194,6 +200,8 @@ pub struct Limits {
     pub emergency_numbers: Vec<String>,
     /// Calls at one time.
     pub calls: usize,
+    /// How long a parked call waits before it rings where it came from.
+    pub parked: Duration,
     /// How long callees may ring.
     pub ring: Duration,
     /// In which time each side of an answered call is refreshed (RFC 4028), and
@@ -228,6 +236,7 @@ impl Default for Limits {
             first_message: Duration::from_secs(30),
             whole_message: Duration::from_secs(15),
             idle: Duration::from_secs(2 * 3600),
+            flow: Duration::from_secs(130),
             ping: Duration::from_secs(30),
             write: Duration::from_secs(20),
             write_queue: 256,
@@ -237,6 +246,7 @@ impl Default for Limits {
             transactions: 200_000,
             calls: 20_000,
             ring: Duration::from_secs(60),
+            parked: Duration::from_secs(120),
             session: Duration::from_secs(1800),
             min_session: Duration::from_secs(90),
             min_expiry: Duration::from_secs(60),

@@ -77,6 +77,7 @@ causes! {
         OutgoingLimit = "outgoing_limit",
         KeptInRegion = "kept_in_region",
         PeerRefused = "peer_refused",
+        SilentFlow = "silent_flow",
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use landline_sip::{Flow, Frame, Framer};
+use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::inbox::{Inbox, Incoming, Written};
@@ -35,15 +36,16 @@ where
     let id = flow.id;
     let (read, write) = tokio::io::split(stream);
     let pong = written.own();
+    let told = Notify::new();
     let reader = async {
-        let ended = read_messages(read, side, flow, pong, shared).await;
+        let ended = read_messages(read, side, flow, pong, &told, shared).await;
         if let Err(cause) = ended {
             shared.metrics.drop(cause);
         }
         // The driver lets go of the queue: what it had answered is still written.
         let _gone = shared.inbox.send(Incoming::Closed { id }).await;
     };
-    let writer = write_messages(write, written, shared);
+    let writer = write_messages(write, written, &told, shared);
     tokio::pin!(reader, writer);
     tokio::select! {
         () = &mut reader => {
@@ -60,6 +62,7 @@ async fn read_messages(
     side: Side,
     flow: Flow,
     pong: mpsc::WeakSender<Bytes>,
+    told: &Notify,
     shared: &Shared,
 ) -> Result<(), Cause> {
     let mut framer = Framer::new(shared.limits.message.clone());
@@ -68,7 +71,15 @@ async fn read_messages(
     loop {
         buffer.clear();
         buffer.reserve(READ_BUFFER);
-        match timeout_at(patience.deadline(), read.read_buf(&mut buffer)).await {
+        let octets = timeout_at(patience.deadline(), read.read_buf(&mut buffer));
+        let octets = tokio::select! {
+            octets = octets => octets,
+            () = told.notified(), if !patience.owes_signs => {
+                patience.owes_signs = true;
+                continue;
+            }
+        };
+        match octets {
             Err(_) => return Err(patience.cause()),
             Ok(Ok(0) | Err(_)) => return Ok(()),
             Ok(Ok(_)) => {}
@@ -105,10 +116,22 @@ pub(crate) fn answer_ping(pong: &mpsc::WeakSender<Bytes>) {
     }
 }
 
-async fn write_messages(mut write: impl AsyncWrite + Unpin, mut written: Written, shared: &Shared) {
+/// Says by `told` when the peer was promised that its flow lasts as long as it
+/// gives signs of life in time (RFC 5626 §4.4.1).
+async fn write_messages(
+    mut write: impl AsyncWrite + Unpin,
+    mut written: Written,
+    told: &Notify,
+    shared: &Shared,
+) {
     let mut batch = Vec::with_capacity(WRITE_BATCH);
     let mut joined = Vec::new();
+    let mut is_told = false;
     while written.wait(&mut batch, WRITE_BATCH).await {
+        if !is_told && batch.iter().any(|message| has_flow_timer(message)) {
+            is_told = true;
+            told.notify_one();
+        }
         let octets = match batch.as_slice() {
             [one] => &one[..],
             several => {
@@ -130,11 +153,18 @@ async fn write_messages(mut write: impl AsyncWrite + Unpin, mut written: Written
     let _ended = timeout(Duration::from_secs(1), write.shutdown()).await;
 }
 
+/// Of a registration that was accepted.
+fn has_flow_timer(message: &[u8]) -> bool {
+    message.starts_with(b"SIP/2.0 200") && memmem::find(message, b"\r\nFlow-Timer: ").is_some()
+}
+
 /// How long to wait for the next octets of a connection.
 pub(crate) struct Patience<'a> {
     shared: &'a Shared,
     waiting: Waiting,
     since: Instant,
+    /// The peer was told how often it is to be heard.
+    owes_signs: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,7 +180,7 @@ impl<'a> Patience<'a> {
             Side::Accepted => Waiting::First,
             Side::Opened => Waiting::Next,
         };
-        Self { shared, waiting, since: Instant::now() }
+        Self { shared, waiting, since: Instant::now(), owes_signs: false }
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -159,6 +189,7 @@ impl<'a> Patience<'a> {
             + match self.waiting {
                 Waiting::First => limits.first_message,
                 Waiting::Rest => limits.whole_message,
+                Waiting::Next if self.owes_signs => limits.flow,
                 Waiting::Next => limits.idle,
             }
     }
@@ -182,6 +213,7 @@ impl<'a> Patience<'a> {
         match self.waiting {
             Waiting::First => Cause::SilentConnection,
             Waiting::Rest => Cause::UnfinishedMessage,
+            Waiting::Next if self.owes_signs => Cause::SilentFlow,
             Waiting::Next => Cause::IdleConnection,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use landline_call::tenancy::{Forwarding, ForwardingChange, is_e164};
+use landline_call::tenancy::{Forwarding, ForwardingChange, MOST_PLACES, is_e164, places};
 use landline_region::catalogue::sealed::SEALED_USER_FORWARDING;
 use landline_region::{AccountSid, Personal, UserSid};
 use serde_json::{Value, json};
@@ -94,19 +94,40 @@ impl Store {
             return invalid("phones ring 5 to 300 seconds");
         }
         let Forwarding { always, busy, no_answer, unreachable, .. } = forwarding;
-        for place in [always, busy, no_answer, unreachable].into_iter().flatten() {
-            if is_e164(place.expose()) {
+        for to in [always, busy, no_answer, unreachable].into_iter().flatten() {
+            let named: Vec<&str> = places(to.expose()).concat();
+            if named.len() > MOST_PLACES {
+                return invalid("calls are sent on to twelve places at the most");
+            }
+            // A user's name may look like several.
+            if self.is_place(tx, account, user, to.expose()).await.is_ok() {
                 continue;
             }
-            match self.user_sid(tx, account, place.expose()).await {
-                Ok(other) if other == user => return invalid("a user's calls lead to that user"),
-                Ok(_) => {}
-                Err(StoreError::NotFound { .. }) => {
-                    return invalid("wanted a user of the account, or a number of E.164 with +");
-                }
-                Err(error) => return Err(error),
+            for place in named {
+                self.is_place(tx, account, user, place).await?;
             }
         }
         Ok(())
+    }
+
+    async fn is_place(
+        &self,
+        tx: &mut Tx,
+        account: AccountSid,
+        user: UserSid,
+        place: &str,
+    ) -> Result<()> {
+        let problem = match self.user_sid(tx, account, place).await {
+            _ if is_e164(place) => return Ok(()),
+            Ok(other) if other != user => return Ok(()),
+            Ok(_) => "a user's calls lead to that user",
+            Err(StoreError::NotFound { .. }) => {
+                "wanted users of the account, or numbers of E.164 with +: one, or several with & \
+                 between those that ring at once and commas between those that ring one after \
+                 the other"
+            }
+            Err(error) => return Err(error),
+        };
+        Err(StoreError::Invalid { field: "forwarding", problem: problem.to_owned() })
     }
 }

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0011_proxies.sql"),
     include_str!("../migrations/0012_forwarding.sql"),
     include_str!("../migrations/0013_sounds.sql"),
+    include_str!("../migrations/0015_identity.sql"),
 ];
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";

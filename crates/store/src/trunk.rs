@@ -1,5 +1,7 @@
 use ipnet::IpNet;
-use landline_call::tenancy::{MediaPolicy, Trunk, TrunkAddress, TrunkCredentials, is_prefix};
+use landline_call::tenancy::{
+    Asserted, MediaPolicy, Trunk, TrunkAddress, TrunkCredentials, is_prefix,
+};
 use landline_region::catalogue::sealed::SEALED_TRUNK_CREDENTIALS;
 use landline_region::{AccountSid, Personal, Secret, TrunkSid};
 
@@ -18,10 +20,11 @@ pub struct NewTrunk {
     /// Beginnings of the numbers it carries; empty: all.
     pub prefixes: Vec<String>,
     pub media: MediaPolicy,
+    pub asserted: Asserted,
     pub credentials: Option<TrunkCredentials>,
 }
 
-pub(crate) const SELECT: &str = "SELECT sid, account, name, send_to, accept_from, prefixes, media, credentials, \
+pub(crate) const SELECT: &str = "SELECT sid, account, name, send_to, accept_from, prefixes, media, asserted, credentials, \
      created_at, revision FROM trunk";
 
 impl Store {
@@ -37,6 +40,7 @@ impl Store {
             accept_from: new.accept_from.clone(),
             prefixes: new.prefixes.clone(),
             media: new.media,
+            asserted: new.asserted,
             credentials: new.credentials.clone(),
         };
         let networks: Vec<String> = trunk.accept_from.iter().map(IpNet::to_string).collect();
@@ -47,8 +51,8 @@ impl Store {
         let inserted = tx
             .execute(
                 "INSERT INTO trunk (sid, account, name, send_to, accept_from, prefixes, media, \
-                 credentials, created_at, revision) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+                 asserted, credentials, created_at, revision) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
                  ON CONFLICT DO NOTHING",
                 values![
                     trunk.sid,
@@ -58,6 +62,7 @@ impl Store {
                     networks.join(" "),
                     trunk.prefixes.join(" "),
                     trunk.media.name(),
+                    trunk.asserted.name(),
                     credentials,
                     now(),
                     revision,
@@ -136,6 +141,7 @@ impl Store {
             accept_from: networks.map_err(|e: ipnet::AddrParseError| column(e.to_string()))?,
             prefixes: prefixes.split_whitespace().map(str::to_owned).collect(),
             media: row.parse("media")?,
+            asserted: row.parse("asserted")?,
             credentials: credentials
                 .map(|sealed| opened_credentials(&sealer, sid, account, &sealed))
                 .transpose()?,

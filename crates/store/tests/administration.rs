@@ -176,8 +176,16 @@ on_both_engines! {
         let tenancy = store.tenancy().await.unwrap();
         let known = tenancy.users.iter().find(|user| user.sid == alice.sid).unwrap();
         assert_eq!(known.forwarding, wanted);
+        let several = Forwarding {
+            always: Some(personal("bob & +353861234567, bob")),
+            ..Forwarding::default()
+        };
+        assert_eq!(set(several.clone()).await.unwrap().forwarding, several);
+        set(wanted.clone()).await.unwrap();
+        let many = ["bob"; 13].join(",");
+        let lists = ["bob,", "bob&alice", "bob,,bob", "&", many.as_str()];
         let places = ["zoe", "alice", "+12", "", "00353861234567"];
-        for place in places.map(|place| Some(personal(place))) {
+        for place in places.iter().chain(&lists).map(|place| Some(personal(place))) {
             let error = set(Forwarding { always: place, ..Forwarding::default() }).await.unwrap_err();
             assert!(matches!(error, StoreError::Invalid { field: "forwarding", .. }), "{error}");
         }
@@ -226,6 +234,7 @@ on_both_engines! {
             name: "carrier".to_owned(),
             send_to: "udp:carrier.example:5060".parse().unwrap(),
             prefixes: vec!["+353".to_owned(), "+441".to_owned()],
+            asserted: Default::default(),
             accept_from: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
             media: MediaPolicy::Rtp,
             credentials: Some(TrunkCredentials {

@@ -27,11 +27,17 @@ impl Call {
         if let Err(mismatch) = self.confirm_branch(cx, leg, &response) {
             return self.answer_unusable(cx, leg, mismatch);
         }
+        self.won(cx, leg);
+    }
+
+    /// This leg has the call: nobody rings any more.
+    pub(super) fn won(&mut self, cx: &mut Context, leg: usize) {
         self.winner = Some(leg);
         self.phase = Phase::Answering;
         self.nowhere_else(cx);
         self.other_early_dialog(cx, leg);
         if self.is_gathering() {
+            self.ask_guests_anew();
             return self.gather(cx);
         }
         self.join(cx, leg);

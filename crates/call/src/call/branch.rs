@@ -85,7 +85,7 @@ impl Call {
                 };
                 // Its other proxies would say the same.
                 if is_away && status != StatusCode::SERVICE_UNAVAILABLE {
-                    self.groups.clear();
+                    self.not_away();
                 }
                 self.branch_failed_with(cx, leg, status.code());
                 if reasons.is_empty() && upstream != status.code() {
@@ -93,7 +93,8 @@ impl Call {
                     reasons.push(ByteStr::from(super::reason(status.code(), text)));
                 }
                 self.consider(upstream, cause, reasons);
-                if status.class() == 6 {
+                let stead = self.legs.get(leg).and_then(Leg::stead);
+                if status.class() == 6 && stead.is_none_or(|stead| !stead.is_one_of) {
                     self.nowhere_else(cx);
                 }
                 self.group_failed(cx);
@@ -155,6 +156,11 @@ impl Call {
         let Some(session) = self.session.clone().filter(|it| !it.lost) else { return };
         let change = RelayRequest::Change(session.id, vec![Op::Remove(relay_leg)]);
         cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
+    }
+
+    /// To the other account's home region it goes no more.
+    pub(super) fn not_away(&mut self) {
+        self.groups.retain(|group| group.iter().all(|target| !target.side.is_region()));
     }
 
     /// One answer stands for all: a 2xx, or a 6xx, which speaks for the callee

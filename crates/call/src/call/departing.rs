@@ -35,6 +35,8 @@ pub(super) struct Departing {
     report: Option<u32>,
     step: DepartingStep,
     tries: u8,
+    /// Somebody else takes his place: he is hung up as soon as that is done.
+    is_replaced: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,13 @@ enum DepartingStep {
     Lent,
     /// The new call is up.
     Over,
+}
+
+impl Departing {
+    /// The leg of who asked for it.
+    pub(super) fn by(&self) -> usize {
+        self.by
+    }
 }
 
 impl Call {
@@ -108,8 +117,17 @@ impl Call {
 
     /// This call's other party is going to be another call's.
     pub(crate) fn part_with(&mut self, to: CallKey, by: usize, leg: usize, report: Option<u32>) {
-        let step = DepartingStep::Staying;
-        self.departing = Some(Box::new(Departing { to, by, leg, report, step, tries: 0 }));
+        let (step, tries, is_replaced) = (DepartingStep::Staying, 0, false);
+        let departing = Departing { to, by, leg, report, step, tries, is_replaced };
+        self.departing = Some(Box::new(departing));
+    }
+
+    /// Another call takes this one's other party, and the one at `by` goes.
+    pub(crate) fn give_way(&mut self, to: CallKey, by: usize, leg: usize) {
+        self.part_with(to, by, leg, None);
+        if let Some(departing) = &mut self.departing {
+            departing.is_replaced = true;
+        }
     }
 
     pub(crate) fn refuse_refer(
@@ -203,6 +221,10 @@ impl Call {
         let Some(departing) = self.departing.as_mut().filter(|it| it.to == to) else { return };
         departing.step = DepartingStep::Over;
         let leg = departing.leg;
+        if departing.is_replaced {
+            let text = "Call completed elsewhere";
+            return self.end(cx, Ending::because(Cause::Transferred, 200, 200, text));
+        }
         // Who asked for it may talk on for a while, and is not to be heard.
         self.release_media(cx, leg);
         self.report(cx, StatusCode::OK);

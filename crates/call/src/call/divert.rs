@@ -22,7 +22,12 @@ impl Call {
         let Some(cause) = self.best.as_ref().map(|best| best.cause) else { return false };
         let Some((user, past)) = self.rung_last() else { return false };
         let forwarding = &user.forwarding;
+        let is_group = self.last_of_several().is_some();
         let (why, to) = match cause {
+            // That one of several is busy says nothing of who sent the call to them.
+            Cause::Busy | Cause::Declined if is_group => {
+                (DivertReason::NoAnswer, &forwarding.no_answer)
+            }
             Cause::Busy | Cause::Declined => (DivertReason::Busy, &forwarding.busy),
             Cause::NoAnswer => (DivertReason::NoAnswer, &forwarding.no_answer),
             Cause::Unreachable | Cause::Failed => {
@@ -81,7 +86,7 @@ impl Call {
             Ok(route) => {
                 cx.counters.calls_diverted += 1;
                 if self.join.is_none() {
-                    self.join_other_account(cx, Some(&route.callee));
+                    self.join_other_account(cx, route.away());
                     self.record_joined(cx);
                 }
             }
@@ -92,7 +97,25 @@ impl Call {
 
     /// Whose phones were rung last, and who had sent the call there.
     fn rung_last(&self) -> Option<(Arc<User>, Vec<Diversion>)> {
-        self.rung_at(self.legs.len().checked_sub(1)?).or_else(|| self.slept.clone())
+        if let Some(stead) = self.last_of_several() {
+            // Where several stand in for somebody, it is for that one to say what
+            // is next; not the same again.
+            let (last, past) = stead.past.split_last()?;
+            let is_other = last.why == DivertReason::Always;
+            return is_other.then(|| (last.by.clone(), past.to_vec()));
+        }
+        let last = self.legs.iter().rposition(|leg| leg.branch_ref().is_some())?;
+        self.rung_at(last).or_else(|| self.slept.clone())
+    }
+
+    /// In whose stead who was rung last was rung, as one of several.
+    fn last_of_several(&self) -> Option<&Stead> {
+        self.last_rung()?.stead().filter(|stead| stead.is_one_of && !self.rings_first())
+    }
+
+    /// Who takes the call by a code or a dialog's name is not rung.
+    pub(super) fn last_rung(&self) -> Option<&Leg> {
+        self.legs.iter().rfind(|leg| leg.branch_ref().is_some())
     }
 
     fn rung_at(&self, leg: usize) -> Option<(Arc<User>, Vec<Diversion>)> {
@@ -107,8 +130,9 @@ impl Call {
 
     /// How long the last group may ring.
     pub(super) fn ring_time(&self, cx: &Context) -> std::time::Duration {
-        let own = self.legs.last().and_then(|leg| match &leg.side {
-            Side::User(user) if !self.rings_first() => user.forwarding.ring,
+        let own = self.last_rung().and_then(|leg| match (&leg.side, self.last_of_several()) {
+            (_, Some(stead)) => stead.past.last()?.by.forwarding.ring,
+            (Side::User(user), None) if !self.rings_first() => user.forwarding.ring,
             _ => None,
         });
         own.unwrap_or(cx.config.timers.no_answer)

@@ -158,8 +158,11 @@ impl Call {
             return self.gather(cx);
         }
         self.phase = Phase::Ringing;
+        if self.is_being_parked() {
+            return self.park(cx);
+        }
         // The callee's home decides when it rang long enough.
-        let is_away = self.legs.last().is_some_and(|leg| leg.side.is_region());
+        let is_away = self.last_rung().is_some_and(|leg| leg.side.is_region());
         let grace = if is_away { REGION_GRACE } else { Duration::ZERO };
         let deadline = cx.now.instant + self.ring_time(cx) + grace;
         let timer = CallTimer::NoAnswer(self.group);
@@ -203,14 +206,14 @@ impl Call {
         if let Some(branch) = self.legs.get_mut(leg).and_then(Leg::branch) {
             branch.is_pending = false;
         }
-        self.groups.clear();
+        self.not_away();
         self.branch_failed_with(cx, leg, 403);
         self.consider(403, Cause::Forbidden, Vec::new());
         self.group_failed(cx);
     }
 
     /// What the caller offers, or all we know where it leaves that to us.
-    fn offered_by_caller(&self) -> Terms {
+    pub(super) fn offered_by_caller(&self) -> Terms {
         if let Some(terms) = self.terms_of_guest() {
             return terms;
         }
@@ -237,7 +240,7 @@ impl Call {
     pub(super) fn group_failed(&mut self, cx: &mut Context) {
         let mut rung = self.rung().filter_map(|leg| self.legs.get(leg));
         let still = rung.any(|leg| leg.state == LegState::Early);
-        if still || self.winner.is_some() || self.ending.is_some() {
+        if still || self.is_parked() || self.winner.is_some() || self.ending.is_some() {
             return;
         }
         if self.groups.is_empty() {
@@ -280,6 +283,9 @@ impl Call {
         if self.phase != Phase::Ringing || group != self.group {
             return;
         }
+        if self.is_parked() {
+            return self.recall(cx);
+        }
         let ringing: Vec<_> = self
             .rung()
             .filter(|leg| self.legs.get(*leg).is_some_and(|it| it.state == LegState::Early))
@@ -302,7 +308,7 @@ impl Call {
         let Some(it) = self.legs.get_mut(leg) else { return };
         it.state = LegState::Ended;
         it.dialog = None;
-        let Some(branch) = it.branch() else { return };
+        let Some(branch) = it.branch() else { return self.refuse_pick_up(cx, leg, 486) };
         if branch.is_cancelled || !branch.is_pending {
             return;
         }

@@ -8,7 +8,7 @@ use landline_control::{Direction, Op, Request as RelayRequest};
 use landline_sip::{ClientKey, FailureCause, HeaderName, Method, Response, StatusCode, glare_wait};
 
 use super::open::read_answer;
-use super::transfer::{Referred, Returned, Word};
+use super::transfer::{Returned, Word};
 use super::{Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
 use crate::context::{ClientUse, Context};
@@ -54,15 +54,16 @@ pub(super) enum GuestStep {
 }
 
 impl Handover {
-    pub(super) fn new(guest: &Referred) -> Self {
-        Self { guests: Vec::with_capacity(2), presented: guest.presented() }
+    pub(super) fn new(presented: Option<Identity>) -> Self {
+        Self { guests: Vec::with_capacity(2), presented }
     }
 }
 
 impl Call {
-    /// The target has answered and the guests are not there yet.
+    /// The target has answered, or there is none, and the guests are not there yet.
     pub(super) fn is_gathering(&self) -> bool {
-        self.handover.is_some() && self.phase == Phase::Answering && !self.is_joined
+        let is_time = self.phase == Phase::Answering || self.is_being_parked();
+        self.handover.is_some() && is_time && !self.is_joined
     }
 
     pub(super) fn has_guests(&self) -> bool {
@@ -95,7 +96,17 @@ impl Call {
         match steps.iter().position(|step| *step != GuestStep::Agreed) {
             Some(n) if steps.get(n) == Some(&GuestStep::Here) => self.ask_guest(cx, n),
             Some(_) => {}
+            None if self.is_being_parked() => self.parked_here(cx),
             None => self.join_guests(cx),
+        }
+    }
+
+    /// Whoever takes the call has another offer for the guests.
+    pub(super) fn ask_guests_anew(&mut self) {
+        for guest in self.handover.iter_mut().flat_map(|it| &mut it.guests) {
+            if guest.step == GuestStep::Agreed {
+                guest.step = GuestStep::Here;
+            }
         }
     }
 
@@ -150,8 +161,12 @@ impl Call {
     /// What the other party speaks. What that one said while it was on hold says
     /// nothing of the call to come.
     fn terms_for_guest(&self, leg: usize) -> Option<Terms> {
+        if self.is_being_parked() {
+            return self.terms_of_parked(leg);
+        }
         let other = self.other(leg)?;
-        let terms = self.wanted_for(leg)?;
+        // Who takes another's place has made an offer, or leaves that to us.
+        let terms = self.wanted_for(leg).unwrap_or_else(|| self.offered_by_caller());
         let guests = &self.handover.as_ref()?.guests;
         let is_held = guests.iter().any(|it| it.leg == other && it.step != GuestStep::Agreed);
         Some(match is_held {
@@ -234,12 +249,15 @@ impl Call {
 
     /// A collision has been waited out.
     pub(crate) fn ask_guests_again(&mut self, cx: &mut Context) {
+        let mut is_any = false;
         for guest in self.handover.iter_mut().flat_map(|it| &mut it.guests) {
             if guest.step == GuestStep::Waiting {
-                guest.step = GuestStep::Here;
+                (guest.step, is_any) = (GuestStep::Here, true);
             }
         }
-        self.gather(cx);
+        if is_any {
+            self.gather(cx);
+        }
     }
 
     pub(crate) fn guest_lost(
@@ -281,13 +299,23 @@ impl Call {
     /// Everybody is here: from now on this is a call like any other.
     fn join_guests(&mut self, cx: &mut Context) {
         let (Some(session), Some(winner)) = (self.session.clone(), self.winner) else { return };
-        let mut ops = self.join_ops(winner);
+        // Who takes another's place called: it hears the guest's answer, or is
+        // made an offer of it.
+        let incoming = self.legs.first().and_then(Leg::incoming).map(|it| it.offer.is_some());
+        if incoming == Some(true) && self.answer_caller(winner).is_none() {
+            return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
+        }
+        let is_whole = incoming != Some(false);
+        let mut ops = match is_whole {
+            true => self.join_ops(winner),
+            false => self.remote_op(winner).into_iter().collect(),
+        };
         ops.extend(self.remove_losers(winner));
         ops.extend(self.music_ops());
-        if self.recording.is_some() {
+        if is_whole && self.recording.is_some() {
             ops.push(Op::Record);
         }
-        self.is_joined = true;
+        self.is_joined = is_whole;
         let change = RelayRequest::Change(session.id, ops);
         cx.ask_relay(&session.relay, self.key, RelayStep::Answer, change);
     }
@@ -308,6 +336,17 @@ impl Call {
         {
             self.align(cx, winner);
         }
+    }
+
+    /// Nobody wants the guests back.
+    pub(super) fn guests_stay(&mut self) -> Vec<CallKey> {
+        let guests = self.handover.iter_mut().flat_map(|it| &mut it.guests);
+        guests
+            .map(|guest| {
+                guest.is_left = true;
+                guest.from
+            })
+            .collect()
     }
 
     /// The call that lent the leg is over: it stays here.

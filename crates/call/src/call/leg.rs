@@ -98,6 +98,8 @@ pub(crate) struct Incoming {
     /// The last provisional status we sent.
     pub provisional: u16,
     pub reliable: Reliable,
+    /// It takes a call that was for somebody else.
+    pub picks_up: bool,
 }
 
 impl Incoming {
@@ -175,11 +177,12 @@ impl Leg {
     }
 
     pub(crate) fn role(&self) -> LegRole {
-        match self.invite {
+        match &self.invite {
+            Invite::Received(incoming) if incoming.picks_up => LegRole::B,
             Invite::Received(_) => LegRole::A,
             Invite::Sent(_) if self.is_first => LegRole::A,
             Invite::Sent(_) => LegRole::B,
-            Invite::Former(role) => role,
+            Invite::Former(role) => *role,
         }
     }
 

@@ -27,10 +27,10 @@ pub(crate) fn accept_header() -> ByteStr {
 pub(crate) const SDP: &str = "application/sdp";
 
 /// Extensions that a callee may use with us.
-const OFFERED: &str = "timer, 100rel";
+const OFFERED: &str = "timer, 100rel, replaces";
 
 /// What a caller may say to a callee beside the call itself.
-const PASSED: [HeaderName; 3] = [HeaderName::Subject, HeaderName::Priority, HeaderName::Privacy];
+const PASSED: [HeaderName; 2] = [HeaderName::Subject, HeaderName::Priority];
 
 /// A Reason header value (RFC 3326).
 pub(crate) fn reason(cause: u16, text: &str) -> String {
@@ -130,8 +130,10 @@ impl Identity {
     pub(crate) fn shown_from(&self, callee: &Side, domain: &str) -> NameAddr {
         let domain = self.domain.as_deref().unwrap_or(domain);
         let user = match callee {
-            Side::User(_) => Some(self.user.expose().as_str()),
             Side::Region(_) => Some(self.shown_to_region()),
+            // RFC 3323 §4.1.1.3.
+            _ if self.is_private => None,
+            Side::User(_) => Some(self.user.expose().as_str()),
             Side::Trunk(_) => self.number.as_ref().map(|number| number.expose().as_str()),
         };
         let Some(user) = user else {
@@ -190,7 +192,7 @@ impl Call {
         };
         let mut from = identity.shown_from(&it.side, &domain);
         from.set_tag(&tag_text(it.tag));
-        let (is_trunk, is_away) = (it.side.is_trunk(), it.side.is_region());
+        let is_away = it.side.is_region();
         let timer = it.timer.clone();
         // The former one's early dialogs have ended with it.
         it.dialog = None;
@@ -230,9 +232,14 @@ impl Call {
         }
         // Who sent the call on answers for it to the carrier.
         let own = target.stead.as_ref().map_or(identity.number.as_ref(), |it| it.number());
-        if let (true, Some(number)) = (is_trunk, own) {
+        let is_told = matches!(&target.side, Side::Trunk(trunk) if trunk.asserted.is_told());
+        if let (true, Some(number)) = (is_told, own) {
             let asserted = NameAddr::new(own_uri(Some(number.expose()), &domain));
             headers.push(HeaderName::PAssertedIdentity, &asserted);
+            if identity.is_private {
+                // For the carrier alone (RFC 3325 §9.3).
+                headers.push(HeaderName::Privacy, "id");
+            }
         }
         for (name, value) in passed {
             headers.push(name, value);

@@ -23,11 +23,14 @@ mod moves_sides;
 mod music;
 mod open;
 mod outcome;
+mod park;
 mod pass;
+mod pickup;
 mod prack;
 mod record;
 mod refresh;
 mod reliable;
+mod replace;
 mod restored;
 mod seen;
 mod session_timer;
@@ -65,7 +68,10 @@ pub(crate) use message::{
 use modify::Modification;
 use moves::Move;
 pub(crate) use open::Attempt;
+use park::Parked;
 use pass::Pass;
+pub(crate) use pickup::{PickUp, Standing};
+pub(crate) use replace::Replacing;
 use restored::Restored;
 pub(crate) use session_timer::SessionPolicy;
 pub(crate) use snapshot::DialogName;
@@ -130,6 +136,8 @@ pub(crate) struct Call {
     departing: Option<Box<Departing>>,
     /// Its parties are other calls' as yet.
     handover: Option<Box<Handover>>,
+    /// Its guest waits for whoever takes it.
+    parked: Option<Parked>,
     /// Sessions on relays that the call has left, until their figures are known.
     departed: Vec<Departed>,
     /// Of the recording, after the first: one for each relay that goes on with it.

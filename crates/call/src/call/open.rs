@@ -17,7 +17,7 @@ use crate::io::Log;
 use crate::negotiate::{Description, LegMedia, Mismatch};
 use crate::record::{CallDirection, Cause, Opened, Step};
 use crate::route::{Reach, Refusal, Route, Side};
-use crate::tenancy::{Account, RecordingPolicy, is_e164};
+use crate::tenancy::{Account, NumberTarget, RecordingPolicy, is_e164};
 
 /// An INVITE of somebody we know, and where it leads.
 pub(crate) struct Attempt {
@@ -36,7 +36,7 @@ impl Call {
     /// Opens the record, and with it the call. Refused attempts are closed at
     /// once; others go on when the journal has confirmed.
     pub(crate) fn open(key: CallKey, cx: &mut Context, attempt: Attempt) -> Self {
-        let media = CallerMedia::read(cx, &attempt);
+        let media = CallerMedia::read(cx, &attempt.request, &attempt.caller, &attempt.account);
         let Attempt { key: server, flow, request, account, caller, dialled, route, join } = attempt;
         let sip_call_id = request.call_id().map(|it| it.to_str_lossy().into_owned());
         let (direction, callee) = match &route {
@@ -52,6 +52,7 @@ impl Call {
         call.join = join;
         call.join_other_account(cx, callee.as_ref());
         let admitted = call.admit(cx);
+        call.prefer_number(cx, &request);
         let refusal = call.caller_leg(cx, server, flow, request, media);
         call.record_opened(cx, &dialled);
         call.record_leg(cx, A, sip_call_id.unwrap_or_default());
@@ -126,6 +127,25 @@ impl Call {
             recorded: None,
             restored: None,
             lost_at: None,
+            parked: None,
+        }
+    }
+
+    /// A user of several numbers may say by which of them to be shown (RFC 3325
+    /// §9.2). A number that is another's is passed over, and so is a name.
+    pub(super) fn prefer_number(&mut self, cx: &mut Context, request: &Request) {
+        let Side::User(user) = &self.caller else { return };
+        let preferred = request.headers.values(&HeaderName::PPreferredIdentity).next();
+        let Some(preferred) = preferred else { return };
+        let named = landline_sip::NameAddr::parse(&preferred.to_str_lossy()).ok();
+        let number = named.and_then(|it| crate::route::dialled(&it.uri));
+        let number = number.filter(|it| is_e164(it));
+        let known = number.as_ref().and_then(|it| cx.tenants.number(self.account.sid, it));
+        match known {
+            Some(known) if known.target == NumberTarget::User(user.sid) => {
+                self.identity.number = Some(known.e164.clone());
+            }
+            _ => cx.counters.identities_refused += 1,
         }
     }
 
@@ -154,7 +174,7 @@ impl Call {
         refusal
     }
 
-    fn caller_leg(
+    pub(super) fn caller_leg(
         &mut self,
         cx: &mut Context,
         key: ServerKey,
@@ -184,7 +204,7 @@ impl Call {
         debug_assert_eq!(relay_leg, LegId(0));
         let reach = Reach::back(&flow, self.caller.is_trunk());
         let reliable = Reliable::of(&request.headers, offer.is_some());
-        let incoming = Incoming { key, request, offer, provisional: 0, reliable };
+        let incoming = Incoming { key, request, offer, provisional: 0, reliable, picks_up: false };
         let invite = Invite::Received(Box::new(incoming));
         let sid = LegSid::new(&mut cx.entropy);
         let mut leg = Leg::new(sid, self.caller.clone(), reach, tag, relay_leg, invite);
@@ -265,14 +285,19 @@ impl Call {
 }
 
 /// The caller's description, read before the request is taken apart.
-struct CallerMedia {
-    offer: Result<Option<Description>, Refusal>,
+pub(super) struct CallerMedia {
+    pub offer: Result<Option<Description>, Refusal>,
 }
 
 impl CallerMedia {
-    fn read(cx: &mut Context, attempt: &Attempt) -> Self {
-        let offer = read_description(cx, &attempt.request).and_then(|offer| {
-            let plain = attempt.caller.accepts_plain(&attempt.account);
+    pub(super) fn read(
+        cx: &mut Context,
+        request: &Request,
+        caller: &Side,
+        account: &Account,
+    ) -> Self {
+        let offer = read_description(cx, request).and_then(|offer| {
+            let plain = caller.accepts_plain(account);
             match &offer {
                 Some(it) if it.protocol == landline_control::Protocol::Rtp && !plain => {
                     cx.counters.encryption_missing += 1;
@@ -313,12 +338,20 @@ pub(super) fn read_body(cx: &mut Context, body: &[u8]) -> Result<Description, Mi
     read
 }
 
-fn refusal(mismatch: Mismatch) -> Refusal {
+pub(super) fn refusal(mismatch: Mismatch) -> Refusal {
     Refusal {
         status: mismatch.status(),
         cause: Cause::NotAcceptable,
         warning: Some(mismatch.warning()),
     }
+}
+
+/// What a user says of itself beside its name.
+pub(super) fn display_and_privacy(
+    request: &Request,
+) -> (Option<Personal<landline_sip::ByteStr>>, bool) {
+    let from = request.from().ok();
+    (from.as_ref().and_then(display_of), wants_privacy(request))
 }
 
 /// RFC 3323 §4.2: any value but `none` asks that the caller is not shown.
@@ -354,8 +387,17 @@ impl Identity {
                 let domain = from.map(|it| it.uri.host.to_string().to_ascii_lowercase());
                 Self { user, domain, callee, ..Self::default() }
             }
-            Side::Trunk(_) => {
-                let asserted = request.headers.values(&HeaderName::PAssertedIdentity).next();
+            // What the carrier says is for nobody to know is written down nowhere
+            // (RFC 3323 §4.2).
+            Side::Trunk(_) if wants_privacy(request) => Self {
+                user: Personal::new("anonymous".to_owned()),
+                callee,
+                is_private: true,
+                ..Self::default()
+            },
+            Side::Trunk(trunk) => {
+                let asserted = request.headers.values(&HeaderName::PAssertedIdentity);
+                let asserted = asserted.take(1).find(|_| trunk.asserted.is_believed());
                 let asserted =
                     asserted.and_then(|it| landline_sip::NameAddr::parse(&it.to_str_lossy()).ok());
                 let shown = asserted.or(from).and_then(|it| crate::route::dialled(&it.uri));

@@ -42,6 +42,7 @@ impl Call {
         match step {
             RelayStep::Open | RelayStep::Fork => self.ring_group(cx),
             RelayStep::Retry { leg } => self.ring_again(cx, leg),
+            RelayStep::PickUp { leg } => self.picked_up(cx, leg),
             RelayStep::Early { leg, status } => self.early_joined(cx, leg, status),
             RelayStep::Answer => self.joined(cx),
             RelayStep::LateAnswer { leg } => self.late_answer_applied(cx, leg),
@@ -66,6 +67,7 @@ impl Call {
             (RelayStep::Prepare | RelayStep::Modify, _) => self.modify_refused(cx),
             (RelayStep::Early { .. }, _) => self.early = None,
             (RelayStep::Retry { leg }, _) => self.retry_refused(cx, leg),
+            (RelayStep::PickUp { leg }, _) => self.pick_up_failed(cx, leg, 503),
             (RelayStep::Open, refusal) => {
                 // Nothing was opened, so there is nothing to close.
                 let refused = self.drop_session(cx);

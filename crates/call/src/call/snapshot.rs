@@ -266,7 +266,7 @@ fn read_invite(cx: &mut Context, octets: Vec<u8>) -> Option<Incoming> {
     let request = invite_of(octets)?;
     let offer = read_description(cx, &request).ok()?;
     let (key, reliable) = (Incoming::FORMER, Reliable::default());
-    Some(Incoming { key, request, offer, provisional: 0, reliable })
+    Some(Incoming { key, request, offer, provisional: 0, reliable, picks_up: false })
 }
 
 fn invite_of(octets: Vec<u8>) -> Option<Request> {

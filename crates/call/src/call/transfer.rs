@@ -19,6 +19,7 @@ use super::guests::{Guest, GuestStep, Handover};
 use super::leg::{Invite, LegState};
 use super::message::own_uri;
 use super::open::recording;
+use super::park::Parked;
 use super::start::Started;
 use super::{A, Call, Ending, Identity, Leg};
 use crate::calls::CallKey;
@@ -53,6 +54,8 @@ pub(crate) enum Word {
     Gone { is_lost: bool },
     /// Guest and target talk.
     Joined,
+    /// The guest waits for whoever takes it by dialling this.
+    Parked(String),
     /// To a call that was taken up with the same leg as the sender, which was
     /// opened then.
     Claimed { tag: u64, opened: (UnixMillis, CallSid) },
@@ -70,15 +73,15 @@ pub(crate) struct Returned {
 /// A party of a call, for another call that is to have it.
 pub(crate) struct Referred {
     from: CallKey,
-    side: Side,
+    pub(super) side: Side,
     reach: Reach,
     media: LegMedia,
     /// Some phones take no new ones within a dialog (ADR 018).
     keys: Option<LegKeys>,
     /// As who the target is to see it, if that is known.
     identity: Option<Identity>,
-    is_recorded: bool,
-    join: Option<JoinToken>,
+    pub(super) is_recorded: bool,
+    pub(super) join: Option<JoinToken>,
 }
 
 /// Who refers whom to where.
@@ -96,6 +99,8 @@ pub(crate) enum ReferredTo {
     Target(Result<Route, Refusal>),
     /// The other party of another call of the same user.
     Party(Box<Referred>, CallDirection),
+    /// Nobody as yet: it waits there until somebody takes it.
+    Slot(u16),
 }
 
 impl Referred {
@@ -114,6 +119,7 @@ impl Call {
                 display: own.display.clone().filter(|_| leg == A),
                 user: user.name.clone(),
                 number: user.number.clone(),
+                is_private: own.is_private && leg == A,
                 ..Identity::default()
             }),
             (A, _) => Some(own.clone()),
@@ -153,9 +159,10 @@ impl Call {
     pub(crate) fn refer(key: CallKey, cx: &mut Context, referral: Referral) -> Self {
         let Referral { account, user, dialled, guest, to } = referral;
         let caller = Side::User(user.clone());
-        let (route, party) = match to {
-            ReferredTo::Target(route) => (Some(route), None),
-            ReferredTo::Party(party, direction) => (None, Some((party, direction))),
+        let (route, party, slot) = match to {
+            ReferredTo::Target(route) => (Some(route), None, None),
+            ReferredTo::Party(party, direction) => (None, Some((party, direction)), None),
+            ReferredTo::Slot(slot) => (None, None, Some(slot)),
         };
         let known = route.as_ref().and_then(|route| route.as_ref().ok());
         let callee = match (&party, known) {
@@ -176,16 +183,13 @@ impl Call {
             identity,
             recording: recording(cx, &account, &caller, callee.as_ref()),
             started: Some(Started::answered()),
-            handover: Some(Box::new(Handover::new(&guest))),
+            handover: Some(Box::new(Handover::new(guest.presented()))),
+            parked: slot.map(Parked::at),
             ..Self::new(key, cx, account, caller, direction)
         };
         let second = party.as_ref().map(|(party, _)| party.as_ref());
         let guests = || [Some(&guest), second].into_iter().flatten();
-        if call.recording.is_none() && guests().any(|it| it.is_recorded) {
-            // What was recorded goes on being recorded.
-            let consent = landline_control::Consent { by_policy: true, granted_at: cx.now.unix };
-            call.recording = Some((RecordingSid::new(&mut cx.entropy), consent));
-        }
+        call.go_on_recording(cx, guests().any(|it| it.is_recorded));
         if second.is_some() {
             call.winner = Some(A + 1);
         }
@@ -212,8 +216,16 @@ impl Call {
         call
     }
 
+    /// What was recorded goes on being recorded.
+    pub(super) fn go_on_recording(&mut self, cx: &mut Context, was_recorded: bool) {
+        if self.recording.is_none() && was_recorded {
+            let consent = landline_control::Consent { by_policy: true, granted_at: cx.now.unix };
+            self.recording = Some((RecordingSid::new(&mut cx.entropy), consent));
+        }
+    }
+
     /// A place for a guest, who is elsewhere as yet.
-    fn seat(&mut self, cx: &mut Context, guest: Referred, role: LegRole) {
+    pub(super) fn seat(&mut self, cx: &mut Context, guest: Referred, role: LegRole) {
         let (sid, tag) = (LegSid::new(&mut cx.entropy), cx.entropy.u64());
         let relay_leg = self.relay_leg();
         let mut leg = Leg::new(sid, guest.side, guest.reach, tag, relay_leg, Invite::Former(role));
@@ -268,6 +280,7 @@ impl Call {
             Word::Failed { status, leg } => self.transfer_failed(cx, from, status, leg),
             Word::Gone { is_lost } => self.guest_gone(cx, from, is_lost),
             Word::Joined => self.transferred(cx, from),
+            Word::Parked(code) => self.parked_elsewhere(cx, from, &code),
             Word::Lent(leg) => self.borrow(cx, from, leg),
             Word::Withheld => self.guest_withheld(cx, from),
             Word::Left => self.guest_stays(from),

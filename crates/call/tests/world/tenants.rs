@@ -37,6 +37,7 @@ pub fn acme() -> Tenancy {
         send_to: "udp:10.9.0.1:5060".parse().unwrap(),
         accept_from: vec!["10.9.0.0/24".parse().unwrap()],
         prefixes: Vec::new(),
+        asserted: Default::default(),
         media: MediaPolicy::Auto,
         credentials: Some(TrunkCredentials {
             username: Personal::new("acme-trunk".into()),

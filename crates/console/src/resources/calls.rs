@@ -107,9 +107,9 @@ pub struct LegView {
     pub party_sid: Option<String>,
     /// How its media is protected: rtp, sdes or dtls.
     pub media: Option<&'static str>,
-    /// The sid of the user in whose stead it was rung.
+    /// The sid of the user in whose stead it was rung, or whose place it took.
     pub diverted_by: Option<String>,
-    /// As RFC 5806 names it: unconditional, user-busy, no-answer, …
+    /// As RFC 5806 names it: unconditional, user-busy, no-answer, …; or pickup, replaced.
     pub diverted_because: Option<&'static str>,
     pub opened_at: String,
     pub closed_at: Option<String>,

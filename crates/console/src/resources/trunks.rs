@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::http::header;
 use ipnet::IpNet;
-use landline_call::tenancy::{MediaPolicy, Trunk, TrunkCredentials};
+use landline_call::tenancy::{Asserted, MediaPolicy, Trunk, TrunkCredentials};
 use landline_region::{Personal, Secret, TrunkSid};
 use landline_store::{Listed, NewTrunk};
 use schemars::JsonSchema;
@@ -35,6 +35,9 @@ pub struct TrunkView {
     pub prefixes: Vec<String>,
     /// How its media is protected.
     pub media: &'static str,
+    /// Between whom and us an asserted identity counts (RFC 3325): in, the carrier is
+    /// believed who calls; out, it is told; both or none of it.
+    pub asserted: &'static str,
     /// For the carrier's digest challenge; its password is never shown.
     pub username: Option<String>,
     pub uri: String,
@@ -53,6 +56,9 @@ pub struct TrunkNew {
     pub prefixes: OneOrMany,
     #[schemars(extend("enum" = MediaPolicy::NAMES))]
     pub media: Option<String>,
+    /// both if left out.
+    #[schemars(extend("enum" = Asserted::NAMES))]
+    pub asserted: Option<String>,
     /// Both or neither.
     pub username: Option<String>,
     pub password: Option<String>,
@@ -80,6 +86,7 @@ impl TrunkView {
             accept_from: trunk.accept_from.iter().map(IpNet::to_string).collect(),
             prefixes: trunk.prefixes.clone(),
             media: trunk.media.name(),
+            asserted: trunk.asserted.name(),
             username: credentials.map(|credentials| credentials.username.expose().clone()),
             uri: format!("{}/Trunks/{}.json", account_uri(trunk.account), trunk.sid),
         }
@@ -118,6 +125,7 @@ pub async fn create(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         accept_from: networks(new.accept_from.texts())?,
         prefixes: new.prefixes.texts(),
         media: named("media", new.media.as_deref())?.unwrap_or_default(),
+        asserted: named("asserted", new.asserted.as_deref())?.unwrap_or_default(),
         credentials,
     };
     let trunk = app.store.trunk_add(input.account()?, &trunk).await?;

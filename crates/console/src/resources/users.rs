@@ -35,7 +35,7 @@ pub struct UserView {
     pub media: &'static str,
     /// `null`: as the account says.
     pub recording: Option<&'static str>,
-    /// Where all calls go in the user's stead: a user of the account, or E.164.
+    /// Where all calls go in the user's stead: a user of the account, or E.164, or several: `&` stands between those that ring at once, a comma between those that ring one after the other.
     pub forward_always: Option<String>,
     /// When the user is busy or declines.
     pub forward_busy: Option<String>,
@@ -80,7 +80,7 @@ pub struct UserUpdate {
     /// Empty: as the account says.
     #[schemars(extend("enum" = ["off", "all", ""]))]
     pub recording: Option<String>,
-    /// A user of the account, or E.164; empty takes it away. So with the others.
+    /// A user of the account, or E.164; several with `&` between those that ring at once and commas between those that ring one after the other; empty takes it away. So with the others.
     pub forward_always: Option<String>,
     pub forward_busy: Option<String>,
     pub forward_no_answer: Option<String>,

@@ -23,6 +23,7 @@ pub async fn run(place: &Place, verb: TrunkVerb, style: Style) -> Result<String>
                 accept_from: args.accept_from,
                 prefixes: args.prefix,
                 media: args.media,
+                asserted: args.asserted,
                 credentials,
             };
             let trunk = home.store.trunk_add(home.account, &new).await?;
@@ -31,8 +32,16 @@ pub async fn run(place: &Place, verb: TrunkVerb, style: Style) -> Result<String>
         TrunkVerb::List { account } => {
             let home = place.home(&account).await?;
             let rows = home.store.trunk_list(home.account).await?.iter().map(shown).collect();
-            let columns =
-                ["name", "send_to", "accept_from", "prefixes", "media", "username", "sid"];
+            let columns = [
+                "name",
+                "send_to",
+                "accept_from",
+                "prefixes",
+                "media",
+                "asserted",
+                "username",
+                "sid",
+            ];
             Ok(Table::new(&columns, rows, "no trunks").render(style))
         }
         TrunkVerb::Remove { account, name } => {
@@ -53,6 +62,7 @@ fn shown(trunk: &Trunk) -> Value {
         "accept_from": accept_from,
         "prefixes": trunk.prefixes,
         "media": trunk.media.name(),
+        "asserted": trunk.asserted.name(),
         "username": trunk.credentials.as_ref().map(|credentials| credentials.username.expose()),
     })
 }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use landline_call::tenancy::{
-    CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, MediaPolicy, RecordingPolicy, TrunkAddress,
+    Asserted, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, MediaPolicy, RecordingPolicy,
+    TrunkAddress,
     is_e164, is_prefix,
 };
 use landline_region::{ApiKeySid, CallSid, Jurisdiction, RecordingSid, RegionCode};
@@ -173,17 +174,18 @@ pub struct UserChanges {
     /// off, all, or account to follow the account's policy.
     #[arg(long = "record", alias = "recording", value_name = "POLICY", value_parser = recording_override)]
     pub recording: Option<RecordingOverride>,
-    /// Send all calls on: to a user, an E.164 number, or none.
-    #[arg(long, value_name = "USER|E164|none", value_parser = place_change)]
+    /// Send all calls on: to a user, an E.164 number, or none; to several, `a&b`
+    /// rings them at once and `a,b` one after the other. So with the others.
+    #[arg(long, value_name = "PLACES|none", value_parser = place_change)]
     pub forward_always: Option<PlaceChange>,
     /// When the user is busy or declines.
-    #[arg(long, value_name = "USER|E164|none", value_parser = place_change)]
+    #[arg(long, value_name = "PLACES|none", value_parser = place_change)]
     pub forward_busy: Option<PlaceChange>,
     /// When nobody answers.
-    #[arg(long, value_name = "USER|E164|none", value_parser = place_change)]
+    #[arg(long, value_name = "PLACES|none", value_parser = place_change)]
     pub forward_no_answer: Option<PlaceChange>,
     /// When no phone of the user is registered, or none can be reached.
-    #[arg(long, value_name = "USER|E164|none", value_parser = place_change)]
+    #[arg(long, value_name = "PLACES|none", value_parser = place_change)]
     pub forward_unreachable: Option<PlaceChange>,
     /// How long the user's phones ring (5 to 300), or none for the proxy's own time.
     #[arg(long, value_name = "SECONDS|none", value_parser = ring_change)]
@@ -291,6 +293,10 @@ pub struct TrunkArgs {
     /// How its media is protected: auto, rtp, sdes, dtls or webrtc.
     #[arg(long, value_name = "POLICY", default_value_t)]
     pub media: MediaPolicy,
+    /// P-Asserted-Identity (RFC 3325): in, the carrier is believed who calls; out, it
+    /// is told who calls it; both or none.
+    #[arg(long, value_name = "both|in|out|none", default_value_t)]
+    pub asserted: Asserted,
     /// For the carrier's digest challenge.
     #[arg(long, requires = "password")]
     pub username: Option<String>,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::load::Finding;
-use super::{Config, Problem, Proxy, Regions, Relay};
+use super::{Codes, Config, Problem, Proxy, Regions, Relay};
 
 /// What a role wants of the files that the configuration names.
 pub trait CheckFiles {
@@ -118,6 +118,23 @@ impl Findings {
     }
 }
 
+/// What phones can dial, and no two that could be meant by one number.
+fn check_codes(codes: &Codes, findings: &mut Findings) {
+    let is_code = |code: &str| {
+        code.len() <= 6 && code.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'*' | b'#'))
+    };
+    for (key, code) in [("proxy.codes.pickup", &codes.pickup), ("proxy.codes.park", &codes.park)] {
+        if !code.is_empty() && (!is_code(code) || !code.starts_with(['*', '#'])) {
+            findings.add(key, "wanted `*` or `#` and up to five digits, `*` or `#`, or nothing");
+        }
+    }
+    let both = !codes.pickup.is_empty() && !codes.park.is_empty();
+    if both && (codes.pickup.starts_with(&codes.park) || codes.park.starts_with(&codes.pickup)) {
+        findings.add("proxy.codes.park", "begins as proxy.codes.pickup does");
+    }
+    at_least_one("proxy.codes.park_seconds", codes.park_seconds, findings);
+}
+
 fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
     check_proxy_name("proxy.name", &proxy.name, findings);
     if proxy.listen.is_empty() {
@@ -172,6 +189,7 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
             findings.add(format!("proxy.origins[{index}]"), error.to_string());
         }
     }
+    check_codes(&proxy.codes, findings);
     let registrar = &proxy.registrar;
     let ordered = registrar.min_expires_seconds <= registrar.default_expires_seconds
         && registrar.default_expires_seconds <= registrar.max_expires_seconds;

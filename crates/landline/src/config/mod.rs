@@ -152,6 +152,8 @@ pub struct Proxy {
     #[serde(default = "yes")]
     pub transcoding: bool,
     #[serde(default)]
+    pub codes: Codes,
+    #[serde(default)]
     pub registrar: Registrar,
     #[serde(default)]
     pub limits: ProxyLimits,
@@ -159,6 +161,23 @@ pub struct Proxy {
 
 const fn yes() -> bool {
     true
+}
+
+/// What users dial for more than a call; empty turns it off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Codes {
+    pub pickup: String,
+    pub park: String,
+    /// How long a parked call waits before it rings where it came from.
+    pub park_seconds: u32,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        let codes = landline_call::FeatureCodes::default();
+        Self { pickup: codes.pickup, park: codes.park, park_seconds: 120 }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

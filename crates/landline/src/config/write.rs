@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use landline_region::{Jurisdiction, RegionCode};
 
 use super::{
-    BindAddress, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress,
+    BindAddress, Codes, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress,
     InterRegion, KeyPair, Listen, Media, Phone, PortRange, Proxy, ProxyLimits, Region, Regions,
     Registrar, Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, Webhooks,
     ninety,
@@ -106,6 +106,7 @@ impl Draft {
             trunk_ca: None,
             dns_servers: Vec::new(),
             transcoding: true,
+            codes: Codes::default(),
             registrar: Registrar::default(),
             limits: ProxyLimits::default(),
         }

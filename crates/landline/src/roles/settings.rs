@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use landline_call::PeerId;
+use landline_call::{FeatureCodes, PeerId};
 use landline_console::{CallControl, ConsoleConfig};
 use landline_control::RelayId;
 use landline_proxy::{
@@ -100,6 +100,7 @@ pub fn proxy(
         },
         trunk_authorities: proxy.trunk_ca.clone(),
         transcoding: proxy.transcoding,
+        codes: FeatureCodes { pickup: proxy.codes.pickup.clone(), park: proxy.codes.park.clone() },
         push: None,
         limits: limits(proxy),
         registry: registry.clone(),
@@ -203,6 +204,7 @@ pub fn limits(proxy: &Proxy) -> landline_proxy::Limits {
         connections: limits.max_connections as usize,
         calls: limits.max_calls as usize,
         ring: seconds(limits.ring_timeout_seconds),
+        parked: seconds(proxy.codes.park_seconds),
         session: seconds(limits.session_expires_seconds),
         min_session: seconds(limits.min_session_expires_seconds),
         longest_wait: Duration::from_millis(u64::from(limits.longest_wait_milliseconds)),

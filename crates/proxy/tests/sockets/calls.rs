@@ -278,6 +278,7 @@ impl Scene {
             name: "carrier".to_owned(),
             send_to: format!("{transport}:localhost:{port}").parse().unwrap(),
             prefixes: Vec::new(),
+            asserted: Default::default(),
             accept_from: Vec::new(),
             media: MediaPolicy::Rtp,
             credentials: None,

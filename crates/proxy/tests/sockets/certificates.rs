@@ -111,6 +111,7 @@ async fn a_carrier_is_known_by_its_certificate_and_its_connection_reused() {
         name: "carrier".to_owned(),
         send_to: format!("tls:localhost:{closed}").parse().unwrap(),
         prefixes: Vec::new(),
+        asserted: Default::default(),
         accept_from: Vec::new(),
         media: MediaPolicy::Rtp,
         credentials: None,

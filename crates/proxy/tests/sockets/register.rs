@@ -1,8 +1,10 @@
 //! Registration over every transport, and what stays of it.
 
+use std::time::Duration;
+
 use landline_proxy::Transport;
 
-use crate::support::{Client, PASSWORD, World, metric};
+use crate::support::{Client, PASSWORD, World, metric, until};
 
 async fn registers_over(transport: Transport) {
     let world = World::new();
@@ -128,5 +130,39 @@ async fn many_phones_register_at_one_time() {
     for phone in phones.collect::<Vec<_>>() {
         phone.await.unwrap();
     }
+    proxy.shutdown().await;
+}
+
+/// RFC 5626 §4.4.1: who was told a Flow-Timer is heard in that time, or gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_whose_keep_alives_stop_is_gone() {
+    let world = World::new();
+    let region = world.region("ie1", "acme.test").await;
+    let mut config = region.config();
+    config.limits.flow = Duration::from_secs(2);
+    let registry = config.registry.clone();
+    let proxy = landline_proxy::Proxy::start(config).await.unwrap();
+    let tcp = proxy.address(Transport::Tcp).unwrap();
+    let tls = world.client_tls();
+    let mut plain = Client::connect(Transport::Tcp, tcp, &tls).await;
+    assert!(plain.register("bob", "acme.test", 300).await.starts_with("SIP/2.0 200"));
+    let mut phone = Client::connect(Transport::Tcp, tcp, &tls).await;
+    let contact = phone.contact("alice");
+    let instance = "urn:uuid:00000000-0000-1000-8000-000a95a0e128";
+    let headers = format!(
+        "Contact: <{contact}>;reg-id=1;+sip.instance=\"<{instance}>\"\r\n\
+         Supported: path, outbound\r\n"
+    );
+    let accepted = phone.register_with("alice", "acme.test", PASSWORD, &headers).await;
+    assert!(accepted.contains("Flow-Timer: 120"), "{accepted}");
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        phone.send("\r\n\r\n").await;
+    }
+    let silent = || metric(&registry, "sip_drops_total", &[("cause", "silent_flow")]);
+    assert_eq!(silent(), 0.0, "it is heard");
+    until("the silent flow is closed", || silent() == 1.0).await;
+    // Who promised nothing may be silent for longer.
+    assert!(plain.register("bob", "acme.test", 300).await.starts_with("SIP/2.0 200"));
     proxy.shutdown().await;
 }

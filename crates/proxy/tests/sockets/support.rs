@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use landline_call::FeatureCodes;
 use landline_call::directory::{AccountEntry, InterRegionAddress, RegionEntry};
 use landline_call::tenancy::{CallsFrom, DigestSecrets, EdgePolicy, MediaPolicy};
 use landline_proxy::{
@@ -232,6 +233,7 @@ impl Region {
             dns: Default::default(),
             trunk_authorities: None,
             transcoding: true,
+            codes: FeatureCodes::default(),
             push: None,
             limits: Limits { shutdown: Duration::from_millis(500), ..Limits::default() },
             registry: prometheus::Registry::new(),

@@ -251,7 +251,7 @@ pub static NOT_PERSONAL: &[(&str, &[&str], &str)] = &[
     ("sound", &["kind", "duration_ms", "created_at"], "what the sound is for, and its length"),
     ("account_key", &["created_at"], "when the account was made"),
     ("account_user", &["media", "recording", "created_at", "revision"], "the user's settings"),
-    ("trunk", &["prefixes", "media", "created_at", "revision"], "the trunk's settings"),
+    ("trunk", &["prefixes", "media", "asserted", "created_at", "revision"], "the trunk's settings"),
     ("number", &["of_user", "created_at", "revision"], "the number's settings"),
     ("call_key", &["key_id"], "a random name of a key"),
     (
