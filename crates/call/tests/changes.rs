@@ -4,8 +4,8 @@ mod world;
 
 use landline_control::{Direction, LegId, RelayId};
 use landline_sip::{HeaderName, Method};
-use world::phone::{ip, sdp, text, version};
-use world::up;
+use world::phone::{Leg, ip, sdp, text, version};
+use world::{World, up};
 
 #[test]
 fn either_side_holds_and_resumes_and_the_other_hears_of_it() {
@@ -287,5 +287,45 @@ fn other_keys_or_another_protection_move_to_a_leg_of_their_own() {
     assert!(!session.specs.contains_key(&LegId(0)), "the former leg is given back");
     world.ack(&a, response.cseq().unwrap().number, None);
     world.hang_up(&mut a);
+    world.assert_at_rest();
+}
+
+/// A conference that a phone mixes (RFC 5359 §2.10, RFC 4579 §5): it has both calls
+/// at once, each a session of its own, and says so in its Contact.
+#[test]
+fn a_phone_mixes_two_calls_of_its_own() {
+    let mut world = World::ie1(30);
+    let [alice, bob, carol] = world.registered(["alice", "bob", "carol"]);
+    let (mut with_bob, b) = world.call(alice, bob, "sip:bob@acme.test");
+    let change = |world: &mut World, leg: &mut Leg, other: &Leg, port: u16, direction: &str| {
+        let answer = if direction == "sendonly" { "recvonly" } else { "sendrecv" };
+        let mut request = leg.dialog.request(Method::Invite);
+        let contact = format!("{};isfocus", world.phones[leg.phone].contact());
+        request.headers.set(HeaderName::Contact, contact);
+        let body = sdp("10.1.0.1", port, &format!("a={direction}\r\n"));
+        request.set_body("application/sdp", body);
+        let cseq = request.cseq().unwrap().number;
+        world.phones[leg.phone].responses.clear();
+        world.send_request(leg.phone, request);
+        world.settle();
+        let ip = format!("10.1.0.{}", other.phone + 1);
+        let body = sdp(&ip, 4000, &format!("a={answer}\r\n"));
+        let heard = world.answer_within(other, Method::Invite, 200, Some(&body));
+        world.phones[other.phone].take_ack();
+        assert!(text(&heard.body).contains(&format!("a={direction}")), "{}", text(&heard.body));
+        world.ack(leg, cseq, None);
+    };
+    change(&mut world, &mut with_bob, &b, 4000, "sendonly");
+    let (_, invite) = world.invite(alice, "sip:carol@acme.test", Some(&sdp("10.1.0.1", 4002, "")));
+    let c = world.pick_up(carol);
+    let mut with_carol = world.confirm(alice, &invite, None);
+    world.phones[carol].take_ack();
+    change(&mut world, &mut with_bob, &b, 4000, "sendrecv");
+    assert_eq!(world.proxies[0].relay.sessions(), 2);
+    // One of the two leaves, and the other call goes on.
+    world.hang_up(&mut with_carol);
+    assert!(world.phones[c.phone].take(Method::Bye).is_some());
+    assert_eq!(world.proxies[0].relay.sessions(), 1);
+    world.hang_up(&mut with_bob);
     world.assert_at_rest();
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use landline_call::record::{DivertReason, LegRole, Party, Step};
 use landline_call::tenancy::{MediaPolicy, Tenancy};
 use landline_call::{Input, Tenants};
-use landline_control::{FromRelay, RelayId};
+use landline_control::{FromRelay, Op, RelayId};
 use landline_region::{CallSid, TrunkSid, UserSid};
 use landline_sip::{Dialog, HeaderName, Method, Request, Response, StatusCode};
 use world::phone::{Leg, sdp, text};
@@ -557,4 +557,34 @@ fn a_users_name_comes_before_a_code() {
     world.proxies[0].tenancy = tenancy;
     let star = world.registered(["*8"])[0];
     world.call(CAROL, star, "sip:*8@acme.test");
+}
+
+/// Whoever waits hears music until somebody takes the call.
+#[test]
+fn who_is_parked_hears_music() {
+    let mut world = World::new(14);
+    let music = |account: &mut landline_call::tenancy::Account| {
+        account.hold_music = landline_call::tenancy::HoldMusic::BuiltIn;
+    };
+    world.add_proxy("ie1", 1, world::tenants::with_account(acme(), music), |_| {});
+    world.share_directory();
+    world.registered(["alice", "bob", "carol"]);
+    let (_, mut b, _) = parked(&mut world, "*7");
+    let played = |world: &World| -> Vec<&'static str> {
+        let ops = world.proxies[0].relay.ops.iter();
+        ops.filter_map(|(_, op)| match op {
+            Op::Play(..) => Some("plays"),
+            Op::Hush(_) => Some("is quiet"),
+            _ => None,
+        })
+        .collect()
+    };
+    assert_eq!(played(&world), ["plays"]);
+    let taking = world.dial(CAROL, "sip:*71@acme.test").1;
+    world.confirm(CAROL, &taking, None);
+    goes_over(&mut world, &b);
+    assert_eq!(played(&world), ["plays", "is quiet"]);
+    assert_eq!(joined(&world), LINES[1..]);
+    world.hang_up(&mut b);
+    world.assert_at_rest();
 }

@@ -289,41 +289,126 @@ fn only_its_caller_acknowledges_and_only_what_was_sent() {
 }
 
 #[test]
-fn an_offer_in_a_prack_is_refused_and_the_response_acknowledged() {
+fn an_offer_in_a_prack_is_answered_and_the_callee_told_when_the_call_is_up() {
     let (mut world, alice, bob) = up(7);
     let invite = supports(&mut world, alice);
     let b = rung(&mut world, bob);
     let body = plain(&world, bob);
     say(&mut world, bob, &b, 183, 0, &body);
     let progress = one(&mut world, alice);
-    let offer = sdp("10.1.0.1", 4000, "a=sendonly\r\n");
+    // She moves her media, and will only speak.
+    let offer = sdp("10.1.0.1", 4400, "a=sendonly\r\n");
+    let prack = prack_for(&invite, &progress).with_body("application/sdp", offer);
+    let prack = world.send_request(alice, prack);
+    world.settle();
+    let responses = &mut world.phones[alice].responses;
+    let at = responses.iter().position(|it| it.0 == prack).expect("an answer to the PRACK");
+    let answer = responses.remove(at).1;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(text(&answer.body).contains("a=recvonly"), "{}", text(&answer.body));
+    let remotes = &world.proxies[0].relay.session().remotes;
+    assert!(remotes.values().any(|it| it.rtp.to_string() == "10.1.0.1:4400"), "the relay knows");
+    let held = plain(&world, bob);
+    let b = world.answer(bob, &b, &held);
+    let told = world.phones[alice].responses.iter().find(|it| it.1.status == StatusCode::OK);
+    assert!(told.expect("200").1.body.is_empty(), "it has its answer");
+    let a = world.confirm(alice, &invite, None);
+    world.phones[bob].take_ack();
+    let heard = world.answer_within(
+        &b,
+        Method::Invite,
+        200,
+        Some(&held.replace("a=ptime:20", "a=recvonly")),
+    );
+    assert!(text(&heard.body).contains("a=sendonly"), "{}", text(&heard.body));
+    hang_up(&mut world, a);
+}
+
+#[test]
+fn an_offer_in_a_prack_that_the_session_cannot_serve_is_refused() {
+    let (mut world, alice, bob) = up(17);
+    let invite = supports(&mut world, alice);
+    let b = rung(&mut world, bob);
+    let body = plain(&world, bob);
+    say(&mut world, bob, &b, 183, 0, &body);
+    let progress = one(&mut world, alice);
+    let offer = sdp("10.1.0.1", 4400, "").replace("RTP/AVP", "UDP/TLS/RTP/SAVP");
     let prack = prack_for(&invite, &progress).with_body("application/sdp", offer);
     let prack = world.send_request(alice, prack);
     world.settle();
     assert_eq!(outcome(&mut world, alice, prack), 488);
+    // It is acknowledged all the same, and the call goes on.
     world.wait(10);
     assert!(heard(&mut world, alice).is_empty());
-    let body = plain(&world, bob);
     world.answer(bob, &b, &body);
     let a = world.confirm(alice, &invite, None);
     hang_up(&mut world, a);
 }
 
+/// RFC 3262 §5: the offer comes in the first reliable response, the answer in its
+/// PRACK.
 #[test]
-fn a_caller_that_offers_nothing_hears_nothing_before_the_answer() {
-    let (mut world, alice, bob) = up(8);
+fn a_caller_without_an_offer_gets_one_before_the_answer_and_hears_the_callee() {
+    for option in [(HeaderName::Require, "100rel"), (HeaderName::Supported, "100rel")] {
+        let (mut world, alice, bob) = up(8);
+        let invite = dial(&mut world, alice, "sip:bob@acme.test", option.clone(), false);
+        let b = rung(&mut world, bob);
+        let body = plain(&world, bob);
+        say(&mut world, bob, &b, 183, 0, &body);
+        let progress = one(&mut world, alice);
+        assert!(progress.headers.requires("100rel"));
+        assert!(text(&progress.body).contains("m=audio"), "{}", text(&progress.body));
+        assert!(world.proxies[0].relay.session().joined.is_none(), "nobody is heard yet");
+        let answer = sdp("10.1.0.1", 4000, "");
+        let prack = prack_for(&invite, &progress).with_body("application/sdp", answer);
+        let prack = world.send_request(alice, prack);
+        world.settle();
+        assert_eq!(outcome(&mut world, alice, prack), 200);
+        assert!(world.proxies[0].relay.session().joined.is_some(), "she hears bob's phone");
+        world.answer(bob, &b, &body);
+        let told = world.phones[alice].responses.iter().find(|it| it.1.status == StatusCode::OK);
+        assert!(told.expect("200").1.body.is_empty(), "all is said");
+        let a = world.confirm(alice, &invite, None);
+        assert_eq!(world.proxies[0].relay.session().remotes.len(), 2);
+        hang_up(&mut world, a);
+    }
+}
+
+/// The callee only rings, and answers before the PRACK is there.
+#[test]
+fn the_answer_waits_for_the_caller_s_word_on_our_offer() {
+    let (mut world, alice, bob) = up(18);
     let required = (HeaderName::Require, "100rel");
     let invite = dial(&mut world, alice, "sip:bob@acme.test", required, false);
     let b = rung(&mut world, bob);
-    let body = plain(&world, bob);
     say(&mut world, bob, &b, 180, 0, "");
-    say(&mut world, bob, &b, 183, 1, &body);
-    takes_prack(&mut world, bob);
-    assert!(heard(&mut world, alice).is_empty());
-    world.answer(bob, &b, "");
-    let a = world.confirm(alice, &invite, Some(&sdp("10.1.0.1", 4000, "")));
+    let ringing = one(&mut world, alice);
+    assert!(text(&ringing.body).contains("m=audio"));
+    let body = plain(&world, bob);
+    world.answer(bob, &b, &body);
+    assert!(world.phones[alice].statuses().iter().all(|it| *it != 200), "not before the PRACK");
+    let answer = sdp("10.1.0.1", 4000, "");
+    let prack = prack_for(&invite, &ringing).with_body("application/sdp", answer);
+    let prack = world.send_request(alice, prack);
+    world.settle();
+    assert_eq!(outcome(&mut world, alice, prack), 200);
     assert!(world.proxies[0].relay.session().joined.is_some());
+    let a = world.confirm(alice, &invite, None);
     hang_up(&mut world, a);
+}
+
+#[test]
+fn a_prack_that_leaves_our_offer_unanswered_ends_the_call() {
+    let (mut world, alice, bob) = up(19);
+    let required = (HeaderName::Require, "100rel");
+    let invite = dial(&mut world, alice, "sip:bob@acme.test", required, false);
+    let b = rung(&mut world, bob);
+    say(&mut world, bob, &b, 180, 0, "");
+    let ringing = one(&mut world, alice);
+    let prack = acknowledge(&mut world, alice, &invite, &ringing);
+    assert_eq!(outcome(&mut world, alice, prack), 488);
+    assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 488);
+    world.assert_at_rest();
 }
 
 #[test]

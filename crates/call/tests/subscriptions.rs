@@ -455,3 +455,28 @@ fn a_new_process_knows_no_subscription_and_says_so() {
     let (_, _, body) = watch(&mut world, carol, "sip:bob@acme.test", "dialog");
     assert_eq!(attribute(&body, "state"), "full");
 }
+
+/// Automatic redial (RFC 5359 §2.17): who found a colleague busy watches it, and
+/// calls again when its call is over.
+#[test]
+fn who_was_busy_is_called_again_when_its_call_is_over() {
+    let mut world = World::ie1(40);
+    let [alice, bob, carol] = world.registered(["alice", "bob", "carol"]);
+    let (_, b) = world.call(carol, bob, "sip:bob@acme.test");
+    world.dial(alice, "sip:bob@acme.test");
+    let rung = world.phones[bob].take(Method::Invite).unwrap();
+    world.say(bob, &rung, 486);
+    assert_eq!(world.phones[alice].take_final().unwrap().status, StatusCode::BUSY_HERE);
+    let (lamp, _, body) = watch(&mut world, alice, "sip:bob@acme.test", "dialog");
+    assert_eq!(states(&body), ["confirmed"]);
+    let mut b = b;
+    world.wait(2);
+    world.hang_up(&mut b);
+    world.wait(2);
+    let (_, body) = told(&mut world, &lamp);
+    assert_eq!(states(&body), ["terminated"]);
+    let (mut a, _) = world.call(alice, bob, "sip:bob@acme.test");
+    world.hang_up(&mut a);
+    world.wait(700);
+    world.assert_at_rest();
+}

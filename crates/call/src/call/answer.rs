@@ -142,6 +142,13 @@ impl Call {
         cx.ask_relay(&session.relay, self.key, RelayStep::Answer, change);
     }
 
+    /// The caller has answered our offer, and the callee has answered before.
+    pub(super) fn join_caller(&mut self, cx: &mut Context) {
+        if let Some(leg) = self.winner.filter(|_| self.phase == Phase::Answering) {
+            self.join(cx, leg);
+        }
+    }
+
     /// Takes the media of those who lost against `winner` from the relay.
     pub(super) fn remove_losers(&mut self, winner: usize) -> Vec<Op> {
         let losers = self.legs.iter_mut().enumerate().skip(1).filter(|(leg, _)| *leg != winner);
@@ -187,6 +194,9 @@ impl Call {
         if self.started.is_some() {
             // It was offered all we know, before anybody knew what the other speaks.
             self.align(cx, A);
+        }
+        if let Some(winner) = self.winner.filter(|_| self.owes_callee_news()) {
+            self.align(cx, winner);
         }
         self.gathered(cx);
         self.leave_if_draining(cx);

@@ -43,6 +43,8 @@ impl Call {
         }
         if !said.body.is_empty() && self.early.is_none() && self.caller_hears() {
             self.preview(cx, leg, said);
+        } else if !said.body.is_empty() && self.early.is_none() && self.owes_caller_offer() {
+            self.preview_offer(cx, leg, said);
         } else if self.early.is_none() {
             self.tell_caller(cx, status, None);
         }
@@ -56,6 +58,20 @@ impl Call {
         }
         self.started.is_some()
             || self.legs.first().and_then(Leg::incoming).is_some_and(|it| it.offer.is_some())
+            || self.has_answered_reliably()
+    }
+
+    /// What the first callee that can be heard says is offered to a caller who
+    /// offered nothing, and who is joined to it when it has answered that.
+    fn preview_offer(&mut self, cx: &mut Context, leg: usize, said: &Response) {
+        let plain = self.accepts_plain(leg);
+        let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
+        if let (Ok(answer), Some(media)) = (read_body(cx, &said.body), media)
+            && (media.agreed.is_some() || media.preview(answer, plain).is_ok())
+        {
+            self.early = Some(leg);
+        }
+        self.tell_caller(cx, said.status, None);
     }
 
     /// The first branch with early media is joined to the caller.
@@ -69,7 +85,8 @@ impl Call {
             return self.tell_caller(cx, said.status, None);
         }
         let Some(session) = self.session.clone() else { return };
-        if self.started.is_none() && self.answer_caller(leg).is_none() {
+        let owes_answer = self.started.is_none() && !self.has_answered_reliably();
+        if owes_answer && self.answer_caller(leg).is_none() {
             return self.tell_caller(cx, said.status, None);
         }
         self.early = Some(leg);

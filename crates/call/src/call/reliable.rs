@@ -8,13 +8,16 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use landline_control::Request as RelayRequest;
 use landline_sip::{Dialog, HeaderName, Headers, RAck, Request, Response, ServerKey, StatusCode};
 
 use super::message::{SDP, push_warning};
+use super::open::read_description;
 use super::{A, Call, Ending, Leg, Phase};
 use crate::context::Context;
-use crate::negotiate::Terms;
+use crate::negotiate::{LegMedia, Mismatch, Terms};
 use crate::record::Cause;
+use crate::relays::RelayStep;
 use crate::timers::{CallTimer, Timer};
 
 pub(crate) const RELIABLE: &str = "100rel";
@@ -34,8 +37,11 @@ pub(crate) struct Reliable {
     unacked: Option<Unacked>,
     waiting: VecDeque<Response>,
     /// One had our answer to the caller's offer: it is the answer, and no other
-    /// is given in this dialog (RFC 3261 §13.2.1).
+    /// is given in this dialog (RFC 3261 §13.2.1). Or an offer of ours was answered.
     has_answered: bool,
+    /// The caller offers nothing: the first of them has to bring an offer of ours
+    /// (RFC 3261 §13.2.1), which its PRACK answers.
+    owes_offer: bool,
     /// The call is answered, and the caller hears of it when it has acknowledged
     /// that.
     holds_answer: bool,
@@ -53,9 +59,6 @@ enum Demand {
     WithBody,
     /// It has to be.
     Always,
-    /// It has to be, and the first would have to bring an offer of ours
-    /// (RFC 3261 §13.2.1): that comes with the answer, and nothing before.
-    Silent,
 }
 
 struct Unacked {
@@ -74,17 +77,17 @@ enum Overdue {
 impl Reliable {
     pub(super) fn of(invite: &Headers, has_offer: bool) -> Self {
         let demand = match (invite.requires(RELIABLE), invite.supports(RELIABLE)) {
-            (true, _) if has_offer => Demand::Always,
-            (true, _) => Demand::Silent,
+            (true, _) => Demand::Always,
             (false, true) => Demand::WithBody,
             (false, false) => Demand::Never,
         };
-        Self { demand, ..Self::default() }
+        let owes_offer = !has_offer && demand != Demand::Never;
+        Self { demand, owes_offer, ..Self::default() }
     }
 
     fn wants(&self, response: &Response) -> bool {
         match self.demand {
-            Demand::Never | Demand::Silent => false,
+            Demand::Never => false,
             Demand::WithBody => !response.body.is_empty(),
             Demand::Always => true,
         }
@@ -100,7 +103,7 @@ impl Reliable {
         };
         response.headers.push(HeaderName::Require, RELIABLE);
         response.headers.push(HeaderName::RSeq, self.rseq.to_string());
-        self.has_answered |= !response.body.is_empty();
+        self.has_answered |= !response.body.is_empty() && !self.owes_offer;
         self.unacked = Some(Unacked { response: response.clone(), since: now, wait: T1 });
         response
     }
@@ -140,6 +143,13 @@ impl Reliable {
         self.has_answered
     }
 
+    /// The next that is reliable is to bring an offer: always, or if the callee has
+    /// something to be heard.
+    fn wants_offer(&self, is_heard: bool) -> bool {
+        let is_first = self.rseq == 0 && self.unacked.is_none();
+        self.owes_offer && is_first && (is_heard || self.demand == Demand::Always)
+    }
+
     /// The dialog that a PRACK is for, if the caller's other early dialog had it.
     pub(crate) fn former_dialog(&mut self) -> Option<&mut Dialog> {
         self.former.as_mut()
@@ -162,6 +172,12 @@ impl Call {
         incoming.is_some_and(|incoming| incoming.reliable.has_answered())
     }
 
+    /// A caller who made no offer may have one before the answer.
+    pub(super) fn owes_caller_offer(&self) -> bool {
+        let incoming = self.legs.first().and_then(Leg::incoming);
+        self.handover.is_none() && incoming.is_some_and(|it| it.reliable.owes_offer)
+    }
+
     /// A provisional response to the caller, each status once.
     pub(super) fn tell_caller(
         &mut self,
@@ -175,6 +191,9 @@ impl Call {
             return;
         }
         incoming.provisional = status.code();
+        let wants_offer = incoming.reliable.wants_offer(self.early.is_some());
+        let body = if wants_offer { self.offer_early() } else { body };
+        let Some(incoming) = self.legs.get_mut(A).and_then(Leg::incoming_mut) else { return };
         if let Some(body) = body {
             response.set_body(SDP, body);
         }
@@ -185,7 +204,6 @@ impl Call {
             }
             true if reliable.unacked.is_some() => cx.counters.provisionals_dropped += 1,
             true => self.send_reliably(cx, response),
-            false if reliable.demand == Demand::Silent => {}
             false => {
                 let key = incoming.key;
                 cx.respond(key, response);
@@ -223,8 +241,17 @@ impl Call {
         }
     }
 
-    /// A PRACK of the caller's. An offer in it is refused: what it was to change
-    /// can be changed when the call is up.
+    /// Our offer to a caller who made none: what the callee that is heard speaks,
+    /// or all we know.
+    fn offer_early(&mut self) -> Option<Bytes> {
+        let heard = self.early.and_then(|leg| self.legs.get(leg)?.media.as_ref());
+        let peer = heard.and_then(|media| media.agreed.as_ref()).map(|it| it.peer.clone());
+        let terms = peer.map_or_else(|| self.offered_by_caller(), |it| LegMedia::terms_of(&it));
+        self.legs.get_mut(A)?.media.as_mut()?.offer(terms)
+    }
+
+    /// A PRACK of the caller's: what it says of the media is its answer to our
+    /// offer, or an offer of its own (RFC 3262 §5).
     pub(crate) fn prack(&mut self, cx: &mut Context, leg: usize, key: ServerKey, prack: &Request) {
         let Ok(rack) = prack.rack() else {
             return cx.reply(key, prack, StatusCode::BAD_REQUEST);
@@ -236,22 +263,71 @@ impl Call {
             cx.counters.pracks_unmatched += 1;
             return cx.reply(key, prack, StatusCode::CALL_DOES_NOT_EXIST);
         }
-        let status = match prack.body.is_empty() {
-            true => StatusCode::OK,
-            false => StatusCode::NOT_ACCEPTABLE_HERE,
-        };
-        let mut response = cx.response(prack, status);
-        if status != StatusCode::OK {
-            push_warning(cx, &mut response, 399, "No offers in PRACK");
+        if self.ending.is_some() {
+            return cx.reply(key, prack, StatusCode::OK);
+        }
+        let owes_offer = self.reliable().is_some_and(|reliable| reliable.owes_offer);
+        let mut response = cx.response(prack, StatusCode::OK);
+        if owes_offer {
+            if self.take_prack_answer(cx, prack).is_err() {
+                cx.reply(key, prack, StatusCode::NOT_ACCEPTABLE_HERE);
+                return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
+            }
+        } else if !prack.body.is_empty() {
+            match self.answer_prack(cx, leg, prack) {
+                Some(body) => response.set_body(SDP, body),
+                None => {
+                    response = cx.response(prack, StatusCode::NOT_ACCEPTABLE_HERE);
+                    push_warning(cx, &mut response, 399, "The offer does not fit the session");
+                }
+            }
         }
         cx.respond(key, response);
         let Some(reliable) = self.reliable() else { return };
         let next = reliable.waiting.pop_front();
         match (std::mem::take(&mut reliable.holds_answer), next) {
+            // Its answer is what the callee's was waiting for.
+            (true, _) if owes_offer => self.join_caller(cx),
             (true, _) => self.joined(cx),
             (false, Some(next)) => self.send_reliably(cx, next),
             (false, None) => {}
         }
+    }
+
+    /// The caller's answer to our offer. Whoever is heard before the answer is heard
+    /// from here on.
+    fn take_prack_answer(&mut self, cx: &mut Context, prack: &Request) -> Result<(), Mismatch> {
+        let answer = read_description(cx, prack).and_then(|it| it.ok_or(Mismatch::NoAudio));
+        self.take_answer(A, answer)?;
+        if let Some(reliable) = self.reliable() {
+            (reliable.owes_offer, reliable.has_answered) = (false, true);
+        }
+        if let (Some(leg), Some(session)) = (self.early, self.session.clone()) {
+            let change = RelayRequest::Change(session.id, self.join_ops(leg));
+            cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
+        }
+        Ok(())
+    }
+
+    /// An offer in a PRACK is answered here, for as much of it as the relay's leg
+    /// serves: the callee is told when the call is up.
+    fn answer_prack(&mut self, cx: &mut Context, leg: usize, prack: &Request) -> Option<Bytes> {
+        let offer = read_description(cx, prack).ok().flatten()?;
+        let (early, session) = (self.early?, self.session.clone()?);
+        if leg != A || !self.is_ringing() || !self.has_answered_reliably() {
+            return None;
+        }
+        let agreed = self.legs.get(early)?.media.as_ref()?.agreed.clone()?;
+        let terms = Terms { direction: agreed.peer.direction, ..agreed.terms };
+        let media = self.legs.get_mut(A)?.media.as_mut()?;
+        if !media.fits(&offer) || media.restarts_ice(&offer) {
+            return None;
+        }
+        let body = media.answer(&offer, terms)?;
+        self.legs.get_mut(A)?.incoming_mut()?.offer = Some(offer);
+        let change = RelayRequest::Change(session.id, self.join_ops(early));
+        cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
+        Some(body)
     }
 
     /// Whether the 200 has to wait: for the acknowledgement of a response with
@@ -273,6 +349,15 @@ impl Call {
         let Some((caller, callee)) = agreed(A).zip(callee) else { return false };
         let terms = Terms { direction: callee.peer.direction, ..callee.terms.clone() };
         self.has_answered_reliably() && caller.told != terms
+    }
+
+    /// The caller has offered anew before the answer: the callee knows nothing of
+    /// that.
+    pub(super) fn owes_callee_news(&self) -> bool {
+        let callee = self.winner.filter(|_| self.has_answered_reliably());
+        callee.is_some_and(|callee| {
+            self.wanted_for(callee).is_some_and(|wanted| self.is_news(callee, &wanted))
+        })
     }
 }
 
@@ -339,7 +424,7 @@ mod tests {
         let described = Response::new(StatusCode::SESSION_PROGRESS).with_body(SDP, "v=0\r\n");
         for (name, has_offer, wanted) in [
             (HeaderName::Require, true, [true, true]),
-            (HeaderName::Require, false, [false, false]),
+            (HeaderName::Require, false, [true, true]),
             (HeaderName::Supported, true, [false, true]),
             (HeaderName::Allow, true, [false, false]),
         ] {

@@ -7,8 +7,7 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use landline_call::tenancy::{
     Asserted, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, MediaPolicy, RecordingPolicy,
-    TrunkAddress,
-    is_e164, is_prefix,
+    TrunkAddress, is_e164, is_prefix,
 };
 use landline_region::{ApiKeySid, CallSid, Jurisdiction, RecordingSid, RegionCode};
 use landline_store::ApiRole;
