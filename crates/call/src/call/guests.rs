@@ -308,7 +308,7 @@ impl Call {
         let is_whole = incoming != Some(false);
         let mut ops = match is_whole {
             true => self.join_ops(winner),
-            false => self.remote_op(winner).into_iter().collect(),
+            false => self.remote_ops(winner),
         };
         ops.extend(self.remove_losers(winner));
         ops.extend(self.music_ops());

@@ -86,7 +86,7 @@ impl Call {
         cx.counters.calls_parked += 1;
         // Whoever waits hears what those on hold hear, until somebody talks to it.
         self.music = self.account.hold_sound().and(self.legs.first().map(|it| it.relay_leg));
-        let ops: Vec<Op> = self.remote_op(A).into_iter().chain(self.music_again()).collect();
+        let ops: Vec<Op> = self.remote_ops(A).into_iter().chain(self.music_again()).collect();
         if let Some(session) = self.session.clone() {
             let change = RelayRequest::Change(session.id, ops);
             cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
