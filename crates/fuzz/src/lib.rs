@@ -14,7 +14,7 @@ mod sip;
 
 pub use control::control;
 pub use harness::{corpus, files, inputs, replay, run_mutated};
-pub use media::{dtls, rtcp_packet, rtp, srtp, stun};
+pub use media::{dtls, framing, rtcp_packet, rtp, srtp, stun};
 pub use mutate::mutate;
 pub use sdp::sdp;
 pub use sip::{sip_framer, sip_message};

@@ -9,6 +9,7 @@ use landline_control::{
     Protocol, Remote, SrtpSuite,
 };
 use landline_media::audio::Renderer;
+use landline_media::framing::{Deframer, TooLong};
 use landline_media::srtp::Context;
 use landline_media::stun::{Class, Message};
 use landline_media::{
@@ -100,6 +101,26 @@ pub fn srtp(input: &[u8]) {
             assert!(received.len() < input.len());
         }
     }
+}
+
+/// What a connection brings (RFC 4571), in whole and cut by the first octet: the
+/// same packets, none longer than there is room for.
+pub fn framing(input: &[u8]) {
+    let Some((cut, octets)) = input.split_first() else { return };
+    let whole = packets(octets, octets.len().max(1));
+    assert_eq!(packets(octets, usize::from(*cut).max(1)), whole);
+}
+
+/// What is in a stream that comes in parts of such a length, and how it ends.
+fn packets(octets: &[u8], part: usize) -> (Vec<Vec<u8>>, Result<(), TooLong>) {
+    let (mut deframer, mut packets) = (Deframer::default(), Vec::new());
+    let mut accept = |packet: &[u8]| {
+        assert!(!packet.is_empty() && PacketBuf::from_slice(packet).is_some());
+        packets.push(packet.to_vec());
+        true
+    };
+    let end = octets.chunks(part).try_for_each(|part| deframer.push(part, &mut accept));
+    (packets, end)
 }
 
 /// The first octet picks our role; then datagrams, each behind two octets of

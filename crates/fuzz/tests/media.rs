@@ -1,6 +1,8 @@
 //! The targets of the media path over their corpus and mutations of it.
 
-use landline_fuzz::{corpus, dtls, inputs, replay, rtcp_packet, rtp, run_mutated, srtp, stun};
+use landline_fuzz::{
+    corpus, dtls, framing, inputs, replay, rtcp_packet, rtp, run_mutated, srtp, stun,
+};
 
 #[test]
 fn the_corpus_replays() {
@@ -9,6 +11,12 @@ fn the_corpus_replays() {
     replay(rtcp_packet, &corpus("rtcp"));
     replay(srtp, &corpus("srtp"));
     replay(dtls, &corpus("dtls"));
+    replay(framing, &corpus("framing"));
+}
+
+#[test]
+fn mutated_streams_of_packets_do_no_harm() {
+    run_mutated("framing", framing, &corpus("framing"), inputs());
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! Packets on a connection (RFC 4571 §2): each behind its length, two octets.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::packet::MAX_PACKET;
 
 const LENGTH: usize = 2;
 
-/// What may wait for a peer that reads slowly: sound of seconds, and less than
-/// one of video. What is older is of no use to anybody.
+/// What may wait for a peer that reads slowly, in octets.
 const MAX_WAITING: usize = 64 * 1024;
+
+/// And for how long media may: on a connection that is too slow for a call, more
+/// would be how late the call is heard to its end.
+const MAX_AGE: Duration = Duration::from_millis(300);
 
 /// No packet is that long: the peer is out of step, or means harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,10 +79,11 @@ fn length(octets: &[u8]) -> Result<Option<usize>, TooLong> {
 }
 
 /// Frames that wait until a connection takes more. Media does not wait for
-/// ever: where there is no room for all, the oldest goes first.
+/// ever: what is old goes, and where there is no room for all, the oldest.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    frames: VecDeque<Vec<u8>>,
+    /// Each with the time since when it waits.
+    frames: VecDeque<(Instant, Vec<u8>)>,
     octets: usize,
     /// Of the first frame, gone already: the rest has to follow.
     written: usize,
@@ -93,6 +98,7 @@ impl Outbox {
     /// for. What it does not take waits. Returns how many packets were dropped.
     pub fn send<E>(
         &mut self,
+        now: Instant,
         packet: &[u8],
         mut write: impl FnMut(&[u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
@@ -112,38 +118,49 @@ impl Outbox {
             self.written = written;
         }
         self.octets += length;
-        self.frames.push_back(frame.to_vec());
-        Ok(self.make_room())
+        self.frames.push_back((now, frame.to_vec()));
+        Ok(self.make_room(now))
     }
 
-    /// Sends what waits, as far as `write` takes it.
-    pub fn flush<E>(&mut self, mut write: impl FnMut(&[u8]) -> Result<usize, E>) -> Result<(), E> {
-        while let Some(frame) = self.frames.front() {
+    /// Sends what waits, as far as `write` takes it, but for what has waited too
+    /// long: returns how many packets that were.
+    pub fn flush<E>(
+        &mut self,
+        now: Instant,
+        mut write: impl FnMut(&[u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let dropped = self.make_room(now);
+        while let Some((_, frame)) = self.frames.front() {
             let rest = frame.get(self.written..).unwrap_or_default();
             let (whole, taken) = (rest.len(), write(rest)?);
             if taken < whole {
                 self.written += taken;
-                return Ok(());
+                break;
             }
             self.octets -= frame.len();
             self.frames.pop_front();
             self.written = 0;
         }
-        Ok(())
+        Ok(dropped)
     }
 
-    fn make_room(&mut self) -> usize {
+    fn make_room(&mut self, now: Instant) -> usize {
         let mut dropped = 0;
-        while self.octets > MAX_WAITING {
+        loop {
             // A frame that was begun has to end.
             let first = usize::from(self.written > 0);
-            let mut waiting = self.frames.iter().skip(first);
-            let oldest = waiting.position(|frame| is_media(frame)).unwrap_or(0) + first;
-            let Some(frame) = self.frames.remove(oldest) else { break };
+            let mut waiting = self.frames.iter().enumerate().skip(first);
+            let oldest = waiting.find(|(_, (_, frame))| is_media(frame));
+            let at = match oldest {
+                Some((at, (since, _))) if now > *since + MAX_AGE => at,
+                _ if self.octets <= MAX_WAITING => return dropped,
+                Some((at, _)) => at,
+                None => first,
+            };
+            let Some((_, frame)) = self.frames.remove(at) else { return dropped };
             self.octets -= frame.len();
             dropped += 1;
         }
-        dropped
     }
 }
 
@@ -216,16 +233,16 @@ mod tests {
     #[test]
     fn a_slow_reader_misses_the_oldest_media_and_no_frame_is_torn() {
         let mut pipe = Pipe { room: 100, taken: Vec::new() };
-        let mut outbox = Outbox::default();
+        let (mut outbox, now) = (Outbox::default(), Instant::now());
         let mut dropped = 0;
         let packet = |n: u8, kind: u8| [&[kind, n][..], &[n; 998]].concat();
         for n in 0..200 {
             let kind = if n == 1 { 22 } else { 0x80 };
-            dropped += outbox.send(&packet(n, kind), |octets| pipe.write(octets)).unwrap();
+            dropped += outbox.send(now, &packet(n, kind), |octets| pipe.write(octets)).unwrap();
         }
         assert!((130..150).contains(&dropped), "{dropped}");
         pipe.room = usize::MAX;
-        outbox.flush(|octets| pipe.write(octets)).unwrap();
+        assert_eq!(outbox.flush(now, |octets| pipe.write(octets)), Ok(0));
         assert!(outbox.is_empty());
         let heard = all(&mut Deframer::default(), &pipe.taken);
         assert_eq!(heard.len(), 200 - dropped);
@@ -235,12 +252,34 @@ mod tests {
         assert!(numbers.is_sorted() && numbers.last() == Some(&199));
     }
 
+    /// 60 kbit/s for a call that wants 80, for a minute.
+    #[test]
+    fn a_connection_that_is_too_slow_loses_packets_and_does_not_fall_behind() {
+        let mut pipe = Pipe { room: 0, taken: Vec::new() };
+        let (mut outbox, begun) = (Outbox::default(), Instant::now());
+        let (mut dropped, mut worst) = (0, 0);
+        for n in 0..3000_u32 {
+            let now = begun + Duration::from_millis(20) * n;
+            pipe.room += 150;
+            dropped += outbox.flush(now, |octets| pipe.write(octets)).unwrap();
+            let packet = [&[0x80][..], &n.to_be_bytes(), &[0; 193]].concat();
+            dropped += outbox.send(now, &packet, |octets| pipe.write(octets)).unwrap();
+            let whole = pipe.taken.len() / 200 * 200;
+            if let Some(last) = pipe.taken[..whole].chunks(200).next_back() {
+                let last = u32::from_be_bytes(last[3..7].try_into().unwrap());
+                worst = worst.max(n - last);
+            }
+        }
+        assert!(worst <= 17, "{worst} packets late");
+        assert!((700..800).contains(&dropped), "{dropped}");
+    }
+
     #[test]
     fn who_reads_as_fast_as_we_write_misses_nothing() {
         let mut pipe = Pipe { room: usize::MAX, taken: Vec::new() };
-        let mut outbox = Outbox::default();
+        let (mut outbox, now) = (Outbox::default(), Instant::now());
         for n in 0..200 {
-            assert_eq!(outbox.send(&[0x80, n], |octets| pipe.write(octets)), Ok(0));
+            assert_eq!(outbox.send(now, &[0x80, n], |octets| pipe.write(octets)), Ok(0));
         }
         assert_eq!(all(&mut Deframer::default(), &pipe.taken).len(), 200);
     }

@@ -24,6 +24,7 @@ pub struct IceLite {
     selected: [Option<Target>; 2],
     /// The selected addresses were nominated under the present credentials.
     nominated: [bool; 2],
+    checks: u64,
 }
 
 /// By which of our sockets, and to where.
@@ -51,11 +52,22 @@ impl IceLite {
             pairs: SmallVec::new(),
             selected: [None; 2],
             nominated: [false; 2],
+            checks: 0,
         }
+    }
+
+    /// Authentic ones, so far.
+    pub fn checks(&self) -> u64 {
+        self.checks
     }
 
     pub fn local(&self) -> &IceCredentials {
         &self.local
+    }
+
+    /// The user fragments of the credentials that it answers to.
+    pub fn fragments(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.local), self.previous.as_ref()].into_iter().flatten().map(|it| &*it.ufrag)
     }
 
     /// The peer's description. Checks must name its user fragment from now on.
@@ -175,6 +187,7 @@ impl IceLite {
         nominated: bool,
         current: bool,
     ) {
+        self.checks += 1;
         if current {
             self.previous = None;
         }

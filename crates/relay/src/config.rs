@@ -136,7 +136,7 @@ impl Default for Limits {
             proxies: 64,
             commands_per_shard: 1_024,
             messages_per_connection: 16_384,
-            strangers: 256,
+            strangers: 4_096,
             strangers_per_source: 32,
             sound_octets: 64 << 20,
         }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use landline_control::{Hello, VERSION};
@@ -65,7 +65,7 @@ impl Relay {
         let reception = Arc::new(Reception {
             shared: Arc::clone(&shared),
             shards: threads.shards(),
-            strangers: Mutex::default(),
+            strangers: Arc::default(),
             stop: stopped.clone(),
         });
         for listener in listeners {

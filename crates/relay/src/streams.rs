@@ -12,13 +12,13 @@ use std::time::Duration;
 use landline_media::framing::Deframer;
 use landline_media::stun::{BINDING, Class, Message};
 use rustc_hash::FxHashMap;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
-use crate::shard::Shards;
+use crate::shard::{EXPEDITED_FORWARDING, Shards};
 use crate::shared::Shared;
 
 /// From the connection to its first check. A browser sends it at once.
@@ -30,9 +30,16 @@ const MAX_GREETING: usize = 1024;
 /// A connection whose octets stay unacknowledged this long is gone.
 const UNACKNOWLEDGED_TIME: Duration = Duration::from_secs(20);
 
-/// What the kernel holds for a peer that reads slowly, doubled by it. Media
-/// that waits there can no longer be dropped.
+/// What the kernel holds for a peer that reads slowly, doubled by it, and what
+/// of that may be unsent. Media that waits there can no longer be dropped.
 const SEND_BUFFER: usize = 16 * 1024;
+const UNSENT: u32 = 2 * 1024;
+
+/// A connection by which nothing comes is asked after this whether it is there.
+const QUIET_TIME: Duration = Duration::from_secs(10);
+
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
 
 /// Which leg a fragment is of, on all shards.
 #[derive(Debug, Default)]
@@ -70,6 +77,8 @@ pub(crate) struct Arrival {
     pub socket: std::net::TcpStream,
     pub from: SocketAddr,
     pub octets: Vec<u8>,
+    /// A stranger until the leg has judged.
+    pub stranger: Stranger,
 }
 
 /// Why a connection is closed; the names are the metric's.
@@ -81,7 +90,7 @@ pub(crate) enum Refused {
     Gone,
     NotACheck,
     UnknownLeg,
-    /// The leg found the check not to be its peer's, or has connections enough.
+    /// The leg found the check not to be its peer's.
     Unproven,
     Busy,
     /// Within a connection that was let in.
@@ -110,8 +119,15 @@ pub(crate) fn bind(
     advertise: IpAddr,
     port: u16,
 ) -> io::Result<(std::net::TcpListener, SocketAddr)> {
-    let listener = std::net::TcpListener::bind((bind, port))?;
-    listener.set_nonblocking(true)?;
+    let domain = if bind.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if bind.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&SocketAddr::new(bind, port).into())?;
+    socket.listen(BACKLOG)?;
+    let listener = std::net::TcpListener::from(socket);
     let port = listener.local_addr()?.port();
     Ok((listener, SocketAddr::new(advertise, port)))
 }
@@ -120,14 +136,16 @@ pub(crate) fn bind(
 pub(crate) struct Reception {
     pub shared: Arc<Shared>,
     pub shards: Shards,
-    pub strangers: Mutex<Strangers>,
+    pub strangers: Arc<Mutex<Strangers>>,
     pub stop: watch::Receiver<bool>,
 }
 
 /// Connections that have not said whose they are, by their source.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
-    all: usize,
+    /// Those that still say who they are, by when they came: the way to end one.
+    greeting: BTreeMap<u64, Arc<Notify>>,
+    next: u64,
     by_source: BTreeMap<IpAddr, usize>,
 }
 
@@ -154,25 +172,30 @@ impl Reception {
             };
             let reception = Arc::clone(&self);
             tokio::spawn(async move {
-                if let Err(refused) = reception.greet(stream, from).await {
+                if let Err(refused) = reception.greet(stream, from, stranger).await {
                     reception.shared.metrics.refuse_stream(refused);
                 }
-                drop(stranger);
             });
         }
     }
 
-    async fn greet(&self, mut stream: TcpStream, from: SocketAddr) -> Result<(), Refused> {
+    async fn greet(
+        &self,
+        mut stream: TcpStream,
+        from: SocketAddr,
+        stranger: Stranger,
+    ) -> Result<(), Refused> {
         let mut stop = self.stop.clone();
         let (octets, place) = tokio::select! {
             greeted = timeout(GREETING_TIME, self.first_check(&mut stream)) => {
                 greeted.map_err(|_| Refused::Late)??
             }
+            () = stranger.has_to_go.notified() => return Err(Refused::TooMany),
             _ = stop.wait_for(|stopped| *stopped) => return Err(Refused::Gone),
         };
-        set_options(&stream);
+        set_options(&stream, from.ip());
         let socket = stream.into_std().map_err(|_| Refused::Gone)?;
-        let arrival = Arrival { place, socket, from, octets };
+        let arrival = Arrival { place, socket, from, octets, stranger };
         if self.shards.hand_over(arrival) { Ok(()) } else { Err(Refused::Busy) }
     }
 
@@ -214,45 +237,61 @@ fn fragment(packet: &[u8]) -> Option<&str> {
 }
 
 /// Best effort: without them a call works less well.
-fn set_options(stream: &TcpStream) {
+fn set_options(stream: &TcpStream, peer: IpAddr) {
     let _ = stream.set_nodelay(true);
     let socket = SockRef::from(stream);
     let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    let _ = socket.set_tcp_notsent_lowat(UNSENT);
     let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIME));
+    let keepalive = TcpKeepalive::new().with_time(QUIET_TIME).with_interval(QUIET_TIME / 2);
+    let _ = socket.set_tcp_keepalive(&keepalive.with_retries(2));
+    let _ = match peer {
+        IpAddr::V4(_) => socket.set_tos_v4(EXPEDITED_FORWARDING),
+        IpAddr::V6(_) => socket.set_tclass_v6(EXPEDITED_FORWARDING),
+    };
 }
 
 /// Counted among the strangers until it is dropped.
-struct Stranger {
-    reception: Arc<Reception>,
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    strangers: Arc<Mutex<Strangers>>,
+    number: u64,
     source: IpAddr,
+    has_to_go: Arc<Notify>,
 }
 
 impl Stranger {
-    fn enter(reception: &Arc<Reception>, from: IpAddr) -> Result<Self, Refused> {
+    /// One source may have so many; where all together have too many, the one
+    /// that has said nothing for longest has to go.
+    fn enter(reception: &Reception, from: IpAddr) -> Result<Self, Refused> {
         let source = source(from);
         let limits = &reception.shared.config.limits;
-        let mut strangers = reception.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if strangers.all >= limits.strangers {
-            return Err(Refused::TooMany);
-        }
-        let theirs = strangers.by_source.get(&source).copied().unwrap_or_default();
+        let mut all = reception.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = all.by_source.get(&source).copied().unwrap_or_default();
         if theirs >= limits.strangers_per_source {
             return Err(Refused::TooManyFromSource);
         }
-        strangers.all += 1;
-        strangers.by_source.insert(source, theirs + 1);
-        Ok(Self { reception: Arc::clone(reception), source })
+        if all.greeting.len() >= limits.strangers
+            && let Some((_, oldest)) = all.greeting.pop_first()
+        {
+            oldest.notify_one();
+        }
+        let (number, has_to_go) = (all.next, Arc::default());
+        all.next += 1;
+        all.greeting.insert(number, Arc::clone(&has_to_go));
+        all.by_source.insert(source, theirs + 1);
+        Ok(Self { strangers: Arc::clone(&reception.strangers), number, source, has_to_go })
     }
 }
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        let mut strangers = self.reception.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        strangers.all -= 1;
-        if let Some(theirs) = strangers.by_source.get_mut(&self.source) {
+        let mut all = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        all.greeting.remove(&self.number);
+        if let Some(theirs) = all.by_source.get_mut(&self.source) {
             *theirs -= 1;
             if *theirs == 0 {
-                strangers.by_source.remove(&self.source);
+                all.by_source.remove(&self.source);
             }
         }
     }

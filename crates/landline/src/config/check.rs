@@ -312,9 +312,14 @@ fn at_least_one(key: &str, value: u32, findings: &mut Findings) {
 fn check_sockets(config: &Config, findings: &mut Findings) {
     let mut taken: Vec<(String, bool, SocketAddr)> = Vec::new();
     let mut take = |key: String, udp: bool, address: SocketAddr| {
-        let clash = taken.iter().find(|(_, other_udp, other)| {
+        // A relay's own listeners keep to their family.
+        let apart = |other_key: &str, other: SocketAddr| {
+            other_key == key && other.is_ipv4() != address.is_ipv4()
+        };
+        let clash = taken.iter().find(|(other_key, other_udp, other)| {
             *other_udp == udp
                 && other.port() == address.port()
+                && !apart(other_key, *other)
                 && (other.ip() == address.ip()
                     || other.ip().is_unspecified()
                     || address.ip().is_unspecified())

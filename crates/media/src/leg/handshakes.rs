@@ -1,6 +1,7 @@
 //! The DTLS handshakes of a leg: one for each component that has a socket of
 //! its own (RFC 5764 §3), each bound to one peer address.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ use super::{Component, DropCause, DtlsBackend};
 use crate::dtls::{Association, Established, Failed};
 use crate::identity::{Identity, fingerprint};
 use crate::packet::PacketBuf;
+
+/// Of a ClientHello: with a post-quantum key share it is two datagrams.
+const MAX_EARLY: usize = 4;
 
 /// A stranger whose handshake stops for this long makes room for another.
 const STALLED: Duration = Duration::from_secs(2);
@@ -28,10 +32,13 @@ struct Handshake {
     association: Option<Association>,
     peer: Option<Peer>,
     deadline: Option<Instant>,
-    /// The last datagram that came before the peer's description did.
-    early: Option<Box<(SocketAddr, PacketBuf)>>,
+    /// The last datagrams that came before the peer's description did.
+    early: VecDeque<Early>,
     end: Option<End>,
 }
+
+/// By which of our sockets, and from where.
+type Early = (Component, SocketAddr, PacketBuf);
 
 #[derive(Clone, Copy)]
 struct Peer {
@@ -79,14 +86,14 @@ impl Handshakes {
         }
         self.parameters = Some(parameters.clone());
         for handshake in &mut self.components {
-            let early = handshake.early.take();
+            let early = std::mem::take(&mut handshake.early);
             *handshake = Handshake { early, ..Handshake::default() };
         }
         true
     }
 
-    pub fn take_early(&mut self, component: Component) -> Option<Box<(SocketAddr, PacketBuf)>> {
-        self.components[component.index()].early.take()
+    pub fn take_early(&mut self, component: Component) -> VecDeque<Early> {
+        std::mem::take(&mut self.components[component.index()].early)
     }
 
     /// Begins as the client, once there is an address to begin with.
@@ -128,7 +135,10 @@ impl Handshakes {
         let handshake = &mut self.components[component.index()];
         let Some(parameters) = &self.parameters else {
             // A peer that answers may be faster than its answer.
-            handshake.early = Some(Box::new((from, packet.clone())));
+            if handshake.early.len() >= MAX_EARLY {
+                handshake.early.pop_front();
+            }
+            handshake.early.push_back((component, from, packet.clone()));
             return Step::Nothing;
         };
         let over = matches!(handshake.end, Some(End::Failed | End::TimedOut));

@@ -250,6 +250,21 @@ impl Leg {
         self.ice.as_ref().is_some_and(|ice| ice.is_validated(by, from))
     }
 
+    /// How many authentic connectivity checks came.
+    pub fn checks(&self) -> u64 {
+        self.ice.as_ref().map_or(0, IceLite::checks)
+    }
+
+    /// Whether that is where its packets go.
+    pub fn is_selected(&self, by: Component, from: SocketAddr) -> bool {
+        self.target(by) == Some((by, from))
+    }
+
+    /// By what credentials its peer may be heard, the present ones first.
+    pub fn fragments(&self) -> impl Iterator<Item = &str> {
+        self.ice.iter().flat_map(IceLite::fragments)
+    }
+
     /// The peer's connection from there is over.
     pub fn close_stream(&mut self, from: SocketAddr) {
         if let Some(ice) = &mut self.ice {
@@ -319,7 +334,7 @@ impl Leg {
     ) -> Result<(), DropCause> {
         let peer = self.handshakes.as_ref().and_then(|it| it.peer(component));
         if let Some(peer) = peer {
-            self.paths[component.index()].prove(now, peer);
+            self.prove(now, component, peer);
         }
         self.security.install(component, established).map_err(|_| DropCause::NoKeys)
     }

@@ -107,7 +107,7 @@ impl Leg {
     }
 
     /// The source of an authentic packet is the peer. A connection is ICE's alone.
-    fn prove(&mut self, now: Instant, by: Component, from: SocketAddr) {
+    pub(super) fn prove(&mut self, now: Instant, by: Component, from: SocketAddr) {
         if by != Component::Stream {
             self.paths[by.index()].prove(now, from);
         }
@@ -179,11 +179,11 @@ impl Leg {
     /// What came before the peer's description did, if it may be heard now.
     pub(super) fn hear_early_handshakes(&mut self, now: Instant) {
         for component in [Component::Rtp, Component::Rtcp] {
-            let early = self.handshakes.as_mut().and_then(|it| it.take_early(component));
-            if let Some((from, packet)) = early.map(|early| *early)
-                && let Err(cause) = self.receive_dtls(now, component, from, &packet)
-            {
-                self.drops.count(cause);
+            let early = self.handshakes.as_mut().map(|it| it.take_early(component));
+            for (by, from, packet) in early.into_iter().flatten() {
+                if let Err(cause) = self.receive_dtls(now, by, from, &packet) {
+                    self.drops.count(cause);
+                }
             }
         }
     }

@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 
 use self::counters::{Counters, OwnDrop};
 use self::leg::{RelayLeg, from_token};
+pub(crate) use self::network::EXPEDITED_FORWARDING;
 pub use self::network::Network;
 use self::pacing::Pacing;
 use self::poller::{Found, Poller};
@@ -240,7 +241,7 @@ impl<N: Network> Shard<N> {
             Received::Handled => self.reschedule(slot),
             Received::Dropped(cause) => self.counters.dropped(cause),
         }
-        self.drain_outputs(slot);
+        self.drain_outputs(now, slot);
         Some(received)
     }
 
@@ -269,16 +270,17 @@ impl<N: Network> Shard<N> {
             return;
         };
         let octets = self.packet.as_slice();
-        send(&self.network, &mut self.streams, &mut self.counters, leg, (by, to), octets);
+        let (streams, counters) = (&mut self.streams, &mut self.counters);
+        send(now, &self.network, streams, counters, leg, (by, to), octets);
         if leg.machine.has_keys_to_tell() {
-            self.drain_outputs(slot);
+            self.drain_outputs(now, slot);
         } else if leg.wake_at.is_none() {
             self.reschedule(slot);
         }
     }
 
     /// Does what a leg wants done. Cheap when it wants nothing.
-    fn drain_outputs(&mut self, slot: usize) {
+    fn drain_outputs(&mut self, now: Instant, slot: usize) {
         let Some(leg) = self.legs.get_mut(slot) else { return };
         let mut changed = leg.wake_at.is_none();
         while let Some(output) = leg.machine.poll_output() {
@@ -287,7 +289,8 @@ impl<N: Network> Shard<N> {
                 LegOutput::Transmit { component, to, bytes } => {
                     let target = (component, to);
                     let (streams, counters) = (&mut self.streams, &mut self.counters);
-                    send(&self.network, streams, counters, leg, target, bytes.as_slice());
+                    let octets = bytes.as_slice();
+                    send(now, &self.network, streams, counters, leg, target, octets);
                     continue;
                 }
                 LegOutput::Keyed(keys) => {
@@ -350,12 +353,13 @@ impl<N: Network> Shard<N> {
                 }
                 self.play_on(now, timer.slot);
             }
-            self.drain_outputs(timer.slot);
+            self.drain_outputs(now, timer.slot);
         }
     }
 }
 
 fn send<N: Network>(
+    now: Instant,
     network: &N,
     streams: &mut Slab<Stream>,
     counters: &mut Counters,
@@ -366,7 +370,7 @@ fn send<N: Network>(
     let Some(socket) = leg.socket(by) else {
         let is_to = |at: &usize| streams.get(*at).is_some_and(|stream| stream.peer == to);
         match leg.streams.iter().copied().find(is_to) {
-            Some(at) if streams[at].send(counters, octets) => {
+            Some(at) if streams[at].send(now, counters, octets) => {
                 watch_for_room(network, streams, at, true);
             }
             Some(_) => {}

@@ -6,7 +6,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::poller::Poller;
 
 /// Differentiated services code point EF (RFC 3246) in the upper six bits.
-const EXPEDITED_FORWARDING: u32 = 46 << 2;
+pub(crate) const EXPEDITED_FORWARDING: u32 = 46 << 2;
 
 /// The kernel's share of a socket's queue, doubled by it: half a second of
 /// voice through a stalled shard, and little enough for a flood.

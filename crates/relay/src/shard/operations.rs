@@ -66,28 +66,31 @@ impl<N: Network> Shard<N> {
         let slot = self.legs.insert(Box::new(leg));
         self.session_mut(session)?.legs.push((id, slot));
         self.shared.metrics.legs.inc();
-        self.take_streams_for(slot, &local);
+        self.take_streams_for(slot);
         if self.watch(slot).is_err() {
             self.remove(now, session, id)?;
             return Err(Refusal::NoPorts);
         }
-        self.drain_outputs(slot);
+        self.drain_outputs(now, slot);
         Ok(local)
     }
 
-    /// Connections that name its new credentials are this leg's. Until its peer
-    /// has heard of those, so are those that name the last.
-    fn take_streams_for(&mut self, slot: usize, local: &LegLocal) {
-        let (Some(leg), Some(ice)) = (self.legs.get_mut(slot), &local.ice) else { return };
-        if self.shared.streams.is_empty() || leg.fragments.contains(&ice.ufrag) {
+    /// Connections are this leg's that name credentials which it answers to: the
+    /// new ones, and until its peer has heard of those, those that it knows.
+    fn take_streams_for(&mut self, slot: usize) {
+        let Some(leg) = self.legs.get_mut(slot) else { return };
+        if self.shared.streams.is_empty() {
             return;
         }
-        if leg.fragments.len() > 1 {
-            self.shared.fragments.remove(&leg.fragments.remove(0));
+        let fragments: Vec<String> = leg.machine.fragments().map(str::to_owned).collect();
+        for former in leg.fragments.iter().filter(|it| !fragments.contains(it)) {
+            self.shared.fragments.remove(former);
         }
-        leg.fragments.push(ice.ufrag.clone());
         let place = Place { shard: self.number, slot, serial: leg.serial };
-        self.shared.fragments.add(ice.ufrag.clone(), place);
+        for fragment in &fragments {
+            self.shared.fragments.add(fragment.clone(), place);
+        }
+        leg.fragments = fragments;
     }
 
     fn watch(&self, slot: usize) -> io::Result<()> {
@@ -147,7 +150,7 @@ impl<N: Network> Shard<N> {
         }
         self.forget_spoken(slot);
         self.play_again(now, slot);
-        self.drain_outputs(slot);
+        self.drain_outputs(now, slot);
         self.reschedule(slot);
         Ok(())
     }
@@ -173,7 +176,7 @@ impl<N: Network> Shard<N> {
             if let Some(leg) = self.legs.get_mut(slot) {
                 leg.machine.open_latch(now);
             }
-            self.drain_outputs(slot);
+            self.drain_outputs(now, slot);
             self.reschedule(slot);
         }
         [slot_a, slot_b].into_iter().for_each(|slot| self.set_translation(slot));
@@ -222,8 +225,8 @@ impl<N: Network> Shard<N> {
         let found = self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?;
         found.machine.restart(now);
         let local = found.local();
-        self.take_streams_for(slot, &local);
-        self.drain_outputs(slot);
+        self.take_streams_for(slot);
+        self.drain_outputs(now, slot);
         self.reschedule(slot);
         Ok(local)
     }

@@ -85,7 +85,7 @@ impl<N: Network> Shard<N> {
             Ok(outcome) => {
                 reply.send(outcome);
                 if let Some(call) = adopted {
-                    self.tell_keys(call);
+                    self.tell_keys(now, call);
                 }
             }
             Err(refusal) => {
@@ -214,13 +214,13 @@ impl<N: Network> Shard<N> {
 
     /// Who adopted the call's session has none of its keys: they are nowhere but
     /// in the memory of the processes that serve it.
-    fn tell_keys(&mut self, call: CallSid) {
+    fn tell_keys(&mut self, now: Instant, call: CallSid) {
         let session = self.calls.get(&call).and_then(|slot| self.sessions.get(*slot));
         for (_, slot) in session.map_or_else(Vec::new, |session| session.legs.clone()) {
             if let Some(leg) = self.legs.get_mut(slot) {
                 leg.machine.tell_keys();
             }
-            self.drain_outputs(slot);
+            self.drain_outputs(now, slot);
         }
     }
 

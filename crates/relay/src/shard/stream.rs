@@ -29,14 +29,15 @@ pub(super) struct Stream {
     output: Outbox,
     /// The shard is told when there is room to write.
     awaits_room: bool,
+    heard_at: Instant,
 }
 
 impl Stream {
     /// Sends a packet, or keeps it until there is room. Returns whether the
     /// network has to be told to watch for that.
-    pub fn send(&mut self, counters: &mut Counters, octets: &[u8]) -> bool {
+    pub fn send(&mut self, now: Instant, counters: &mut Counters, octets: &[u8]) -> bool {
         let socket = &self.socket;
-        match self.output.send(octets, |octets| write(socket, octets)) {
+        match self.output.send(now, octets, |octets| write(socket, octets)) {
             Ok(0) => {
                 counters.packets_sent += 1;
                 counters.octets_sent += octets.len() as u64;
@@ -61,24 +62,17 @@ impl<N: Network> Shard<N> {
     /// A connection that names one of our legs. It stays if the leg finds its
     /// first check authentic.
     pub(super) fn greet(&mut self, now: Instant, arrival: Arrival) {
-        let Arrival { place, socket, from, octets } = arrival;
+        let Arrival { place, socket, from, octets, stranger } = arrival;
         let refused = match self.legs.get(place.slot) {
             Some(leg) if leg.serial == place.serial => {
-                // Another from the same port: the first is gone, and we do not
-                // know it yet.
-                let stale = leg.streams.iter().copied().find(|at| self.is_from(*at, from));
-                stale.into_iter().for_each(|at| self.close_stream(at));
                 self.admit(now, place.slot, socket, from, &octets).err()
             }
             _ => Some(Refused::UnknownLeg),
         };
+        drop(stranger);
         if let Some(refused) = refused {
             self.shared.metrics.refuse_stream(refused);
         }
-    }
-
-    fn is_from(&self, at: usize, peer: SocketAddr) -> bool {
-        self.streams.get(at).is_some_and(|stream| stream.peer == peer)
     }
 
     fn admit(
@@ -90,20 +84,30 @@ impl<N: Network> Shard<N> {
         octets: &[u8],
     ) -> Result<(), Refused> {
         let leg = self.legs.get_mut(slot).ok_or(Refused::UnknownLeg)?;
-        if leg.streams.len() >= STREAMS_OF_A_LEG {
-            return Err(Refused::Unproven);
-        }
-        let (input, output) = (Deframer::default(), Outbox::default());
-        let stream = Stream { socket, leg: slot, peer, input, output, awaits_room: false };
+        let same = |at: &usize| self.streams.get(*at).is_some_and(|stream| stream.peer == peer);
+        let former = leg.streams.iter().copied().find(same);
+        let checks = leg.machine.checks();
+        let stream = Stream {
+            socket,
+            leg: slot,
+            peer,
+            input: Deframer::default(),
+            output: Outbox::default(),
+            awaits_room: false,
+            heard_at: now,
+        };
         let at = self.streams.insert(stream);
-        leg.streams.push(at);
+        // The first of those from one address is sent to.
+        leg.streams.insert(0, at);
         self.shared.metrics.streams.inc();
         self.heard(now, at, octets);
-        let leg = self.legs.get(slot);
-        if !leg.is_some_and(|leg| leg.machine.is_validated(Component::Stream, peer)) {
-            self.close_stream(at);
+        if self.legs.get(slot).is_none_or(|leg| leg.machine.checks() == checks) {
+            self.forget_stream(at);
             return Err(Refused::Unproven);
         }
+        // Another from the same port: the first is gone, and we did not know it.
+        former.into_iter().for_each(|at| drop(self.forget_stream(at)));
+        self.limit_streams(slot, at);
         // What it said may have closed it.
         let Some(stream) = self.streams.get(at) else { return Ok(()) };
         let watched = self.network.watch_stream(&stream.socket, stream_token(at), None);
@@ -113,14 +117,30 @@ impl<N: Network> Shard<N> {
         Ok(())
     }
 
+    /// Who has connections enough loses the one that was heard least recently of
+    /// those that are of no use now: it may be dead for long.
+    fn limit_streams(&mut self, slot: usize, newest: usize) {
+        let Some(leg) = self.legs.get(slot) else { return };
+        if leg.streams.len() <= STREAMS_OF_A_LEG {
+            return;
+        }
+        let spare = leg.streams.iter().copied().filter(|at| {
+            let peer = self.streams.get(*at).map(|stream| stream.peer);
+            let in_use = |peer| leg.machine.is_selected(Component::Stream, peer);
+            *at != newest && !peer.is_some_and(in_use)
+        });
+        let oldest = spare.min_by_key(|at| self.streams.get(*at).map(|stream| stream.heard_at));
+        oldest.into_iter().for_each(|at| self.close_stream(at));
+    }
+
     /// There is something to read, or room to write.
     pub(super) fn stream_ready(&mut self, now: Instant, at: usize) {
         let Some(stream) = self.streams.get_mut(at) else { return };
         if stream.awaits_room {
             let socket = &stream.socket;
-            let flushed = stream.output.flush(|octets| write(socket, octets));
-            if flushed.is_err() {
-                return self.close_stream(at);
+            match stream.output.flush(now, |octets| write(socket, octets)) {
+                Ok(late) => (0..late).for_each(|_| self.counters.lost(OwnDrop::StreamFull)),
+                Err(_) => return self.close_stream(at),
             }
             if stream.output.is_empty() {
                 stream.awaits_room = false;
@@ -140,6 +160,7 @@ impl<N: Network> Shard<N> {
     fn heard(&mut self, now: Instant, at: usize, octets: &[u8]) {
         let Some(stream) = self.streams.get_mut(at) else { return };
         let (slot, peer) = (stream.leg, stream.peer);
+        stream.heard_at = now;
         let mut input = std::mem::take(&mut stream.input);
         let pushed = input.push(octets, |packet| {
             self.counters.packets_received += 1;
@@ -160,12 +181,22 @@ impl<N: Network> Shard<N> {
     }
 
     pub(super) fn close_stream(&mut self, at: usize) {
-        let Some(stream) = self.streams.try_remove(at) else { return };
+        if let Some(stream) = self.forget_stream(at)
+            && let Some(leg) = self.legs.get_mut(stream.leg)
+        {
+            leg.machine.close_stream(stream.peer);
+        }
+    }
+
+    /// Closes it, and says nothing to the leg: it has another from there, or
+    /// knows of none.
+    fn forget_stream(&mut self, at: usize) -> Option<Stream> {
+        let stream = self.streams.try_remove(at)?;
         self.shared.metrics.streams.dec();
         if let Some(leg) = self.legs.get_mut(stream.leg) {
             leg.streams.retain(|it| *it != at);
-            leg.machine.close_stream(stream.peer);
         }
+        Some(stream)
     }
 }
 
