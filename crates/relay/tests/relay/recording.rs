@@ -149,7 +149,7 @@ async fn video_passes_beside_the_sound_and_only_the_sound_is_recorded_and_counte
         assert_eq!(call.a.hear().await.packet, picture(n));
     }
     until(|| keeper.frames() == 10).await;
-    assert_eq!(call.relay.metric("video_packets_total", None), 30.0);
+    call.relay.metric_reaches("video_packets_total", None, 30.0).await;
     let asked = call.proxy.ask(close(1)).await;
     until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
     keeper.store_all();
