@@ -310,13 +310,13 @@ async fn hostile_frames_end_their_own_websocket_and_nothing_else() {
 const CROWD: &str = "LANDLINE_TEST_CROWD";
 const CROWD_SIZE: usize = 10_000;
 
-/// The other end of the next test, in a process of its own: both ends together
-/// are more files than one may have open.
+/// The other end of the next test, which starts it in a process of its own: both
+/// ends together are more files than one may have open. Alone it greets nobody.
 #[test]
-#[ignore = "started by ten_thousand_idle_connections_take_little_and_the_next_is_served"]
 fn a_crowd_that_says_hello_and_nothing_more() {
     use std::io::{Read, Write};
-    let address: SocketAddr = std::env::var(CROWD).unwrap().parse().unwrap();
+    let Ok(address) = std::env::var(CROWD) else { return };
+    let address: SocketAddr = address.parse().unwrap();
     let request = handshake(address, "sip", "");
     let mut crowd = Vec::with_capacity(CROWD_SIZE);
     for _ in 0..CROWD_SIZE {
@@ -360,7 +360,7 @@ async fn ten_thousand_idle_connections_take_little_and_the_next_is_served() {
     let before = resident();
     let address = scene.proxy.address(Transport::Ws).unwrap();
     let mut crowd = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "noise::a_crowd_that_says_hello_and_nothing_more"])
+        .args(["--exact", "noise::a_crowd_that_says_hello_and_nothing_more"])
         .env(CROWD, address.to_string())
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::null())
