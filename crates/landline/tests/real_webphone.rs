@@ -224,9 +224,7 @@ fn a_call_is_handed_on_at_once_and_after_talking_first() {
     }
     let directory = tempfile::tempdir().unwrap();
     let demo = Demo::start(directory.path());
-    let open = |name: &str, tone| {
-        phone(directory.path(), &demo, "ie1", &demo.user("acme.test", name), tone)
-    };
+    let open = |name, tone| colleague(directory.path(), &demo, name, tone);
     let (alice, bob, carol) = (open("alice", 500), open("bob", 900), open("carol", 1300));
 
     // At once: alice hands bob on to carol.
@@ -276,9 +274,7 @@ fn another_microphone_and_speaker_are_taken_while_talking() {
     }
     let directory = tempfile::tempdir().unwrap();
     let demo = Demo::start(directory.path());
-    let open = |name: &str, tone| {
-        phone(directory.path(), &demo, "ie1", &demo.user("acme.test", name), tone)
-    };
+    let open = |name, tone| colleague(directory.path(), &demo, name, tone);
     let (page, other) = (open("alice", 500), open("bob", 900));
     page.fill("#target", "bob");
     page.key("Enter");
@@ -331,9 +327,7 @@ fn who_looks_elsewhere_is_notified_of_a_call() {
     }
     let directory = tempfile::tempdir().unwrap();
     let demo = Demo::start(directory.path());
-    let open = |name: &str, tone| {
-        phone(directory.path(), &demo, "ie1", &demo.user("acme.test", name), tone)
-    };
+    let open = |name, tone| colleague(directory.path(), &demo, name, tone);
     let (page, other) = (open("alice", 500), open("bob", 900));
     page.allow("notifications", self::page(&demo, "ie1"), true);
     let shown = || page.js("witnessed.notifications.join()");
@@ -485,6 +479,12 @@ fn talk(page: &WebPhone, desk: &Baresip) {
 #[track_caller]
 fn phone(parent: &Path, demo: &Demo, region: &str, user: &User, tone: u32) -> WebPhone {
     WebPhone::signed_in(parent, page(demo, region), demo.ca(), user, tone)
+}
+
+/// A user of acme, signed in at its home region.
+#[track_caller]
+fn colleague(parent: &Path, demo: &Demo, name: &str, tone: u32) -> WebPhone {
+    phone(parent, demo, "ie1", &demo.user("acme.test", name), tone)
 }
 
 /// The page's address at a region's console.
