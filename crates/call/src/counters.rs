@@ -108,6 +108,12 @@ counters! {
     region_calls_kept_in,
     /// Messages taken up, and what came of them: a phone or another region took
     /// it; none did; nobody was there, or it may not be.
+    /// Keys said by INFO that the other side heard as events in its media.
+    keys_to_events,
+    /// Keys pressed in the media that the other side heard by INFO.
+    keys_to_info,
+    /// Keys that cannot be read, or are more than the other side takes.
+    keys_refused,
     messages,
     messages_delivered,
     messages_failed,

@@ -16,7 +16,7 @@ pub use media::{
     Remote, SdesKey, SdesPair, Spoken, SrtpSuite, StreamStats, VideoType,
 };
 pub use message::{
-    Adopt, COUNTED_SESSIONS, Close, Consent, Event, FromRelay, Hello, LegId, MOST_SOUNDS, Op, Open,
-    Outcome, Play, Recorded, Recording, Refusal, RelayId, Request, RequestId, Resume, SessionId,
-    Sound, TakeOver, TakenOver, ToRelay, VERSION,
+    Adopt, COUNTED_SESSIONS, Close, Consent, Event, FromRelay, Hello, Key, LegId, MOST_SOUNDS, Op,
+    Open, Outcome, Play, Recorded, Recording, Refusal, RelayId, Request, RequestId, Resume,
+    SessionId, Sound, TakeOver, TakenOver, ToRelay, VERSION,
 };

@@ -165,6 +165,20 @@ pub enum Op {
     /// passed on as it is, neither recorded nor counted as sound. Goes until the
     /// next for this leg.
     Video(LegId, Vec<VideoType>),
+    /// Presses a key towards the leg's peer (RFC 4733), as if its partner had.
+    Press(LegId, Key),
+    /// The keys that the leg's peer presses in its media are told by
+    /// [`Event::Key`] and not relayed. Goes for as long as it gets no other
+    /// [`Op::Remote`].
+    TellKeys(LegId),
+}
+
+/// A key of a telephone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// RFC 4733 §3.2: 0 to 9, 10 for `*`, 11 for `#`, A to D.
+    pub event: u8,
+    pub duration_ms: u16,
 }
 
 /// What a leg's peer hears from the relay itself, one sound after the other.
@@ -271,4 +285,6 @@ pub enum Event {
     Keyed(LegId, Box<LegKeys>),
     /// All that the leg was to be played has been, or none of it can be.
     Played(LegId),
+    /// The leg's peer has pressed a key.
+    Key(LegId, Key),
 }

@@ -3,11 +3,11 @@
 
 use landline_control::{
     Adopt, Close, Consent, Direction, DtlsParameters, DtlsRole, Event, Fingerprint, FromRelay,
-    HashFunction, Hello, IceCredentials, IpFamily, KeyAndSalt, KeyPair, LegId, LegKeys, LegLocal,
-    LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Play, Protocol,
-    Recorded, Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair, SessionId,
-    Sound, Spoken, SrtpSuite, StreamStats, TakeOver, TakenOver, ToRelay, VERSION, VideoType,
-    encode,
+    HashFunction, Hello, IceCredentials, IpFamily, Key, KeyAndSalt, KeyPair, LegId, LegKeys,
+    LegLocal, LegSpec, LegStats, MAX_FRAME, MediaFault, Op, Open, Outcome, PayloadType, Play,
+    Protocol, Recorded, Recording, Refusal, Remote, Request, RequestId, Resume, SdesKey, SdesPair,
+    SessionId, Sound, Spoken, SrtpSuite, StreamStats, TakeOver, TakenOver, ToRelay, VERSION,
+    VideoType, encode,
 };
 use landline_fuzz::{control, corpus, inputs, replay, run_mutated};
 use landline_region::{AccountSid, CallSid, RecordingSid, SoundSid, UnixMillis};
@@ -74,6 +74,10 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     streams.push(("to-relay-change-speak".into(), stream(0, &[speaks])));
     let own = Sound::Own(SoundSid::from_u128(5));
     let play = Play { sounds: vec![Sound::Tune, own], repeats: true };
+    let key = Key { event: 11, duration_ms: 160 };
+    let keys = vec![Op::Press(LegId(1), key), Op::TellKeys(LegId(0))];
+    let keys = ToRelay::Request(RequestId(9), Request::Change(SessionId(9), keys));
+    streams.push(("to-relay-change-keys".into(), stream(0, &[keys])));
     let plays = vec![Op::Play(LegId(1), Box::new(play)), Op::Hush(LegId(0))];
     let plays = ToRelay::Request(RequestId(8), Request::Change(SessionId(9), plays));
     streams.push(("to-relay-change-play".into(), stream(0, &[plays])));
@@ -154,6 +158,7 @@ fn from_relay_name(message: &FromRelay) -> String {
         FromRelay::Event(_, Event::Fault(..)) => "fault",
         FromRelay::Event(_, Event::Keyed(..)) => "keyed",
         FromRelay::Event(_, Event::Played(_)) => "played",
+        FromRelay::Event(_, Event::Key(..)) => "key",
         FromRelay::Pong(_) => "pong",
         FromRelay::Outcome(_, Outcome::Adopted(_)) => "adopted",
         FromRelay::Outcome(_, Outcome::TakenOver(_)) => "taken-over",
@@ -233,6 +238,13 @@ fn later_from_relay() -> Vec<(&'static str, FromRelay)> {
         ("counted", FromRelay::Counted(counted)),
         ("streams", FromRelay::Streams(vec!["192.0.2.1:5063".parse().unwrap()])),
         ("keyed", keyed),
+        (
+            "key",
+            FromRelay::Event(
+                SessionId(9),
+                Event::Key(LegId(0), Key { event: 5, duration_ms: 160 }),
+            ),
+        ),
         ("played", FromRelay::Event(SessionId(9), Event::Played(LegId(1)))),
         ("taken-over", FromRelay::Outcome(RequestId(6), taken)),
     ]

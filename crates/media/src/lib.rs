@@ -5,6 +5,7 @@ mod dtls;
 pub mod framing;
 mod ice;
 mod identity;
+pub mod keys;
 mod leg;
 mod packet;
 pub mod play;

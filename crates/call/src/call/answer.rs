@@ -351,7 +351,11 @@ impl Call {
         let first = leg == A && !self.is_joined;
         let mut ops: Vec<_> = match first {
             true => self.join_ops(other),
-            false => self.remote_ops(leg).into_iter().chain(self.speak_op(leg, other)).collect(),
+            false => {
+                let speak = self.speak_op(leg, other);
+                let keys = self.key_ops(leg, other);
+                self.remote_ops(leg).into_iter().chain(speak).chain(keys).collect()
+            }
         };
         ops.extend(self.music_ops());
         if first && self.recording.is_some() {

@@ -103,6 +103,7 @@ impl Call {
             ops.push(Op::Join(a, b));
         }
         ops.extend(self.speak_op(A, leg));
+        ops.extend(self.key_ops(A, leg));
         ops
     }
 
@@ -117,6 +118,7 @@ impl Call {
 
     /// Our answer to the caller's offer, from what this branch answered.
     pub(super) fn answer_caller(&mut self, leg: usize) -> Option<bytes::Bytes> {
+        self.convert_keys(A, leg);
         let agreed = self.legs.get(leg)?.media.as_ref()?.agreed.clone()?;
         let terms = Terms { direction: agreed.peer.direction, ..agreed.terms };
         let caller = self.legs.get_mut(A)?;

@@ -178,6 +178,7 @@ impl Call {
 
     /// Sends a branch its INVITE, the first or one that offers other media.
     pub(super) fn ring(&mut self, cx: &mut Context, leg: usize) {
+        self.convert_keys(leg, A);
         let terms = self.offered_by_caller();
         let Some(mut request) = self.invite(cx, leg) else { return };
         let Some(it) = self.legs.get_mut(leg) else { return };

@@ -47,6 +47,10 @@ pub(crate) struct Leg {
     pub edges: Vec<RegionCode>,
     /// The peer takes UPDATE (RFC 3311 §5.1).
     pub takes_update: bool,
+    /// And INFO (RFC 6086).
+    pub takes_info: bool,
+    /// It has said a key by INFO: it hears them so, too.
+    pub says_keys_by_info: bool,
     pub timer: SessionTimer,
     /// An UPDATE of ours that refreshes the session is under way.
     pub refreshing: Option<ClientKey>,
@@ -157,6 +161,8 @@ impl Leg {
             is_recorded: false,
             edges: Vec::new(),
             takes_update: false,
+            takes_info: false,
+            says_keys_by_info: false,
             timer: SessionTimer::default(),
             refreshing: None,
             unacked: None,
@@ -264,8 +270,8 @@ impl Leg {
     }
 
     pub(crate) fn learn_methods(&mut self, headers: &Headers) {
-        let mut methods = headers.values(&HeaderName::Allow);
-        self.takes_update = methods.any(|method| method == "UPDATE");
+        let allows = |name: &str| headers.values(&HeaderName::Allow).any(|method| method == name);
+        (self.takes_update, self.takes_info) = (allows("UPDATE"), allows("INFO"));
     }
 }
 

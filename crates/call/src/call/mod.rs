@@ -8,6 +8,7 @@ mod answer;
 mod bereft;
 mod branch;
 mod departing;
+mod digits;
 mod divert;
 mod early;
 mod figures;
@@ -145,6 +146,8 @@ pub(crate) struct Call {
     /// All is over but for the figures of a session that was left.
     closing: bool,
     passes: Vec<Pass>,
+    /// INFO requests of ours that say keys.
+    keys_under_way: u8,
     ending: Option<Ending>,
     /// The relay's count of the recording, once it has closed the session.
     recorded: Option<landline_control::Recorded>,

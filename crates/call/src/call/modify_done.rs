@@ -162,6 +162,9 @@ impl Call {
             }
         }
         ops.extend(speak);
+        if let Some(other) = self.other(toward) {
+            ops.extend(self.key_ops(toward, other));
+        }
         ops.extend(self.music_ops());
         let Some(session) = self.session.clone() else { return };
         let change = RelayRequest::Change(session.id, ops);

@@ -474,6 +474,7 @@ impl Call {
         {
             ops.extend(speak((of_one, &one.media), (of_two, &two.media)));
         }
+        ops.extend(self.key_ops(A, other));
         ops.extend(self.music_again());
         if self.recording.is_some() {
             self.segments = self.segments.saturating_add(1);

@@ -114,6 +114,7 @@ impl Call {
             is_joined: false,
             modification: None,
             music: None,
+            keys_under_way: 0,
             moving: None,
             keys: Keyring::default(),
             departing: None,

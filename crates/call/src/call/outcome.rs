@@ -131,6 +131,7 @@ impl Call {
         let (leg, fault) = match event {
             Event::Fault(leg, fault) => (leg, fault),
             Event::Keyed(leg, keys) => return self.keyed(session, leg, *keys),
+            Event::Key(leg, key) => return self.key_pressed(cx, session, leg, key),
             Event::MediaStarted(_) | Event::Played(_) => return,
         };
         // One that is left falls silent, as it should.

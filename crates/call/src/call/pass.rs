@@ -25,6 +25,9 @@ const PASSED: [&str; 2] = ["Info-Package", "Content-Disposition"];
 
 impl Call {
     pub(crate) fn pass(&mut self, cx: &mut Context, leg: usize, key: ServerKey, request: Request) {
+        if self.press(cx, leg, key, &request) {
+            return;
+        }
         let passed = match self.phase {
             Phase::Up if self.passes.len() < MAX_PASSES => self.pass_on(cx, leg, &request),
             Phase::Up => Err(StatusCode::SERVICE_UNAVAILABLE),
@@ -82,7 +85,9 @@ impl Call {
             401 | 407 | 481 => StatusCode::SERVER_INTERNAL_ERROR,
             _ => said.status,
         };
-        let Some(at) = self.passes.iter().position(|it| it.client == client) else { return };
+        let Some(at) = self.passes.iter().position(|it| it.client == client) else {
+            return self.key_answered();
+        };
         let pass = self.passes.swap_remove(at);
         self.answer_here(cx, pass.from, pass.key, &pass.request, status);
     }

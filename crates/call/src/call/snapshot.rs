@@ -210,6 +210,7 @@ impl Call {
             ..Self::new(key, cx, account, caller, direction)
         };
         call.music = call.held();
+        call.convert_keys_again(winner);
         Ok(call)
     }
 }

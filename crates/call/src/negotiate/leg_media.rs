@@ -18,7 +18,7 @@ use super::Mismatch;
 use super::codec::{Codec, common};
 use super::profile::Profile;
 use super::read::{Description, Line, Setup};
-use super::transcoding::{answered, widened};
+use super::transcoding::{answered, events_beside, is_event, widened, with_events};
 use super::video::{Video, line};
 use super::write::{Origin, OurVideo, Ours};
 
@@ -54,6 +54,10 @@ pub(crate) struct LegMedia {
     /// of the account, and not kept.
     #[serde(skip)]
     hears_music: bool,
+    /// It may have keys in its media although the other side has not; as that one
+    /// says, and not kept.
+    #[serde(skip)]
+    adds_events: bool,
 }
 
 /// What one of our descriptions said, but for the codecs that transcoding adds.
@@ -135,6 +139,7 @@ impl LegMedia {
             agreed: None,
             transcodes: false,
             hears_music: false,
+            adds_events: false,
         }
     }
 
@@ -142,9 +147,9 @@ impl LegMedia {
     pub(crate) fn replace(&mut self, profile: Profile) {
         let family = self.spec.family;
         let origin = self.origin.clone();
-        let Self { transcodes, hears_music, .. } = *self;
+        let Self { transcodes, hears_music, adds_events, .. } = *self;
         let fresh = Self::offering(profile, family, 0);
-        *self = Self { origin, transcodes, hears_music, ..fresh };
+        *self = Self { origin, transcodes, hears_music, adds_events, ..fresh };
     }
 
     /// Whether the peer's new offer can be served by the leg the relay has.
@@ -170,8 +175,9 @@ impl LegMedia {
     /// not fit the former one.
     pub(crate) fn replaced(&self, offer: &Description, session: u64) -> Result<Self, Mismatch> {
         let fresh = Self::answering(offer, session)?;
-        let Self { transcodes, hears_music, .. } = *self;
-        Ok(Self { origin: self.origin.clone(), transcodes, hears_music, ..fresh })
+        let Self { transcodes, hears_music, adds_events, .. } = *self;
+        let origin = self.origin.clone();
+        Ok(Self { origin, transcodes, hears_music, adds_events, ..fresh })
     }
 
     /// The same session on a leg of another relay's: what was agreed stands, but
@@ -186,6 +192,7 @@ impl LegMedia {
             agreed: self.agreed.clone(),
             transcodes: self.transcodes,
             hears_music: self.hears_music,
+            adds_events: self.adds_events,
             ..Self::new(self.spec.clone(), self.proto.clone(), 0)
         }
     }
@@ -272,6 +279,17 @@ impl LegMedia {
         }
     }
 
+    /// Whether the other side takes keys that this one has in its media, by another
+    /// way.
+    pub(crate) fn adds_events(&mut self, adds_events: bool) {
+        self.adds_events = adds_events;
+    }
+
+    /// The peer has keys in its media (RFC 4733).
+    pub(crate) fn takes_events(&self) -> bool {
+        self.agreed.as_ref().is_some_and(|it| it.terms.codecs.iter().any(is_event))
+    }
+
     /// The peer has put the other side on hold.
     pub(crate) fn holds(&self) -> bool {
         let direction = self.agreed.as_ref().map(|it| it.peer.direction);
@@ -286,10 +304,11 @@ impl LegMedia {
 
     /// As these codecs of the other side are offered to this one.
     fn widened(&self, codecs: &[Codec]) -> Vec<Codec> {
-        match self.transcodes {
+        let codecs = match self.transcodes {
             true => widened(codecs),
             false => codecs.to_vec(),
-        }
+        };
+        if self.adds_events { with_events(codecs) } else { codecs }
     }
 
     pub(crate) fn awaits_answer(&self) -> bool {
@@ -359,7 +378,10 @@ impl LegMedia {
     /// side, or when the offer's keys or codecs fit none of ours.
     pub(crate) fn answer(&mut self, offer: &Description, terms: Terms) -> Option<Bytes> {
         let local = self.local.as_ref()?;
-        let codecs = answered(&offer.codecs, &terms.codecs, self.transcodes)?;
+        let mut codecs = answered(&offer.codecs, &terms.codecs, self.transcodes)?;
+        if self.adds_events {
+            codecs.extend(events_beside(&codecs, &offer.codecs));
+        }
         if self.spec.protocol == Protocol::Sdes {
             let (theirs, own) = offer.crypto.iter().find_map(|theirs| {
                 let own = local.sdes.iter().find(|own| own.suite == theirs.suite)?;

@@ -23,6 +23,8 @@ const LAST_DYNAMIC: u8 = 127;
 const CHEAPEST_FIRST: [(u8, &str); 4] = [PCMA, PCMU, G722, OPUS];
 const WIDEST_FIRST: [(u8, &str); 4] = [OPUS, G722, PCMU, PCMA];
 
+/// As most number it.
+const EVENT_NUMBER: u8 = 101;
 const EVENT: &str = "TELEPHONE-EVENT";
 
 /// Codecs as they are offered on behalf of a side that speaks `codecs`.
@@ -80,7 +82,27 @@ pub(super) fn answered(offered: &[Codec], said: &[Codec], transcodes: bool) -> O
     Some([chosen].into_iter().chain(event).cloned().collect())
 }
 
-fn is_event(codec: &Codec) -> bool {
+/// With keys beside the sound, on its clock, where there are none.
+pub(super) fn with_events(mut codecs: Vec<Codec>) -> Vec<Codec> {
+    let clock = codecs.iter().find(|it| it.is_speech()).map(|it| it.payload_type().clock_rate);
+    if let Some(clock) = clock.filter(|_| !codecs.iter().any(is_event)) {
+        add(&mut codecs, EVENT_NUMBER, &format!("telephone-event/{clock}"), &["0-15"]);
+    }
+    codecs
+}
+
+/// Those of what was offered that go beside what is answered, if it has none.
+pub(super) fn events_beside(answered: &[Codec], offered: &[Codec]) -> Option<Codec> {
+    if answered.iter().any(is_event) {
+        return None;
+    }
+    let clock = answered.iter().find(|it| it.is_speech())?.payload_type().clock_rate;
+    let mut events = offered.iter().filter(|it| is_event(it));
+    let beside = events.clone().find(|it| it.payload_type().clock_rate == clock);
+    beside.or_else(|| events.next()).cloned()
+}
+
+pub(super) fn is_event(codec: &Codec) -> bool {
     codec.payload_type().encoding == EVENT
 }
 

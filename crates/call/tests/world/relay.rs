@@ -190,7 +190,7 @@ impl FakeRelay {
                     (session.is_recording, session.segments) = (true, segments);
                 }
                 Op::Restart(_) => {}
-                Op::Play(leg, _) | Op::Hush(leg) => {
+                Op::Play(leg, _) | Op::Hush(leg) | Op::Press(leg, _) | Op::TellKeys(leg) => {
                     if !known(&leg) {
                         return Outcome::Refused(Refusal::UnknownLeg(leg));
                     }

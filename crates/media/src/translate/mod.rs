@@ -8,12 +8,15 @@
 //! into the partner leg, and once more when [`Translator::poll_timeout`] says so.
 
 mod coding;
+mod press;
 mod reorder;
 mod routes;
 mod timeline;
 
 use std::time::Instant;
 
+pub use self::press::Press;
+use self::press::Presses;
 pub use self::routes::Routes;
 
 use self::coding::Coding;
@@ -48,6 +51,8 @@ pub struct Translator {
     stream: Option<Stream>,
     coding: Option<Coding>,
     figures: Figures,
+    /// Keys that are pressed between its packets.
+    presses: Presses,
 }
 
 /// One synchronisation source.
@@ -72,7 +77,13 @@ struct Stream {
 
 impl Translator {
     pub fn new(routes: Routes) -> Self {
-        Self { routes: Some(routes), stream: None, coding: None, figures: Figures::default() }
+        Self {
+            routes: Some(routes),
+            stream: None,
+            coding: None,
+            figures: Figures::default(),
+            presses: Presses::default(),
+        }
     }
 
     /// The sides have agreed to something else.
@@ -85,6 +96,11 @@ impl Translator {
     pub fn is_needed_for(&self, payload_type: u8) -> bool {
         let leaves_alone = || self.routes.as_ref().is_none_or(|it| it.leaves_alone(payload_type));
         self.stream.is_some() || !leaves_alone()
+    }
+
+    /// Something of what is said is made into something else.
+    pub fn transcodes(&self) -> bool {
+        self.routes.as_ref().is_some_and(Routes::transcodes)
     }
 
     /// A packet of the stream has been seen.
@@ -108,6 +124,9 @@ impl Translator {
 
     /// The next packet for the other side, plain. False when there is none now.
     pub fn poll_output(&mut self, now: Instant, packet: &mut PacketBuf) -> bool {
+        if self.write_press(now, packet) {
+            return true;
+        }
         loop {
             if self.write_sound(packet) {
                 return true;
@@ -138,7 +157,8 @@ impl Translator {
 
     /// When what waits behind a missing packet goes on without it.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.stream.as_ref()?.reorder.deadline()
+        let held_up = self.stream.as_ref().and_then(|it| it.reorder.deadline());
+        held_up.into_iter().chain(self.presses.poll_timeout()).min()
     }
 
     pub fn take_figures(&mut self) -> Figures {

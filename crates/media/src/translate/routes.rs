@@ -59,9 +59,27 @@ impl Routes {
             }
         };
         let routes: SmallVec<_> = from.says.iter().map(|kind| (kind.number, route(kind))).collect();
-        let transcodes = routes.iter().any(|(_, it)| matches!(it, Route::Transcode(_)));
         let packet_ms = to.packet_ms.unwrap_or(USUAL_MS);
-        transcodes.then_some(Self { routes, packet_ms })
+        Some(Self { routes, packet_ms }).filter(Self::transcodes)
+    }
+
+    /// Everything as it comes, on its own clock.
+    pub fn passing(types: &[PayloadType]) -> Self {
+        let route = |kind: &PayloadType| {
+            let clock = kind.clock_rate.max(1);
+            let route = match kind.encoding.as_str() {
+                "TELEPHONE-EVENT" => {
+                    Route::Event { number: kind.number, from_clock: clock, to_clock: clock }
+                }
+                _ => Route::Pass(kind.number, clock),
+            };
+            (kind.number, route)
+        };
+        Self { routes: types.iter().map(route).collect(), packet_ms: USUAL_MS }
+    }
+
+    pub(super) fn transcodes(&self) -> bool {
+        self.routes.iter().any(|(_, it)| matches!(it, Route::Transcode(_)))
     }
 
     pub(super) fn route(&self, number: u8) -> Option<Route> {

@@ -72,6 +72,15 @@ impl Timeline {
         self.told.wrapping_add(passed as u32)
     }
 
+    /// Now, as it is told.
+    pub fn now(&self, now: Instant) -> u32 {
+        let waited = now.saturating_duration_since(self.arrived);
+        let waited = self.units(u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
+        let passed = self.told.wrapping_add(waited);
+        // Sound that was taken in is told already.
+        if (self.end.wrapping_sub(passed) as i32) > 0 { self.end } else { passed }
+    }
+
     pub fn end(&self) -> u32 {
         self.end
     }

@@ -44,10 +44,12 @@ pub(super) enum OwnDrop {
     StreamFull,
     /// Silence of a phone whose partner is played something in its place.
     PlayedOver,
+    /// Keys that were pressed faster than anybody does, or more than can wait.
+    TooManyKeys,
 }
 
 impl OwnDrop {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Unjoined,
         Self::PartnerNotReady,
         Self::TooLong,
@@ -56,6 +58,7 @@ impl OwnDrop {
         Self::NoCodec,
         Self::StreamFull,
         Self::PlayedOver,
+        Self::TooManyKeys,
     ];
 
     const fn name(self) -> &'static str {
@@ -68,6 +71,7 @@ impl OwnDrop {
             Self::NoCodec => "no_codec",
             Self::StreamFull => "stream_full",
             Self::PlayedOver => "played_over",
+            Self::TooManyKeys => "too_many_keys",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 use landline_control::{LegId, LegLocal, PayloadType, Spoken};
 use landline_media::{Component, Leg};
 
+use super::keys::Keys;
 use super::playing::Playing;
 use super::translation::Translation;
 use crate::ports::PortPair;
@@ -29,6 +30,8 @@ pub(super) struct RelayLeg<S> {
     pub translation: Option<Box<Translation>>,
     /// What its peer hears from the relay itself.
     pub playing: Option<Box<Playing>>,
+    /// Where its keys are told.
+    pub keys: Keys,
     /// The earliest timer that is set for it.
     pub wake_at: Option<Instant>,
     /// Tells it from those that had its slot before.

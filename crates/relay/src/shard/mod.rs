@@ -3,6 +3,7 @@
 //! the kernel's in a relay; what it decides depends on nothing else.
 
 mod counters;
+mod keys;
 mod leg;
 mod network;
 mod operations;
@@ -215,6 +216,7 @@ impl<N: Network> Shard<N> {
         let leg = self.legs.get_mut(slot)?;
         let received = leg.machine.receive(now, component, from, &mut self.packet);
         let (partner, recorded) = (leg.partner, leg.recorded);
+        let tells_keys = leg.keys.is_some();
         let translation = leg.translation.as_ref().map(|it| &it.translator);
         match received {
             Received::Rtp(info) => {
@@ -223,6 +225,7 @@ impl<N: Network> Shard<N> {
                     self.record(now, slot);
                 }
                 match translated {
+                    _ if tells_keys && self.take_key(now, slot, &info) => {}
                     true => self.translate(now, slot, Some(&info)),
                     false => self.forward(now, partner, Component::Rtp),
                 }

@@ -59,6 +59,7 @@ impl<N: Network> Shard<N> {
             spoken: None,
             translation: None,
             playing: None,
+            keys: None,
             wake_at: None,
             serial: self.next_serial,
         };
@@ -145,6 +146,7 @@ impl<N: Network> Shard<N> {
             .set_remote(now, remote)
             .map_err(|error| Refusal::BadRemote(error.to_string()))?;
         found.payload_types.clone_from(&remote.payload_types);
+        found.keys = None;
         if found.recorded {
             self.describe(session, slot);
         }

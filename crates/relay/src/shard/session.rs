@@ -169,6 +169,8 @@ impl<N: Network> Shard<N> {
                 Op::Play(leg, play) => self.play(now, session, leg, *play)?,
                 Op::Hush(leg) => self.hush(session, leg)?,
                 Op::Video(leg, types) => self.set_video(session, leg, types)?,
+                Op::Press(leg, key) => self.press(now, session, leg, key)?,
+                Op::TellKeys(leg) => self.tell_keys_of(session, leg)?,
             }
         }
         Ok(locals)

@@ -17,7 +17,7 @@ pub(super) struct Translation {
 }
 
 impl Translation {
-    fn new(routes: Routes) -> Box<Self> {
+    pub fn new(routes: Routes) -> Box<Self> {
         Box::new(Self { translator: Translator::new(routes), counted: None })
     }
 }
@@ -83,11 +83,13 @@ impl<N: Network> Shard<N> {
         let Some(mut translation) = leg.translation.take() else { return };
         if let Some(info) = said {
             translation.translator.receive(now, info, self.packet.as_slice());
-            translation.counted.get_or_insert_with(|| {
-                let gauge = self.shared.metrics.transcoders.clone();
-                gauge.inc();
-                gauge
-            });
+            if translation.translator.transcodes() {
+                translation.counted.get_or_insert_with(|| {
+                    let gauge = self.shared.metrics.transcoders.clone();
+                    gauge.inc();
+                    gauge
+                });
+            }
         }
         while translation.translator.poll_output(now, &mut self.packet) {
             self.forward(now, partner, Component::Rtp);
