@@ -16,9 +16,8 @@ fn without_events(seed: u8, takes_info: bool) -> (World, Leg, Leg) {
     let [alice, bob] = world.registered(["alice", "bob"]);
     let offer = plain("10.1.0.1");
     let mut request = world.invite_request(alice, "sip:bob@acme.test", Some(&offer));
-    if takes_info {
-        request.headers.set(HeaderName::Allow, "INVITE, ACK, BYE, CANCEL, INFO");
-    }
+    let more = if takes_info { ", INFO" } else { "" };
+    request.headers.set(HeaderName::Allow, format!("INVITE, ACK, BYE, CANCEL{more}"));
     let (_, invite) = world.invite_by(alice, request);
     let asked = world.phones[bob].take(Method::Invite).unwrap();
     let offered = text(&asked.1.body).contains("telephone-event/8000");

@@ -129,7 +129,7 @@ fn what_no_relay_can_transcode_is_refused_as_ever() {
     let offer = speaks("10.1.0.1", &[(18, "G729/8000")], "");
     world.invite(alice, "sip:bob@acme.test", Some(&offer));
     let rung = world.phones[bob].take(Method::Invite).unwrap();
-    assert_eq!(formats(&text(&rung.1.body)), "18");
+    assert_eq!(formats(&text(&rung.1.body)), "18 101", "keys go by INFO");
     world.answer(bob, &rung, &opus(""));
     assert_eq!(world.phones[alice].take_final().unwrap().status.code(), 488);
     assert!(world.phones[bob].take(Method::Bye).is_some());

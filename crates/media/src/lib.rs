@@ -18,7 +18,8 @@ pub mod translate;
 
 pub use identity::{Identity, IdentityError, fingerprint};
 pub use leg::{
-    Component, DropCause, Drops, DtlsBackend, Leg, LegConfig, LegOutput, Received, RemoteError,
+    Component, DropCause, Drops, DtlsBackend, Heard, Leg, LegConfig, LegOutput, Received,
+    RemoteError,
 };
 pub use packet::{MAX_PACKET, PacketBuf};
 pub use rtp::RtpInfo;

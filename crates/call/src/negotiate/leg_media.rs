@@ -379,7 +379,7 @@ impl LegMedia {
     pub(crate) fn answer(&mut self, offer: &Description, terms: Terms) -> Option<Bytes> {
         let local = self.local.as_ref()?;
         let mut codecs = answered(&offer.codecs, &terms.codecs, self.transcodes)?;
-        if self.adds_events {
+        if self.adds_events && !terms.codecs.iter().any(is_event) {
             codecs.extend(events_beside(&codecs, &offer.codecs));
         }
         if self.spec.protocol == Protocol::Sdes {

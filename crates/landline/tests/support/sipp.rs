@@ -18,6 +18,8 @@ fn give(command: &mut Command, keys: &[(&str, &str)]) {
     for (name, value) in keys {
         match *name {
             "user" => command.args(["-au", value, "-s", value, "-key", "user", value]),
+            // It says what it hears, at this port.
+            "echo" => command.args(["-rtp_echo", "-mp", value]),
             "password" => command.args(["-ap", value]),
             _ => command.args(["-key", name, value]),
         };

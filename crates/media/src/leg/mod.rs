@@ -31,6 +31,7 @@ use self::handshakes::{Handshakes, Step};
 use self::path::Path;
 use self::renewal::Renewal;
 use self::security::Security;
+pub use self::stats::Heard;
 use self::stats::{Reception, Transmission};
 use self::video::Video;
 use crate::dtls::Established;
@@ -385,6 +386,11 @@ impl Leg {
             self.faults.push(fault);
         }
         self.emit(LegOutput::Fault(fault));
+    }
+
+    /// Where the stream is that the peer sends, if it has sent any.
+    pub fn heard_so_far(&self) -> Option<Heard> {
+        self.reception.heard()
     }
 
     pub fn stats(&self, _now: Instant) -> LegStats {

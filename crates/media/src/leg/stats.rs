@@ -22,6 +22,21 @@ pub struct Reception {
     last_event: Option<u32>,
 }
 
+/// How far the peer's present stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    pub ssrc: u32,
+    /// The highest so far.
+    pub sequence: u16,
+    /// Of the last packet, when that came, and by which clock in Hz it counts.
+    pub timestamp: u32,
+    pub at: Instant,
+    pub clock: u32,
+    /// As a sender would count them.
+    pub packets: u32,
+    pub octets: u32,
+}
+
 /// One synchronisation source.
 #[derive(Debug, Clone)]
 struct Stream {
@@ -71,6 +86,20 @@ impl Reception {
 
     pub fn last_audio(&self) -> Option<u8> {
         self.last_audio
+    }
+
+    pub fn heard(&self) -> Option<Heard> {
+        let stream = self.stream.as_ref()?;
+        let (timestamp, at, clock) = stream.last;
+        Some(Heard {
+            ssrc: stream.ssrc,
+            sequence: stream.highest as u16,
+            timestamp,
+            at,
+            clock,
+            packets: (stream.highest - stream.first + 1) as u32,
+            octets: self.totals.octets as u32,
+        })
     }
 
     pub fn totals(&self) -> StreamStats {

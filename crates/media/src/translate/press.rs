@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::timeline::Timeline;
 use super::{Stream, Translator};
+use crate::leg::Heard;
 use crate::packet::PacketBuf;
 use crate::play::Voice;
 use crate::rtp::RtpInfo;
@@ -66,6 +68,12 @@ impl Presses {
 }
 
 impl Translator {
+    /// The source's stream went past so far, and goes on from there by way of the
+    /// translator. Of no meaning once there is one.
+    pub fn follow(&mut self, heard: Heard) {
+        self.stream.get_or_insert_with(|| Stream::following(heard));
+    }
+
     /// Presses a key once those before it are done; by `voice` if the stream has
     /// not begun. False when too many wait.
     pub fn press(&mut self, now: Instant, press: Press, voice: Voice) -> bool {
@@ -118,6 +126,19 @@ impl Translator {
 }
 
 impl Stream {
+    fn following(heard: Heard) -> Self {
+        let next = heard.sequence.wrapping_add(1);
+        let info = info_of(Voice { ssrc: heard.ssrc, sequence: next, timestamp: heard.timestamp });
+        Self {
+            timeline: Timeline::following(heard.at, heard.timestamp, heard.clock),
+            begins: false,
+            heard: heard.sequence,
+            packets: heard.packets,
+            octets: heard.octets,
+            ..Self::new(heard.at, &info)
+        }
+    }
+
     /// When an event begins that the source knows nothing of: never twice the same.
     fn time_of_press(&mut self, now: Instant) -> u32 {
         let mut told = self.timeline.now(now);

@@ -4,6 +4,7 @@
 use landline_control::{PayloadType, Spoken};
 use smallvec::SmallVec;
 
+use super::UNKNOWN_CLOCK;
 use crate::audio::Codec;
 
 /// As long as packets are when nobody said how long (RFC 3551 §4.2).
@@ -15,6 +16,8 @@ pub struct Routes {
     routes: SmallVec<[(u8, Route); 8]>,
     /// Milliseconds of sound in each packet that is made.
     pub(super) packet_ms: u16,
+    /// What nobody has told of passes.
+    passes_rest: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Routes {
         };
         let routes: SmallVec<_> = from.says.iter().map(|kind| (kind.number, route(kind))).collect();
         let packet_ms = to.packet_ms.unwrap_or(USUAL_MS);
-        Some(Self { routes, packet_ms }).filter(Self::transcodes)
+        Some(Self { routes, packet_ms, passes_rest: false }).filter(Self::transcodes)
     }
 
     /// Everything as it comes, on its own clock.
@@ -75,7 +78,8 @@ impl Routes {
             };
             (kind.number, route)
         };
-        Self { routes: types.iter().map(route).collect(), packet_ms: USUAL_MS }
+        let routes = types.iter().map(route).collect();
+        Self { routes, packet_ms: USUAL_MS, passes_rest: true }
     }
 
     pub(super) fn transcodes(&self) -> bool {
@@ -83,7 +87,8 @@ impl Routes {
     }
 
     pub(super) fn route(&self, number: u8) -> Option<Route> {
-        self.routes.iter().find(|(it, _)| *it == number).map(|(_, route)| *route)
+        let known = self.routes.iter().find(|(it, _)| *it == number).map(|(_, route)| *route);
+        known.or_else(|| self.passes_rest.then_some(Route::Pass(number, UNKNOWN_CLOCK)))
     }
 
     /// The packet goes as it comes.

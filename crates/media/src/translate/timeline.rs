@@ -54,6 +54,12 @@ impl Timeline {
         }
     }
 
+    /// Of a stream that has come there, told as it was said.
+    pub fn following(at: Instant, timestamp: u32, clock: u32) -> Self {
+        let clock = clock.max(1);
+        Self { from_clock: clock, to_clock: clock, ..Self::new(at, timestamp) }
+    }
+
     /// What is said, and what is told of it, is counted by these clocks from now
     /// on.
     pub fn set_clocks(&mut self, slot: &Slot, clocks: (u32, u32)) {

@@ -43,7 +43,10 @@ impl<N: Network> Shard<N> {
         let press = Press { event: key.event, duration, number, clock };
         let Some(from) = self.legs.get_mut(partner) else { return Ok(()) };
         let passing = Routes::passing(&from.payload_types);
+        // By the numbers of what was relayed so far without a look at it.
+        let heard = from.machine.heard_so_far();
         let translation = from.translation.get_or_insert_with(|| Translation::new(passing));
+        heard.into_iter().for_each(|it| translation.translator.follow(it));
         if !translation.translator.press(now, press, voice) {
             self.counters.lost(OwnDrop::TooManyKeys);
         }

@@ -56,6 +56,9 @@ impl<N: Network> Shard<N> {
         if leg.spoken.take().is_some() {
             self.set_translation(slot);
             partner.into_iter().for_each(|slot| self.set_translation(slot));
+        } else if leg.translation.is_some() {
+            // What passes by way of it may have other numbers.
+            self.set_translation(slot);
         }
     }
 
@@ -69,7 +72,10 @@ impl<N: Network> Shard<N> {
         match (&mut leg.translation, routes) {
             (Some(it), None) if !it.translator.is_at_work() => leg.translation = None,
             // A stream that was given numbers of its own goes on by them.
-            (Some(it), routes) => it.translator.set_routes(routes),
+            (Some(it), routes) => {
+                let routes = routes.unwrap_or_else(|| Routes::passing(&leg.payload_types));
+                it.translator.set_routes(Some(routes));
+            }
             (None, Some(routes)) => leg.translation = Some(Translation::new(routes)),
             (None, None) => {}
         }

@@ -47,11 +47,16 @@ async fn a_key_is_pressed_towards_one_side_and_told_of_the_other() {
         a.say(Component::Rtp, &rtp(0xa, 1)).await;
         assert_eq!(b.hear().await.packet, rtp(0xa, 1));
         proxy.changed(1, vec![Op::Press(B, Key { event: 11, duration_ms: 100 })]).await;
+        let mut began = None;
         for n in 0..7u16 {
             let heard = b.hear().await.packet;
             let info = RtpInfo::parse(&heard).unwrap();
             assert_eq!((info.payload_type, info.ssrc), (101, 0xa));
             assert_eq!((info.sequence, info.marker), (2 + n, n == 0));
+            let said = RtpInfo::parse(&rtp(0xa, 1)).unwrap().timestamp;
+            let began = *began.get_or_insert(info.timestamp);
+            assert_eq!(info.timestamp, began, "when it began");
+            assert!((0..8000 * 60).contains(&began.wrapping_sub(said)), "on the sound's clock");
             let payload = info.payload(&heard).unwrap();
             let units = (160 * (n + 1)).min(800).to_be_bytes();
             assert_eq!(payload, [11, if n >= 4 { 0x8a } else { 10 }, units[0], units[1]]);
@@ -75,7 +80,7 @@ async fn a_key_is_pressed_towards_one_side_and_told_of_the_other() {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(told, (B, Key { event: 9, duration_ms: 102 }));
+        assert_eq!(told, (B, Key { event: 9, duration_ms: 100 }));
 
         // To one who has no events nothing is pressed, and it is counted.
         proxy.changed(1, vec![Op::Press(A, Key { event: 1, duration_ms: 100 })]).await;
