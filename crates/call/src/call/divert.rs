@@ -104,8 +104,8 @@ impl Call {
             let is_other = last.why == DivertReason::Always;
             return is_other.then(|| (last.by.clone(), past.to_vec()));
         }
-        let last = self.legs.iter().rposition(|leg| leg.branch_ref().is_some())?;
-        self.rung_at(last).or_else(|| self.slept.clone())
+        let last = self.legs.iter().rposition(|leg| leg.branch_ref().is_some());
+        last.and_then(|leg| self.rung_at(leg)).or_else(|| self.slept.clone())
     }
 
     /// In whose stead who was rung last was rung, as one of several.
