@@ -338,7 +338,7 @@ fn hold_and_codecs_pass_across() {
     let rung = world.phones[erin].take(Method::Invite).unwrap();
     let offered = String::from_utf8_lossy(&rung.1.body).into_owned();
     assert!(offered.contains("opus/48000/2") && offered.contains("useinbandfec=1"), "{offered}");
-    assert!(offered.contains("m=audio") && offered.contains(" 96 9 0 8\r\n"), "{offered}");
+    assert!(offered.contains("m=audio") && offered.contains(" 96 9 0 8 101\r\n"), "{offered}");
     let answer = body.replace("10.1.0.1", "10.1.0.11").replace(" 96 9 0", " 96");
     let b = world.answer(erin, &rung, &answer);
     let mut a = world.confirm(alice, &invite, None);

@@ -9,7 +9,7 @@ use landline_call::tenancy::{EdgePolicy, Tenancy};
 use landline_region::CallSid;
 use landline_sip::{HeaderName, Method, NameAddr, StatusCode, Transport};
 use world::ledger::Ledger;
-use world::phone::sdp;
+use world::phone::{Leg, sdp};
 use world::{World, tenants};
 
 const HOME: usize = 0;
@@ -276,11 +276,21 @@ fn hops_and_loops_end_at_the_edge() {
     assert_eq!(world.phones[bob].take_final().unwrap().status.code(), 482);
 }
 
+/// Who says keys by INFO hears them so from then on.
+fn says_a_key(world: &mut World, leg: &mut Leg) {
+    let mut info = leg.dialog.request(Method::Info);
+    info.set_body("application/dtmf-relay", "Signal=1");
+    world.send_request(leg.phone, info);
+    world.settle();
+    assert_eq!(world.phones[leg.phone].take_final().unwrap().status.code(), 200);
+}
+
 #[test]
 fn what_nobody_declared_is_left_off_at_the_edge_and_the_call_goes_on() {
     let (mut world, alice, bob) = both_ways(21);
     let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");
     let mut b = b;
+    says_a_key(&mut world, &mut a);
     let keys = "Signal=5\r\nDuration=160\r\n";
     let mut info = b.dialog.request(Method::Info);
     info.headers.push(HeaderName::Subject, "private matter");
@@ -308,7 +318,8 @@ fn what_nobody_declared_is_left_off_at_the_edge_and_the_call_goes_on() {
 #[test]
 fn a_response_whose_vias_were_damaged_goes_back_the_way_the_request_came() {
     let (mut world, alice, bob) = both_ways(22);
-    let (mut a, b) = world.call(alice, bob, "sip:bob@acme.test");
+    let (mut a, mut b) = world.call(alice, bob, "sip:bob@acme.test");
+    says_a_key(&mut world, &mut b);
     let mut info = a.dialog.request(Method::Info);
     info.set_body("application/dtmf-relay", "Signal=5\r\nDuration=160\r\n");
     world.send_request(alice, info);

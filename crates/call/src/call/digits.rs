@@ -128,11 +128,14 @@ impl Call {
     }
 
     /// One leg's side may have keys in its media although the other has not, if
-    /// that one takes them by INFO.
+    /// that one takes them by INFO. Another proxy of ours passes INFO on, and
+    /// converts for its own side.
     pub(super) fn convert_keys(&mut self, leg: usize, other: usize) {
         let takes_info = self.legs.get(other).is_some_and(|it| it.takes_info);
-        if let Some(media) = self.legs.get_mut(leg).and_then(|it| it.media.as_mut()) {
-            media.adds_events(takes_info);
+        let Some(it) = self.legs.get_mut(leg) else { return };
+        let adds = takes_info && !it.side.is_region();
+        if let Some(media) = it.media.as_mut() {
+            media.adds_events(adds);
         }
     }
 }
