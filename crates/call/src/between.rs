@@ -73,7 +73,7 @@ impl Core {
         if let Err(status) = self.fewer_hops(&mut request) {
             return self.refuse(key, &request, status);
         }
-        if !self.understood(key, &request) {
+        if !self.understood(key, &request) || !self.takes_nothing(key, &request) {
             return;
         }
         let domain = request.uri.host.to_string().to_ascii_lowercase();

@@ -49,8 +49,9 @@ pub(crate) struct Stead {
     pub callee: Personal<String>,
     /// The first one first; never empty.
     pub past: Vec<Diversion>,
-    /// The call was sent on to several: what one of them says is not said for all.
-    pub is_one_of: bool,
+    /// The call was sent on to several by the list of that one of those: what one
+    /// of them says is not said for all.
+    pub list: Option<usize>,
 }
 
 impl Stead {
@@ -155,14 +156,20 @@ impl Context {
         let mut stages =
             if is_name { vec![vec![to.expose().as_str()]] } else { places(to.expose()) };
         let mut left = most;
+        let mut named = Vec::new();
         for stage in &mut stages {
+            stage.retain(|place| {
+                let is_new = !named.contains(place);
+                named.push(*place);
+                is_new
+            });
             stage.truncate(left);
             left -= stage.len();
         }
-        let is_one_of = stages.iter().map(Vec::len).sum::<usize>() > 1;
+        let list = (most - left > 1).then(|| past.len() - 1);
         let mut whole: Result<Route, Refusal> = Err(NOT_FOUND);
-        for stage in stages {
-            let place = |place: &str| self.send_on(account, place, &past, is_one_of);
+        for stage in stages.into_iter().filter(|stage| !stage.is_empty()) {
+            let place = |place: &str| self.send_on(account, place, &past, list);
             let mut rung = Err(NOT_FOUND);
             for route in stage.into_iter().map(place) {
                 rung = beside(rung, route, self.config.limits.branches);
@@ -182,18 +189,22 @@ impl Context {
         account: &Account,
         to: &str,
         past: &[Diversion],
-        is_one_of: bool,
+        list: Option<usize>,
     ) -> Result<Route, Refusal> {
         let mut route = self.lead(account, to, past)?;
-        let stead = Stead { callee: route.to_user.clone(), past: past.to_vec(), is_one_of };
+        let stead = Stead { callee: route.to_user.clone(), past: past.to_vec(), list };
         let stead = Arc::new(stead);
-        for target in route.groups.iter_mut().flatten() {
-            // Unless it was sent on from there.
-            target.stead.get_or_insert_with(|| stead.clone());
-        }
-        for sleeper in &mut route.sleepers {
-            sleeper.stead.get_or_insert_with(|| stead.clone());
-        }
+        // Unless it was sent on from there: then that place is one of the list's.
+        let placed = |of: &mut Option<Arc<Stead>>| match of {
+            None => *of = Some(stead.clone()),
+            Some(inner) if inner.list.is_none() && list.is_some() => {
+                let (callee, past) = (inner.callee.clone(), inner.past.clone());
+                *inner = Arc::new(Stead { callee, past, list });
+            }
+            Some(_) => {}
+        };
+        route.groups.iter_mut().flatten().for_each(|target| placed(&mut target.stead));
+        route.sleepers.iter_mut().for_each(|sleeper| placed(&mut sleeper.stead));
         Ok(route)
     }
 }

@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use landline_call::tenancy::{CallsFrom, Forwarding, Tenancy};
+use landline_call::tenancy::{CallsFrom, Forwarding, RecordingPolicy, Tenancy};
 use landline_call::{Input, Tenants};
 use landline_region::{Personal, UserSid};
 use landline_sip::{
@@ -428,6 +428,8 @@ fn who_does_not_answer_is_looked_for_in_one_place_after_the_other() {
     world.wait(11);
     let second = rung(&mut world, carol);
     assert_eq!(reason(&second.1), ["<sip:bob@acme.test>;reason=no-answer"]);
+    let places = world.proxies[0].relay.session().specs.len();
+    assert_eq!(places, 2, "bob's at the relay is given back");
     world.say(carol, &second, 180);
     assert!(!world.phones[alice].has_invite(), "not before carol had her time");
     // A decline of hers is not bob's; the next two ring together.
@@ -482,6 +484,29 @@ fn a_group_rings_at_once_and_its_own_forwarding_follows() {
     world.say(alice, &stand_in, 486);
     assert_eq!(world.phones[bob].take_final().unwrap().status.code(), 486);
     world.assert_at_rest();
+}
+
+/// What the account wants of all is nothing; of the two who ring, one wants it.
+#[test]
+fn who_answers_of_several_decides_on_the_recording() {
+    for (answers, is_recorded) in [("bob", true), ("carol", false)] {
+        let mut world = World::ie1(24);
+        let [alice, bob, carol] = world.registered(["alice", "bob", "carol"]);
+        let group = Forwarding { always: to("carol&bob&carol"), ..Forwarding::default() };
+        let tenancy = tenants::with_user(acme(&[("dave", group)]), "bob", |user| {
+            user.recording = Some(RecordingPolicy::All);
+        });
+        world.input(0, Input::Tenancy(Tenants::new(&tenancy).into()));
+        let (_, invite) = world.dial(alice, "sip:dave@acme.test");
+        let both = [bob, carol].map(|phone| rung(&mut world, phone));
+        assert!(world.phones[carol].take(Method::Invite).is_none(), "named twice, rung once");
+        let (phone, rung) = if answers == "bob" { (bob, &both[0]) } else { (carol, &both[1]) };
+        world.answer(phone, rung, &sdp("10.1.0.9", 4000, ""));
+        let mut a = world.confirm(alice, &invite, None);
+        assert_eq!(world.proxies[0].relay.session().is_recording, is_recorded, "{answers}");
+        world.hang_up(&mut a);
+        world.assert_at_rest();
+    }
 }
 
 /// Lists that name lists are followed no further than it takes to find somebody.

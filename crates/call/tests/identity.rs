@@ -166,6 +166,40 @@ fn a_carriers_word_for_who_calls_is_believed_where_its_trunk_says_so() {
     world.assert_at_rest();
 }
 
+/// What a carrier says of its callers is never taken for a user of ours.
+#[test]
+fn a_carriers_caller_is_shown_as_no_colleague() {
+    let mut world = World::ie1(5);
+    let [bob] = world.registered(["bob"]);
+    let carrier = carrier(&mut world);
+    for (said, shown, recorded) in [
+        ("<sip:alice@acme.test>", "sip:anonymous@acme.test", "anonymous"),
+        ("\"CEO\" <sip:alice@x.example>", "sip:anonymous@acme.test", "anonymous"),
+        ("<sip:1001@acme.test>", "sip:1001@unknown.invalid", "1001@unknown.invalid"),
+        ("<sip:02071111111@x.example>", "sip:02071111111@unknown.invalid", ""),
+        ("<sip:00442071111111@x.example>", "sip:+442071111111@acme.test", "+442071111111"),
+        ("<sip:442071111111@x.example>", "sip:+442071111111@acme.test", "+442071111111"),
+    ] {
+        set(&mut world, Asserted::Both);
+        let body = sdp("10.9.0.1", 6000, "");
+        let mut request = world.invite_request(carrier, "sip:+353100000002@10.0.1.1", Some(&body));
+        request.headers.push(HeaderName::PAssertedIdentity, said);
+        let key = world.send_request(carrier, request);
+        world.settle();
+        let rung = world.phones[bob].take(Method::Invite).expect("bob rings");
+        world.say(bob, &rung, 180);
+        assert_eq!(rung.1.from().unwrap().uri.to_string(), shown, "{said}");
+        let ledger = &world.proxies[0].ledger;
+        let call = *ledger.calls().last().unwrap();
+        if !recorded.is_empty() {
+            assert_eq!(ledger.opened(call).from.expose(), recorded, "{said}");
+        }
+        world.cancel(carrier, key);
+        world.wait(1);
+    }
+    world.assert_at_rest();
+}
+
 #[test]
 fn a_message_may_be_private_too() {
     let mut world = World::ie1(4);

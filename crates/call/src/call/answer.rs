@@ -8,13 +8,14 @@ use landline_sip::{Method, Request, Response, ServerKey, StatusCode};
 use super::branch::dialog;
 use super::leg::{Incoming, LegState, tag_text};
 use super::message::{SDP, reason, reason_for};
-use super::open::{read_body, read_description};
+use super::open::{read_body, read_description, wants_recording};
 use super::{A, Call, Ending, Phase};
 use crate::context::{ClientUse, Context};
 use crate::io::Log;
 use crate::negotiate::{Description, LegMedia, Mismatch};
 use crate::record::{Cause, Step};
 use crate::relays::RelayStep;
+use crate::route::Side;
 use crate::tenancy::MediaPolicy;
 use crate::timers::{CallTimer, Timer};
 
@@ -34,6 +35,7 @@ impl Call {
     pub(super) fn won(&mut self, cx: &mut Context, leg: usize) {
         self.winner = Some(leg);
         self.phase = Phase::Answering;
+        self.decide_on_recording(leg);
         self.nowhere_else(cx);
         self.other_early_dialog(cx, leg);
         if self.is_gathering() {
@@ -41,6 +43,18 @@ impl Call {
             return self.gather(cx);
         }
         self.join(cx, leg);
+    }
+
+    /// Where one of several answered, or whoever took the call: it is for those who
+    /// talk to say whether they are recorded.
+    fn decide_on_recording(&mut self, leg: usize) {
+        let Some(it) = self.legs.get(leg) else { return };
+        let is_chosen = it.incoming().is_some() || it.stead().is_some_and(|it| it.list.is_some());
+        let wants = |side: &Side| wants_recording(&self.account, side);
+        let caller = self.legs.get(A).is_some_and(|it| wants(&it.side));
+        if is_chosen && !self.has_guests() && !caller && !wants(&it.side) {
+            self.recording = None;
+        }
     }
 
     /// Makes the dialog, acknowledges, and takes the answer in.

@@ -94,7 +94,7 @@ impl Call {
                 }
                 self.consider(upstream, cause, reasons);
                 let stead = self.legs.get(leg).and_then(Leg::stead);
-                if status.class() == 6 && stead.is_none_or(|stead| !stead.is_one_of) {
+                if status.class() == 6 && stead.is_none_or(|stead| stead.list.is_none()) {
                     self.nowhere_else(cx);
                 }
                 self.group_failed(cx);

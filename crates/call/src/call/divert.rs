@@ -65,9 +65,9 @@ impl Call {
     }
 
     /// A user of the account by its address, or anybody by number. A phone
-    /// leads nobody to hosts of its own choice.
+    /// leads nobody to hosts of its own choice, or to several at once.
     fn place_of(&self, uri: &Uri) -> Option<Personal<String>> {
-        let place = dialled(uri)?;
+        let place = dialled(uri).filter(|place| !place.contains(['&', ',']))?;
         let is_here = uri.host.to_string().eq_ignore_ascii_case(&self.account.domain);
         (is_here || is_e164(&place)).then(|| Personal::new(place))
     }
@@ -100,9 +100,9 @@ impl Call {
         if let Some(stead) = self.last_of_several() {
             // Where several stand in for somebody, it is for that one to say what
             // is next; not the same again.
-            let (last, past) = stead.past.split_last()?;
-            let is_other = last.why == DivertReason::Always;
-            return is_other.then(|| (last.by.clone(), past.to_vec()));
+            let (past, whose) = stead.past.split_at_checked(stead.list?)?;
+            let whose = whose.first().filter(|it| it.why == DivertReason::Always)?;
+            return Some((whose.by.clone(), past.to_vec()));
         }
         let last = self.legs.iter().rposition(|leg| leg.branch_ref().is_some());
         last.and_then(|leg| self.rung_at(leg)).or_else(|| self.slept.clone())
@@ -110,7 +110,7 @@ impl Call {
 
     /// In whose stead who was rung last was rung, as one of several.
     fn last_of_several(&self) -> Option<&Stead> {
-        self.last_rung()?.stead().filter(|stead| stead.is_one_of && !self.rings_first())
+        self.last_rung()?.stead().filter(|stead| stead.list.is_some() && !self.rings_first())
     }
 
     /// Who takes the call by a code or a dialog's name is not rung.
@@ -131,7 +131,7 @@ impl Call {
     /// How long the last group may ring.
     pub(super) fn ring_time(&self, cx: &Context) -> std::time::Duration {
         let own = self.last_rung().and_then(|leg| match (&leg.side, self.last_of_several()) {
-            (_, Some(stead)) => stead.past.last()?.by.forwarding.ring,
+            (_, Some(stead)) => stead.past.get(stead.list?)?.by.forwarding.ring,
             (Side::User(user), None) if !self.rings_first() => user.forwarding.ring,
             _ => None,
         });

@@ -300,6 +300,8 @@ impl Call {
         self.consider(480, cause, vec![super::reason(408, "No answer").into()]);
         for leg in ringing {
             self.cancel_branch(cx, leg, Some(super::reason(408, "No answer")));
+            self.early = self.early.filter(|it| *it != leg);
+            self.release_media(cx, leg);
         }
         self.group_failed(cx);
     }

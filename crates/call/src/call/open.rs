@@ -44,9 +44,11 @@ impl Call {
             Err(_) if !matches!(caller, Side::User(_)) => (CallDirection::Inbound, None),
             Err(_) => (CallDirection::Internal, None),
         };
+        // Any of those who may answer may want it; who does decides.
+        let rung = route.iter().flat_map(|it| it.groups.iter().flatten().map(|it| &it.side));
         let mut call = Self {
             identity: Identity::of(&caller, &request, &route, &dialled),
-            recording: recording(cx, &account, &caller, callee.as_ref()),
+            recording: recording(cx, &account, &caller, callee.as_ref().into_iter().chain(rung)),
             ..Self::new(key, cx, account, caller, direction)
         };
         call.join = join;
@@ -361,6 +363,29 @@ fn wants_privacy(request: &Request) -> bool {
     values.any(|value| !value.eq_ignore_case("none"))
 }
 
+/// Where who calls by a carrier is at home whose number is none of the world's:
+/// nobody calls back there.
+const ELSEWHERE: &str = "unknown.invalid";
+
+/// Who calls by a carrier: a number, or what may be one within its network. A
+/// name, or an extension under our domain, would be taken for a colleague's.
+fn of_carrier(said: Option<String>) -> (String, Option<String>) {
+    let said = said.unwrap_or_default();
+    let digits = said.strip_prefix('+').unwrap_or(&said);
+    let number = format!("+{}", digits.strip_prefix("00").unwrap_or(digits));
+    if is_e164(&number) && digits.len() > LONGEST_EXTENSION {
+        return (number, None);
+    }
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    match is_number && digits.len() <= 64 {
+        true => (said, Some(ELSEWHERE.to_owned())),
+        false => ("anonymous".to_owned(), None),
+    }
+}
+
+/// Numbers of the world have more digits, country code included.
+const LONGEST_EXTENSION: usize = 6;
+
 impl Identity {
     /// How a request's sender is shown to whom it leads.
     pub(crate) fn of(
@@ -401,10 +426,11 @@ impl Identity {
                 let asserted = asserted.take(1).find(|_| trunk.asserted.is_believed());
                 let asserted =
                     asserted.and_then(|it| landline_sip::NameAddr::parse(&it.to_str_lossy()).ok());
-                let shown = asserted.or(from).and_then(|it| crate::route::dialled(&it.uri));
-                let shown = shown.filter(|it| !it.is_empty() && it.len() <= 64);
-                let user = shown.unwrap_or_else(|| "anonymous".to_owned());
-                Self { display, user: Personal::new(user), callee, ..Self::default() }
+                let shown = asserted.or(from);
+                let display = shown.as_ref().and_then(display_of);
+                let (user, domain) =
+                    of_carrier(shown.and_then(|it| crate::route::dialled(&it.uri)));
+                Self { display, user: Personal::new(user), domain, callee, ..Self::default() }
             }
         }
     }
@@ -422,20 +448,24 @@ impl Identity {
 
 /// A call is recorded when either party's own setting, or else the account's,
 /// says so.
-pub(super) fn recording(
+pub(super) fn recording<'a>(
     cx: &mut Context,
     account: &Account,
     caller: &Side,
-    callee: Option<&Side>,
+    mut callees: impl Iterator<Item = &'a Side>,
 ) -> Option<(RecordingSid, Consent)> {
-    let wants = |side: &Side| match side {
-        Side::User(user) => user.recording.unwrap_or(account.recording),
-        Side::Trunk(_) | Side::Region(_) => account.recording,
-    };
-    let wanted = wants(caller) == RecordingPolicy::All
-        || callee.is_some_and(|callee| wants(callee) == RecordingPolicy::All);
+    let wants = |side: &Side| wants_recording(account, side);
+    let wanted = wants(caller) || callees.any(wants);
     wanted.then(|| {
         let consent = Consent { by_policy: true, granted_at: cx.now.unix };
         (RecordingSid::new(&mut cx.entropy), consent)
     })
+}
+
+pub(super) fn wants_recording(account: &Account, side: &Side) -> bool {
+    let policy = match side {
+        Side::User(user) => user.recording.unwrap_or(account.recording),
+        Side::Trunk(_) | Side::Region(_) => account.recording,
+    };
+    policy == RecordingPolicy::All
 }

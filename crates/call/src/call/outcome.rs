@@ -68,6 +68,7 @@ impl Call {
             (RelayStep::Early { .. }, _) => self.early = None,
             (RelayStep::Retry { leg }, _) => self.retry_refused(cx, leg),
             (RelayStep::PickUp { leg }, _) => self.pick_up_failed(cx, leg, 503),
+            (RelayStep::Fork, _) if self.phase == Phase::Ringing => self.fork_refused(cx),
             (RelayStep::Open, refusal) => {
                 // Nothing was opened, so there is nothing to close.
                 let refused = self.drop_session(cx);
@@ -83,6 +84,20 @@ impl Call {
             }
             _ => self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay refused")),
         }
+    }
+
+    /// There is no room for the places that were to ring next: as if they did not
+    /// answer.
+    fn fork_refused(&mut self, cx: &mut Context) {
+        for leg in self.rung() {
+            let Some(it) = self.legs.get_mut(leg) else { continue };
+            let is_rung = it.branch_ref().is_some_and(|branch| branch.request.is_some());
+            if it.state == LegState::Early && !is_rung {
+                (it.state, it.status) = (LegState::Ended, 503);
+            }
+        }
+        self.consider(503, Cause::Failed, Vec::new());
+        self.group_failed(cx);
     }
 
     /// Unless the branch has been taken back in the meantime.

@@ -49,6 +49,9 @@ struct Taking {
     dialog: Dialog,
 }
 
+/// Of one call, so that nobody wears it out by trying.
+const MOST_ATTEMPTS: usize = 8;
+
 /// Without an offer there is nothing that the caller could be answered with.
 const NO_OFFER: Refusal = Refusal {
     status: 488,
@@ -123,8 +126,11 @@ impl Call {
         let is_pending = self.legs.iter().any(|leg| {
             leg.state == LegState::Early && leg.incoming().is_some_and(|it| it.picks_up)
         });
+        let picks_up = |leg: &&Leg| leg.incoming().is_some_and(|it| it.picks_up);
+        let is_tired = self.legs.iter().filter(picks_up).count() >= MOST_ATTEMPTS;
         let is_lost = self.session.as_ref().is_none_or(|session| session.lost);
-        if !self.is_ringing() || self.winner.is_some() || is_pending || is_lost {
+        let is_taken = self.winner.is_some() || is_pending || is_tired;
+        if !self.is_ringing() || is_taken || is_lost {
             return Err(Refusal::new(486, Cause::Busy));
         }
         let media = CallerMedia::read(cx, request, side, &self.account);

@@ -45,7 +45,7 @@ impl Call {
                 is_private,
                 ..Identity::default()
             },
-            recording: recording(cx, &account, &caller, Some(&guest.side)),
+            recording: recording(cx, &account, &caller, std::iter::once(&guest.side)),
             handover: Some(Box::new(Handover::new(None))),
             winner: Some(A + 1),
             ..Self::new(key, cx, account, caller, direction)

@@ -70,7 +70,7 @@ impl Call {
             callee: route.map_or_else(|| start.to.clone(), |route| route.to_user.clone()),
             ..Identity::default()
         };
-        let recording = recording(cx, &account, &caller, callee.as_ref());
+        let recording = recording(cx, &account, &caller, callee.as_ref().into_iter());
         let started = Started { dialled: start.to.clone(), answered: false };
         let mut call = Self {
             sid: start.sid,

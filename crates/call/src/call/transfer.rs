@@ -181,7 +181,7 @@ impl Call {
         };
         let mut call = Self {
             identity,
-            recording: recording(cx, &account, &caller, callee.as_ref()),
+            recording: recording(cx, &account, &caller, callee.as_ref().into_iter()),
             started: Some(Started::answered()),
             handover: Some(Box::new(Handover::new(guest.presented()))),
             parked: slot.map(Parked::at),
