@@ -157,6 +157,7 @@ const does = {
       protocol: candidate.protocol,
       port: candidate.port,
       tls: transport.tlsVersion,
+      sound: of('inbound-rtp', 'audio'),
       video: of('inbound-rtp', 'video'),
       sent: of('outbound-rtp', 'video'),
     });

@@ -2,8 +2,8 @@
 
 mod world;
 
-use landline_call::tenancy::MediaPolicy;
-use landline_control::{LegId, VideoType};
+use landline_call::tenancy::{MediaPolicy, RecordingPolicy};
+use landline_control::{Direction, LegId, VideoType};
 use landline_sip::{Method, Request};
 use world::phone::{Leg, sdp, text};
 use world::{World, tenants};
@@ -52,17 +52,29 @@ fn with_media(seed: u8, bob: MediaPolicy) -> (World, [usize; 2]) {
 }
 
 fn told(world: &World, leg: u16) -> Option<Vec<(u8, bool)>> {
-    let types = world.proxies[0].relay.session().video.get(&LegId(leg))?;
+    let (_, types) = world.proxies[0].relay.session().video.get(&LegId(leg))?;
     Some(types.iter().map(|VideoType { number, repeats }| (*number, *repeats)).collect())
+}
+
+/// Which way the relay lets the video of each side go.
+fn ways(world: &World) -> [Direction; 2] {
+    [0, 1].map(|leg| world.proxies[0].relay.session().video[&LegId(leg)].0)
 }
 
 /// Alice offers video, and bob answers so.
 fn called(seed: u8, answer: &str) -> (World, Leg, Leg, String) {
-    let (mut world, [alice, bob]) = with_media(seed, MediaPolicy::Webrtc);
-    let offer = browser(1, "actpass", OFFERED);
-    let (_, invite) = world.invite(alice, "sip:bob@acme.test", Some(&offer));
+    let (offer, answer) = (browser(1, "actpass", OFFERED), browser(2, "active", answer));
+    said(with_media(seed, MediaPolicy::Webrtc), &offer, &answer)
+}
+
+fn said(
+    (mut world, [alice, bob]): (World, [usize; 2]),
+    offer: &str,
+    answer: &str,
+) -> (World, Leg, Leg, String) {
+    let (_, invite) = world.invite(alice, "sip:bob@acme.test", Some(offer));
     let rung = world.phones[bob].take(Method::Invite).unwrap();
-    let b = world.answer(bob, &rung, &browser(2, "active", answer));
+    let b = world.answer(bob, &rung, answer);
     let answered = text(&world.phones[alice].responses[0].1.body);
     let a = world.confirm(alice, &invite, None);
     (world, a, b, answered)
@@ -169,4 +181,84 @@ fn video_outlives_the_proxy_that_agreed_on_it() {
     let response = world.phones[a.phone].take_final().unwrap();
     assert_eq!(video(&text(&response.body))[0], video(&answered)[0]);
     assert_eq!(told(&world, 0), Some(vec![(98, false), (99, true)]));
+}
+
+#[test]
+fn a_number_that_means_sound_never_means_video() {
+    // On both lines of the offer, then on both of the answer.
+    let both = OFFERED.replace("AVP 96", "AVP 0 96") + "a=rtpmap:0 VP8/90000\r\n";
+    let media = with_media(8, MediaPolicy::Webrtc);
+    let answer = ANSWERED.replace("AVP 98", "AVP 0 98") + "a=rtpmap:0 VP8/90000\r\n";
+    let (offer, answer) = (browser(1, "actpass", &both), browser(2, "active", &answer));
+    let (world, _, b, _) = said(media, &offer, &answer);
+    let asked = body(&b.invite);
+    assert_eq!(video(&asked)[0], "m=video 0 UDP/TLS/RTP/SAVPF 96 97 98 99", "{asked}");
+    for leg in [0, 1] {
+        assert_eq!(told(&world, leg), Some(vec![(98, false), (99, true)]));
+    }
+
+    let answer = browser(2, "active", ANSWERED)
+        .replace("SAVPF 0 8 101\r\n", "SAVPF 0 98\r\na=rtpmap:98 telephone-event/8000\r\n");
+    let offer = browser(1, "actpass", OFFERED);
+    let (world, _, _, answered) = said(with_media(9, MediaPolicy::Webrtc), &offer, &answer);
+    assert!(video(&answered)[0].starts_with("m=video 0 "), "{answered}");
+    assert_eq!((told(&world, 0), told(&world, 1)), (Some(Vec::new()), Some(Vec::new())));
+}
+
+#[test]
+fn video_is_declined_in_a_call_that_is_recorded() {
+    let mut world = World::new(10);
+    let tenancy = tenants::with_user(tenants::acme(), "alice", |it| it.media = MediaPolicy::Webrtc);
+    let tenancy = tenants::with_user(tenancy, "bob", |it| {
+        it.media = MediaPolicy::Webrtc;
+        it.recording = Some(RecordingPolicy::All);
+    });
+    world.add_proxy("ie1", 1, tenancy, |_| {});
+    let phones = world.registered(["alice", "bob"]);
+    let offer = browser(1, "actpass", OFFERED);
+    let (mut world, mut a, b, answered) = said((world, phones), &offer, &browser(2, "active", ""));
+    assert!(!body(&b.invite).contains("video"), "{}", body(&b.invite));
+    assert!(video(&answered)[0].starts_with("m=video 0 "), "{answered}");
+    assert_eq!((told(&world, 0), told(&world, 1)), (Some(Vec::new()), None));
+
+    // Nor is it later.
+    let offer = browser(1, "actpass", &OFFERED.replace("AVP 96", "AVP 98"));
+    world.within(&mut a, Method::Invite, Some(&offer));
+    assert!(world.phones[b.phone].take(Method::Invite).is_none());
+    let answer = text(&world.phones[a.phone].take_final().unwrap().body);
+    assert!(video(&answer)[0].starts_with("m=video 0 "), "{answer}");
+}
+
+#[test]
+fn another_codec_under_the_same_number_is_told_to_the_other_side() {
+    let (mut world, mut a, b, _) = called(11, &ANSWERED.replace("recvonly", "sendrecv"));
+    let other = OFFERED.replace("a=rtpmap:98 VP9/90000", "a=rtpmap:98 H264/90000");
+    world.within(&mut a, Method::Invite, Some(&browser(1, "actpass", &other)));
+    let reply = browser(2, "active", &ANSWERED.replace("98 VP9", "98 H264"));
+    let asked = text(&world.answer_within(&b, Method::Invite, 200, Some(&reply)).body);
+    assert!(video(&asked).contains(&"a=rtpmap:98 H264/90000"), "{asked}");
+}
+
+#[test]
+fn video_goes_its_own_way() {
+    // No microphone, but a camera; the other side has no camera.
+    let offer = browser(1, "actpass", OFFERED).replace("a=ptime:20", "a=recvonly");
+    let answer = browser(2, "active", ANSWERED);
+    let (world, ..) = said(with_media(12, MediaPolicy::Webrtc), &offer, &answer);
+    let sound = world.proxies[0].relay.session().remotes[&LegId(0)].direction;
+    assert_eq!(sound, Direction::SendOnly);
+    assert_eq!(ways(&world), [Direction::ReceiveOnly, Direction::SendOnly]);
+
+    let (world, ..) = called(13, &ANSWERED.replace("recvonly", "inactive"));
+    assert_eq!(ways(&world), [Direction::Inactive; 2]);
+}
+
+#[test]
+fn video_that_would_bear_the_sound_is_declined() {
+    let offer = browser(1, "actpass", OFFERED).replace("BUNDLE 0 1", "BUNDLE 1 0");
+    let answer = browser(2, "active", "");
+    let (_, _, b, answered) = said(with_media(14, MediaPolicy::Webrtc), &offer, &answer);
+    assert!(!body(&b.invite).contains("video"), "{}", body(&b.invite));
+    assert!(video(&answered)[0].starts_with("m=video 0 "), "{answered}");
+    assert!(answered.contains("a=group:BUNDLE 0\r\n"), "{answered}");
 }

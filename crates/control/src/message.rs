@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use landline_region::{AccountSid, CallSid, RecordingSid, RegionCode, SoundSid, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::media::{LegKeys, LegLocal, LegSpec, LegStats, MediaFault, Remote, Spoken, VideoType};
+use crate::media::{
+    Direction, LegKeys, LegLocal, LegSpec, LegStats, MediaFault, Remote, Spoken, VideoType,
+};
 
 /// The protocol's version. A peer of another one is refused at [`Hello`].
 pub const VERSION: u16 = 1;
@@ -162,9 +164,10 @@ pub enum Op {
     /// Plays nothing to it any more.
     Hush(LegId),
     /// What the leg's peer sends and takes beside sound, by the same transport:
-    /// passed on as it is, neither recorded nor counted as sound. Goes until the
+    /// passed on as it is and not counted as sound; not passed on while the session
+    /// is recorded. A number of the sound's goes on meaning sound. Goes until the
     /// next for this leg.
-    Video(LegId, Vec<VideoType>),
+    Video(LegId, Direction, Vec<VideoType>),
     /// Presses a key towards the leg's peer (RFC 4733), as if its partner had.
     Press(LegId, Key),
     /// The keys that the leg's peer presses in its media are told by

@@ -82,7 +82,10 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     let plays = ToRelay::Request(RequestId(8), Request::Change(SessionId(9), plays));
     streams.push(("to-relay-change-play".into(), stream(0, &[plays])));
     let types = [(96, false), (97, true)].map(|(number, repeats)| VideoType { number, repeats });
-    let video = Request::Change(SessionId(9), vec![Op::Video(LegId(1), types.to_vec())]);
+    let video = Request::Change(
+        SessionId(9),
+        vec![Op::Video(LegId(1), Direction::SendOnly, types.to_vec())],
+    );
     let video = ToRelay::Request(RequestId(9), video);
     streams.push(("to-relay-change-video".into(), stream(0, &[video])));
     let resume =

@@ -263,7 +263,8 @@ impl Call {
     fn offer_caller(&mut self, winner: usize) -> Option<bytes::Bytes> {
         self.legs.first()?.incoming()?;
         let peer = self.legs.get(winner)?.media.as_ref()?.agreed.as_ref()?.peer.clone();
-        self.legs.get_mut(A)?.media.as_mut()?.offer(LegMedia::terms_of(&peer))
+        let terms = self.terms_of(&peer);
+        self.legs.get_mut(A)?.media.as_mut()?.offer(terms)
     }
 
     /// Both ends' devices showed what they speak: their next calls begin with it.

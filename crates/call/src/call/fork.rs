@@ -223,10 +223,10 @@ impl Call {
         let answered = caller.filter(|_| self.started.is_some()).and_then(|it| it.media.as_ref());
         if let Some(agreed) = answered.and_then(|media| media.agreed.as_ref()) {
             let codecs = agreed.terms.codecs.clone();
-            return Terms { codecs, ..LegMedia::terms_of(&agreed.peer) };
+            return Terms { codecs, ..self.terms_of(&agreed.peer) };
         }
         match caller.and_then(Leg::incoming).and_then(|it| it.offer.as_ref()) {
-            Some(offer) => LegMedia::terms_of(offer),
+            Some(offer) => self.terms_of(offer),
             None => Terms {
                 codecs: Codec::ours(),
                 direction: landline_control::Direction::SendReceive,

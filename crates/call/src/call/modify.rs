@@ -144,8 +144,9 @@ impl Call {
             Some(media.agreed.as_ref()?.peer.clone())
         };
         let peer = self.other(leg).and_then(|other| agreed(self, other));
+        let terms = peer.map(|peer| self.terms_of(&peer));
         let Some(it) = self.legs.get_mut(leg) else { return };
-        let body = peer.and_then(|peer| it.media.as_mut()?.offer(LegMedia::terms_of(&peer)));
+        let body = terms.and_then(|terms| it.media.as_mut()?.offer(terms));
         let (Some(body), Some(dialog)) = (body, it.dialog.as_mut()) else {
             return self.gone(cx, key, request);
         };
@@ -240,7 +241,7 @@ impl Call {
     fn carry(&mut self, cx: &mut Context) {
         let Some(modification) = &self.modification else { return };
         let Some(asked) = &modification.asked else { return };
-        let wanted = LegMedia::terms_of(&asked.offer);
+        let wanted = self.terms_of(&asked.offer);
         let toward = modification.toward;
         if self.is_news(toward, &wanted) {
             return self.ask(cx, wanted);
@@ -301,7 +302,14 @@ impl Call {
 
     pub(super) fn wanted_for(&self, toward: usize) -> Option<Terms> {
         let other = self.legs.get(self.other(toward)?)?;
-        Some(LegMedia::terms_of(&other.media.as_ref()?.agreed.as_ref()?.peer))
+        Some(self.terms_of(&other.media.as_ref()?.agreed.as_ref()?.peer))
+    }
+
+    /// What the other side is to know of this one. A recording holds everything
+    /// that passed, and it holds sound: who is recorded is not seen.
+    pub(super) fn terms_of(&self, peer: &Description) -> Terms {
+        let terms = LegMedia::terms_of(peer);
+        Terms { video: terms.video.filter(|_| self.recording.is_none()), ..terms }
     }
 
     /// After a 491 to an offer of our own.

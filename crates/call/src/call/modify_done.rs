@@ -73,7 +73,7 @@ impl Call {
         }
         if self.challenged(leg, response) {
             let wanted = match self.modification.as_ref().and_then(|it| it.asked.as_ref()) {
-                Some(asked) => Some(crate::negotiate::LegMedia::terms_of(&asked.offer)),
+                Some(asked) => Some(self.terms_of(&asked.offer)),
                 None => self.wanted_for(leg),
             };
             if let Some(wanted) = wanted {
@@ -114,7 +114,7 @@ impl Call {
         }
         if cause == FailureCause::Transport && self.reroute(cx, leg) {
             let wanted = match self.modification.as_ref().and_then(|it| it.asked.as_ref()) {
-                Some(asked) => Some(crate::negotiate::LegMedia::terms_of(&asked.offer)),
+                Some(asked) => Some(self.terms_of(&asked.offer)),
                 None => self.wanted_for(leg),
             };
             if let Some(wanted) = wanted {

@@ -10,7 +10,7 @@ use super::transfer::Word;
 use super::{A, Call, Ending, Phase};
 use crate::calls::CallKey;
 use crate::context::{ClientUse, Context};
-use crate::negotiate::{LegMedia, Terms};
+use crate::negotiate::Terms;
 use crate::record::{CallDirection, Cause};
 use crate::relays::RelayStep;
 use crate::route::Side;
@@ -74,7 +74,7 @@ impl Call {
     /// It is to be quiet, and hears what there is to hear.
     pub(super) fn terms_of_parked(&self, leg: usize) -> Option<Terms> {
         let agreed = self.legs.get(leg)?.media.as_ref()?.agreed.as_ref()?;
-        let terms = LegMedia::terms_of(&agreed.peer);
+        let terms = self.terms_of(&agreed.peer);
         Some(Terms { direction: Direction::SendOnly, ..terms })
     }
 

@@ -15,7 +15,7 @@ use super::message::{SDP, push_warning};
 use super::open::read_description;
 use super::{A, Call, Ending, Leg, Phase};
 use crate::context::Context;
-use crate::negotiate::{LegMedia, Mismatch, Terms};
+use crate::negotiate::{Mismatch, Terms};
 use crate::record::Cause;
 use crate::relays::RelayStep;
 use crate::timers::{CallTimer, Timer};
@@ -246,7 +246,7 @@ impl Call {
     fn offer_early(&mut self) -> Option<Bytes> {
         let heard = self.early.and_then(|leg| self.legs.get(leg)?.media.as_ref());
         let peer = heard.and_then(|media| media.agreed.as_ref()).map(|it| it.peer.clone());
-        let terms = peer.map_or_else(|| self.offered_by_caller(), |it| LegMedia::terms_of(&it));
+        let terms = peer.map_or_else(|| self.offered_by_caller(), |it| self.terms_of(&it));
         self.legs.get_mut(A)?.media.as_mut()?.offer(terms)
     }
 

@@ -247,7 +247,7 @@ impl Call {
     pub(super) fn terms_of_guest(&self) -> Option<Terms> {
         self.handover.as_ref()?;
         let agreed = self.legs.first()?.media.as_ref()?.agreed.as_ref()?;
-        let terms = LegMedia::terms_of(&agreed.peer);
+        let terms = self.terms_of(&agreed.peer);
         Some(Terms { direction: Direction::SendReceive, ..terms })
     }
 

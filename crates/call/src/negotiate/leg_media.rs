@@ -402,7 +402,7 @@ impl LegMedia {
         let told = terms.clone();
         let both = offer.video.as_ref().zip(terms.video.as_ref());
         let answer = both
-            .and_then(|(offered, said)| Video::common(offered, said))
+            .and_then(|(offered, said)| Video::common(offered, said)?.beside(&codecs))
             .filter(|_| self.carries_video());
         let wish = offer.video.as_ref().map(|it| it.direction).unwrap_or_default();
         let video = answer.as_ref().map(|it| Video { direction: wish, ..it.clone() });

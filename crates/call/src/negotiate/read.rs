@@ -89,6 +89,7 @@ impl Description {
         if !codecs.iter().any(Codec::is_speech) {
             return Err(Mismatch::Codec);
         }
+        let video = Video::read(session, media, &codecs).filter(|_| protocol == Protocol::Dtls);
         let mid = media.mid();
         let bundle = session.attribute_values("group").any(|group| {
             let mut words = group.split_ascii_whitespace();
@@ -112,7 +113,7 @@ impl Description {
             lines: session.media.iter().map(line).collect(),
             audio: index,
             bundle,
-            video: Video::read(session, media).filter(|_| protocol == Protocol::Dtls),
+            video,
         })
     }
 }

@@ -54,8 +54,13 @@ impl VideoCodec {
 }
 
 impl Video {
-    /// The first video stream in the bundle of the sound.
-    pub(super) fn read(session: &SessionDescription, audio: &Media) -> Option<Self> {
+    /// The first video stream in the bundle of the sound. A number of the sound's
+    /// means sound.
+    pub(super) fn read(
+        session: &SessionDescription,
+        audio: &Media,
+        sound: &[Codec],
+    ) -> Option<Self> {
         let bundled = |media: &Media| is_bundled_with(session, audio, media);
         let media = session.media.iter().find(|media| media.kind == "video")?;
         let is_on =
@@ -68,7 +73,14 @@ impl Video {
             VideoCodec { codec, feedback }
         });
         let direction = read::wanted(session, media);
-        Self::of(codecs.filter(|it| it.encoding() != UNSERVED).collect(), direction)
+        let codecs = codecs.filter(|it| it.encoding() != UNSERVED).collect();
+        Self { codecs, direction }.beside(sound)
+    }
+
+    /// Without the numbers that mean sound.
+    pub(super) fn beside(mut self, sound: &[Codec]) -> Option<Self> {
+        self.codecs.retain(|it| sound.iter().all(|sound| sound.number != it.codec.number));
+        Self::of(self.codecs, self.direction)
     }
 
     /// `None` without a format that makes a picture. What repeats one that is
@@ -109,8 +121,8 @@ impl Video {
 
     /// Whether the other tells a peer the same.
     pub(super) fn says_as(&self, other: &Self) -> bool {
-        let numbers = |it: &Self| it.codecs.iter().map(|it| it.codec.number).collect::<Vec<_>>();
-        self.direction == other.direction && numbers(self) == numbers(other)
+        let ours = self.codecs.iter().map(|it| &it.codec);
+        self.direction == other.direction && ours.eq(other.codecs.iter().map(|it| &it.codec))
     }
 }
 
@@ -119,12 +131,13 @@ pub(super) fn line(lines: &[Line]) -> Option<usize> {
     lines.iter().position(|line| line.kind == "video")
 }
 
+/// The transport is that of the first in the group, which has to be the sound.
 fn is_bundled_with(session: &SessionDescription, audio: &Media, video: &Media) -> bool {
     let (Some(audio), Some(video)) = (audio.mid(), video.mid()) else { return false };
     session.attribute_values("group").any(|group| {
         let mut words = group.split_ascii_whitespace();
         let mids: Vec<_> = words.by_ref().collect();
-        mids.first() == Some(&"BUNDLE") && mids.contains(&audio) && mids.contains(&video)
+        mids.starts_with(&["BUNDLE", audio]) && mids.contains(&video)
     })
 }
 

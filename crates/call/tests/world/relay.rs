@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use landline_control::{
-    Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec, LegStats, Op,
-    Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId, Spoken, TakenOver,
-    VideoType,
+    Direction, Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec,
+    LegStats, Op, Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
+    Spoken, TakenOver, VideoType,
 };
 use landline_region::CallSid;
 
@@ -35,7 +35,7 @@ pub struct Session {
     /// What was told of legs that do not share every codec.
     pub spoken: BTreeMap<LegId, Spoken>,
     /// What the legs' peers send beside sound.
-    pub video: BTreeMap<LegId, Vec<VideoType>>,
+    pub video: BTreeMap<LegId, (Direction, Vec<VideoType>)>,
     /// Whose streams have had their names changed, and how often.
     pub renewed: BTreeMap<LegId, u32>,
     pub recording: Option<landline_region::RecordingSid>,
@@ -203,11 +203,11 @@ impl FakeRelay {
                         session.spoken.insert(leg, spoken);
                     }
                 }
-                Op::Video(leg, types) => {
+                Op::Video(leg, direction, types) => {
                     if !known(&leg) {
                         return Outcome::Refused(Refusal::UnknownLeg(leg));
                     }
-                    session.video.insert(leg, types);
+                    session.video.insert(leg, (direction, types));
                 }
                 Op::Renew(leg) => {
                     if !known(&leg) {

@@ -424,12 +424,20 @@ impl Described {
     }
 
     fn brings_media(&self) -> bool {
-        matches!(self.direction, Direction::SendReceive | Direction::ReceiveOnly)
+        brings_media(self.direction)
     }
 
     fn takes_media(&self) -> bool {
-        matches!(self.direction, Direction::SendReceive | Direction::SendOnly)
+        takes_media(self.direction)
     }
+}
+
+fn brings_media(direction: Direction) -> bool {
+    matches!(direction, Direction::SendReceive | Direction::ReceiveOnly)
+}
+
+fn takes_media(direction: Direction) -> bool {
+    matches!(direction, Direction::SendReceive | Direction::SendOnly)
 }
 
 impl fmt::Debug for Leg {

@@ -4,7 +4,7 @@ use std::time::Instant;
 use landline_control::Protocol;
 
 use super::handshakes::Trust;
-use super::{Component, DropCause, Leg, LegOutput, Received};
+use super::{Component, DropCause, Leg, LegOutput, Received, brings_media};
 use crate::packet::PacketBuf;
 use crate::rtcp;
 use crate::rtp::RtpInfo;
@@ -57,10 +57,12 @@ impl Leg {
         };
         let payload = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
         let remote = self.remote.as_ref().ok_or(DropCause::UnprovenSource)?;
-        if !remote.brings_media() {
+        let is_video = self.has_as_video(&info);
+        let direction = if is_video { self.video.direction } else { remote.direction };
+        if !brings_media(direction) {
             return Err(DropCause::Direction);
         }
-        if self.video.kind(&info).is_some() {
+        if is_video {
             return Ok(Received::Video(info));
         }
         self.reception.rtp(now, &info, payload.len(), remote.kind(info.payload_type));

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use landline_control::Protocol;
 
-use super::{Component, Described, DropCause, Leg};
+use super::{Component, Described, DropCause, Leg, takes_media};
 use crate::packet::PacketBuf;
 use crate::rtp::RtpInfo;
 
@@ -39,12 +39,13 @@ impl Leg {
         self.begin_sending(now)?;
         let target = self.target(Component::Rtp).ok_or(DropCause::NoAddress)?;
         let remote = self.remote.as_ref().ok_or(DropCause::NoAddress)?;
-        if !remote.takes_media() {
+        let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
+        let video = self.video_kind(&info);
+        let direction = if video.is_some() { self.video.direction } else { remote.direction };
+        if !takes_media(direction) {
             return Err(DropCause::Direction);
         }
-        let info = RtpInfo::parse(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?;
         let octets = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?.len();
-        let video = self.video.kind(&info);
         if let Some(renewal) = &mut self.renewal {
             renewal.rtp(&mut self.entropy, &info, packet.as_mut_slice());
             if let Some(kind) = video {

@@ -1,20 +1,21 @@
 //! Video beside the sound: passed on, and kept out of the sound's figures.
 
-use landline_control::VideoType;
+use landline_control::{Direction, VideoType};
 
 use super::Leg;
 use super::renewal::Renewal;
 use crate::rtp::RtpInfo;
 
-/// Payload types of a leg's video, and its last stream.
+/// Payload types of a leg's video, which way it goes, and its last stream.
 #[derive(Debug, Clone, Default)]
 pub struct Video {
     types: Vec<VideoType>,
+    pub direction: Direction,
     source: Option<u32>,
 }
 
 impl Video {
-    pub fn kind(&self, info: &RtpInfo) -> Option<VideoType> {
+    fn kind(&self, info: &RtpInfo) -> Option<VideoType> {
         self.types.iter().find(|kind| kind.number == info.payload_type).copied()
     }
 
@@ -33,8 +34,20 @@ impl Video {
 }
 
 impl Leg {
-    /// What the peer sends and takes beside sound, from now on.
-    pub fn set_video(&mut self, types: Vec<VideoType>) {
-        self.video = Video { types, source: None };
+    /// What the peer sends and takes beside sound, from now on. It goes its own
+    /// way: a browser without a microphone may have a camera.
+    pub fn set_video(&mut self, direction: Direction, types: Vec<VideoType>) {
+        self.video = Video { types, direction, source: None };
+    }
+
+    /// The packet is no sound to this peer.
+    pub fn has_as_video(&self, info: &RtpInfo) -> bool {
+        self.video_kind(info).is_some()
+    }
+
+    /// A number that means sound means sound, whatever it is said to mean besides.
+    pub(super) fn video_kind(&self, info: &RtpInfo) -> Option<VideoType> {
+        let sound = self.remote.as_ref().and_then(|it| it.kind(info.payload_type));
+        self.video.kind(info).filter(|_| sound.is_none())
     }
 }

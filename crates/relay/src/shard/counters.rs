@@ -46,10 +46,12 @@ pub(super) enum OwnDrop {
     PlayedOver,
     /// Keys that were pressed faster than anybody does, or more than can wait.
     TooManyKeys,
+    /// Video of a call that is recorded: the recording would not hold it.
+    Unrecorded,
 }
 
 impl OwnDrop {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Unjoined,
         Self::PartnerNotReady,
         Self::TooLong,
@@ -59,6 +61,7 @@ impl OwnDrop {
         Self::StreamFull,
         Self::PlayedOver,
         Self::TooManyKeys,
+        Self::Unrecorded,
     ];
 
     const fn name(self) -> &'static str {
@@ -72,6 +75,7 @@ impl OwnDrop {
             Self::StreamFull => "stream_full",
             Self::PlayedOver => "played_over",
             Self::TooManyKeys => "too_many_keys",
+            Self::Unrecorded => "unrecorded_video",
         }
     }
 }

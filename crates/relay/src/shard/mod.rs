@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landline_control::{Event, MediaFault, Request, SessionId};
-use landline_media::{Component, LegOutput, MAX_PACKET, PacketBuf, Received};
+use landline_media::{Component, LegOutput, MAX_PACKET, PacketBuf, Received, RtpInfo};
 use landline_region::{CallSid, Entropy};
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -230,10 +230,12 @@ impl<N: Network> Shard<N> {
                     false => self.forward(now, partner, Component::Rtp),
                 }
             }
-            Received::Video(_) => {
+            Received::Video(info) => {
                 self.counters.video_packets += 1;
                 match partner {
-                    Some(partner) => self.deliver(now, partner, Component::Rtp),
+                    // A recording holds everything that passed, and it holds sound.
+                    _ if recorded => self.counters.lost(OwnDrop::Unrecorded),
+                    Some(partner) => self.show(now, partner, &info),
                     None => self.counters.lost(OwnDrop::Unjoined),
                 }
             }
@@ -263,6 +265,14 @@ impl<N: Network> Shard<N> {
             return;
         }
         self.deliver(now, slot, component);
+    }
+
+    /// Sends the video in hand to whom it is video.
+    fn show(&mut self, now: Instant, slot: usize, info: &RtpInfo) {
+        match self.legs.get(slot) {
+            Some(leg) if leg.machine.has_as_video(info) => self.deliver(now, slot, Component::Rtp),
+            _ => self.counters.lost(OwnDrop::PartnerNotReady),
+        }
     }
 
     /// Sends the packet in hand to the leg's peer.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use landline_control::{
-    IpFamily, LegId, LegKeys, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote, VideoType,
+    Direction, IpFamily, LegId, LegKeys, LegLocal, LegSpec, LegStats, Protocol, Refusal, Remote,
+    VideoType,
 };
 use landline_media::{Component, DtlsBackend, Leg, LegConfig};
 
@@ -204,10 +205,12 @@ impl<N: Network> Shard<N> {
         &mut self,
         session: usize,
         leg: LegId,
+        direction: Direction,
         types: Vec<VideoType>,
     ) -> Result<(), Refusal> {
         let slot = self.session(session)?.slot(leg)?;
-        self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?.machine.set_video(types);
+        let machine = &mut self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?.machine;
+        machine.set_video(direction, types);
         Ok(())
     }
 

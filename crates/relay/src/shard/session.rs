@@ -168,7 +168,9 @@ impl<N: Network> Shard<N> {
                 Op::Speak(both) => self.speak(session, *both)?,
                 Op::Play(leg, play) => self.play(now, session, leg, *play)?,
                 Op::Hush(leg) => self.hush(session, leg)?,
-                Op::Video(leg, types) => self.set_video(session, leg, types)?,
+                Op::Video(leg, direction, types) => {
+                    self.set_video(session, leg, direction, types)?;
+                }
                 Op::Press(leg, key) => self.press(now, session, leg, key)?,
                 Op::TellKeys(leg) => self.tell_keys_of(session, leg)?,
             }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::support::proxy::{close, describe};
 use crate::support::{A, B, Phone, Proxy, TestRelay, local, relay_with, rtp, spec, until};
 use landline_control::{
-    DtlsRole, LegId, Op, Outcome, PayloadType, Protocol, Recorded, SessionId, ToRelay, VideoType,
+    Direction, DtlsRole, LegId, LegLocal, Op, Outcome, PayloadType, Protocol, Recorded, Remote,
+    SessionId, ToRelay, VideoType,
 };
 use landline_media::Component;
 use landline_region::{CallSid, RecordingSid};
@@ -95,6 +96,7 @@ struct Call {
     proxy: Proxy,
     a: Phone,
     b: Phone,
+    at: [LegLocal; 2],
 }
 
 async fn recorded_call(keeper: &Arc<Keeper>) -> Call {
@@ -113,7 +115,7 @@ async fn recorded_call(keeper: &Arc<Keeper>) -> Call {
         Op::Join(A, B),
     ];
     proxy.changed(1, ops).await;
-    Call { relay, proxy, a, b }
+    Call { relay, proxy, a, b, at: [at_a, at_b] }
 }
 
 impl Call {
@@ -127,19 +129,27 @@ impl Call {
     }
 }
 
-/// A browser's picture passes, and is neither recorded nor counted as sound.
+/// Tells the relay of a picture under these numbers.
+async fn shows(call: &mut Call, way: Direction, numbers: &[u8]) {
+    let types = |numbers: &[u8]| -> Vec<_> {
+        numbers.iter().map(|number| VideoType { number: *number, repeats: false }).collect()
+    };
+    let ops = [A, B].map(|leg| Op::Video(leg, way, types(numbers)));
+    call.proxy.changed(1, ops.to_vec()).await;
+}
+
+fn picture(n: u16) -> Vec<u8> {
+    let mut packet = [rtp(0xcafe, n), vec![7; 1000]].concat();
+    packet[1] = 96;
+    packet
+}
+
+/// A browser's picture passes, and is not counted as sound.
 #[tokio::test]
-async fn video_passes_beside_the_sound_and_only_the_sound_is_recorded_and_counted() {
+async fn video_passes_beside_the_sound_its_own_way_and_only_the_sound_is_counted() {
     let keeper = Keeper::with_room(100);
     let mut call = recorded_call(&keeper).await;
-    let types = vec![VideoType { number: 96, repeats: false }];
-    let ops = vec![Op::Video(A, types.clone()), Op::Video(B, types), Op::Record];
-    call.proxy.changed(1, ops).await;
-    let picture = |n: u16| {
-        let mut packet = [rtp(0xcafe, n), vec![7; 1000]].concat();
-        packet[1] = 96;
-        packet
-    };
+    shows(&mut call, Direction::SendReceive, &[96]).await;
     for n in 1..=10 {
         for said in [picture(2 * n), rtp(0xa, n), picture(2 * n + 1)] {
             call.a.say(Component::Rtp, &said).await;
@@ -148,15 +158,50 @@ async fn video_passes_beside_the_sound_and_only_the_sound_is_recorded_and_counte
         call.b.say(Component::Rtp, &picture(n)).await;
         assert_eq!(call.a.hear().await.packet, picture(n));
     }
-    until(|| keeper.frames() == 10).await;
     call.relay.metric_reaches("video_packets_total", None, 30.0).await;
+
+    // Agreed to go nowhere, it does not; without a way for the sound, it does.
+    shows(&mut call, Direction::Inactive, &[96]).await;
+    call.a.say(Component::Rtp, &picture(30)).await;
+    call.relay.metric_reaches("drops_total", Some("direction"), 1.0).await;
+    let [at_a, at_b] = &call.at;
+    let silent = |remote| Remote { direction: Direction::Inactive, ..remote };
+    let ops = vec![
+        describe(A, silent(call.a.describe(at_a, DtlsRole::Server))),
+        describe(B, silent(call.b.describe(at_b, DtlsRole::Server))),
+    ];
+    call.proxy.changed(1, ops).await;
+    shows(&mut call, Direction::SendReceive, &[96]).await;
+    call.a.say(Component::Rtp, &rtp(0xa, 40)).await;
+    call.a.say(Component::Rtp, &picture(31)).await;
+    assert_eq!(call.b.hear().await.packet, picture(31));
     let asked = call.proxy.ask(close(1)).await;
-    until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
-    keeper.store_all();
     let Outcome::Closed { legs, .. } = call.proxy.outcome(asked).await else { panic!() };
     let counted: Vec<_> =
         legs.iter().map(|(_, it)| (it.received.packets, it.sent.packets)).collect();
     assert_eq!(counted, [(10, 0), (0, 10)]);
+}
+
+/// A recording holds everything that passed: what is no sound does not pass, and
+/// no sound passes as something else.
+#[tokio::test]
+async fn video_is_no_way_around_a_recording() {
+    let keeper = Keeper::with_room(100);
+    let mut call = recorded_call(&keeper).await;
+    shows(&mut call, Direction::SendReceive, &[96, 0]).await;
+    call.proxy.changed(1, vec![Op::Record]).await;
+    for n in 1..=5 {
+        call.a.say(Component::Rtp, &picture(n)).await;
+    }
+    call.relay.metric_reaches("drops_total", Some("unrecorded_video"), 5.0).await;
+    call.talk(10, 5).await;
+    until(|| keeper.frames() == 10).await;
+    let asked = call.proxy.ask(close(1)).await;
+    until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
+    keeper.store_all();
+    let Outcome::Closed { legs, .. } = call.proxy.outcome(asked).await else { panic!() };
+    let counted: Vec<_> = legs.iter().map(|(_, it)| it.received.packets).collect();
+    assert_eq!(counted, [5, 5]);
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Video with one peer: when it is offered, agreed, and told the relay.
 
-use landline_control::{LegId, Op, Protocol, VideoType};
+use landline_control::{Direction, LegId, Op, Protocol, VideoType};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Agreed, LegMedia, Terms};
+use super::{Agreed, LegMedia, Terms, mirrored, narrowed};
 use crate::negotiate::read::Line;
 use crate::negotiate::video::{self, Video};
 
@@ -65,14 +65,19 @@ impl LegMedia {
     /// Tells the relay of the peer: nothing before there is anything to tell.
     pub(crate) fn remote_ops(&self, leg: LegId) -> Vec<Op> {
         let Some(remote) = self.remote() else { return Vec::new() };
-        let video = self.video_types().map(|types| Op::Video(leg, types));
+        let video = self.video_types().map(|(direction, types)| Op::Video(leg, direction, types));
         [Op::Remote(leg, Box::new(remote))].into_iter().chain(video).collect()
     }
 
     /// What the relay has to know of the peer's video, once there was any.
-    fn video_types(&self) -> Option<Vec<VideoType>> {
+    fn video_types(&self) -> Option<(Direction, Vec<VideoType>)> {
         video::line(&self.lines)?;
-        let agreed = self.agreed.as_ref().and_then(|it| it.terms.video.as_ref());
-        Some(agreed.map(Video::types).unwrap_or_default())
+        let agreed = self.agreed.as_ref();
+        let both = agreed.and_then(|it| it.terms.video.as_ref().zip(it.told.video.as_ref()));
+        let Some((video, other)) = both else { return Some((Direction::Inactive, Vec::new())) };
+        let sound = self.said().unwrap_or_default();
+        let mut types = video.types();
+        types.retain(|kind| sound.iter().all(|it| it.number != kind.number));
+        Some((narrowed(other.direction, mirrored(video.direction)), types))
     }
 }
