@@ -6,13 +6,15 @@ mod world;
 use landline_call::Input;
 use landline_call::directory::Directory;
 use landline_call::record::{CallDirection, CallEvent, LegRole, Party, Step};
-use landline_call::tenancy::{CallsFrom, NumberTarget, RecordingPolicy, Tenancy};
-use landline_control::{Protocol, SrtpSuite};
+use landline_call::tenancy::{
+    Account, CallsFrom, HoldMusic, NumberTarget, RecordingPolicy, Tenancy,
+};
+use landline_control::{Op, Protocol, SrtpSuite};
 use landline_region::egress::{Declared, Gate, Verdict};
 use landline_region::{JoinToken, Personal, TrunkSid, UserSid};
 use landline_sip::{HeaderName, Method, Response, StatusCode, Transport};
 use std::sync::Arc;
-use world::phone::sdp;
+use world::phone::{ip, sdp, text};
 use world::{World, tenants};
 
 const IE1: usize = 0;
@@ -326,6 +328,49 @@ fn an_account_of_the_same_region_is_called_the_same_way() {
     let accounts: Vec<_> = calls.iter().map(|it| ledger.of(*it).next().unwrap().account).collect();
     assert_ne!(accounts[0], accounts[1]);
     world.assert_at_rest();
+}
+
+#[test]
+fn who_is_held_across_regions_hears_what_its_own_home_plays() {
+    let music = |account: &mut Account| account.hold_music = HoldMusic::BuiltIn;
+    for (seed, hold) in [(14, "sendonly"), (15, "inactive")] {
+        let mut world = World::new(seed);
+        world.add_proxy("ie1", 1, tenants::with_account(tenants::acme(), music), |_| {});
+        let us1 = tenants::with_account(tenants::globex(), |it| {
+            (it.calls_from, it.hold_music) = (CallsFrom::Any, HoldMusic::BuiltIn);
+        });
+        world.add_proxy("us1", 2, us1, |_| {});
+        world.share_directory();
+        let [alice] = world.registered(["alice"]);
+        let erin = at_us1(&mut world, "erin", 11);
+        let (a, b) = world.call(alice, erin, "sip:erin@globex.test");
+        for (mut holder, held, home) in [(a.clone(), b.clone(), US1), (b, a, IE1)] {
+            let before: Vec<usize> = [IE1, US1].map(|it| played(&world, it).len()).to_vec();
+            let offer = sdp(ip(&holder), 4000, &format!("a={hold}\r\n"));
+            world.within(&mut holder, Method::Update, Some(&offer));
+            let answer = sdp(ip(&held), 4000, "a=recvonly\r\n");
+            let asked = world.answer_within(&held, Method::Update, 200, Some(&answer));
+            assert!(text(&asked.body).contains("a=sendonly\r\n"), "its home speaks for it");
+            assert_eq!(world.phones[holder.phone].take_final().unwrap().status.code(), 200);
+            for proxy in [IE1, US1] {
+                let new = &played(&world, proxy)[before[proxy]..];
+                assert_eq!(new.len(), usize::from(proxy == home), "{hold} {proxy}: {new:?}");
+                assert!(new.iter().all(|op| matches!(op, Op::Play(..))), "{new:?}");
+            }
+            let offer = sdp(ip(&holder), 4000, "");
+            world.within(&mut holder, Method::Update, Some(&offer));
+            let answer = sdp(ip(&held), 4000, "");
+            world.answer_within(&held, Method::Update, 200, Some(&answer));
+            assert_eq!(world.phones[holder.phone].take_final().unwrap().status.code(), 200);
+            assert!(matches!(played(&world, home)[..], [.., Op::Hush(_)]));
+        }
+    }
+}
+
+/// What a region's relay was told of what it plays.
+fn played(world: &World, proxy: usize) -> Vec<Op> {
+    let ops = world.proxies[proxy].relay.ops.iter().map(|(_, op)| op.clone());
+    ops.filter(|op| matches!(op, Op::Play(..) | Op::Hush(_))).collect()
 }
 
 #[test]

@@ -146,8 +146,17 @@ fn the_next_process_knows_that_there_is_music_to_be_ended() {
     world.proxy_dies(0);
     world.settle();
     world.wait(5);
+    // What was said before may not have been heard.
+    let again = [plays(1, Sound::Tune), Op::Hush(LegId(0)), plays(1, Sound::Tune)];
+    assert_eq!(played(&world), again);
     changes(&mut world, &mut a, &b, &Method::Invite, ["sendrecv", "sendrecv"]);
-    assert_eq!(played(&world), [plays(1, Sound::Tune), Op::Hush(LegId(1))]);
+    assert_eq!(played(&world)[3..], [Op::Hush(LegId(1))]);
+
+    // That there is none any more may not have been heard either.
+    world.proxy_dies(0);
+    world.settle();
+    world.wait(5);
+    assert_eq!(played(&world)[4..], [Op::Hush(LegId(0)), Op::Hush(LegId(1))]);
     world.hang_up(&mut a);
     world.assert_at_rest();
 }

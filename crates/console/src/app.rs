@@ -141,6 +141,13 @@ impl App {
         };
         let known: Vec<&str> = route.query.iter().map(|parameter| parameter.name).collect();
         let query = Query::parse(head.uri.query().unwrap_or_default(), &known)?;
+        let (headers, body_sent) = (head.headers, body);
+        let body = Bytes::new();
+        let mut input = Input { route, path, parts, query, headers, body, source, key };
+        let entry = match &input.key {
+            Some(key) => Some(self.entry(&input, key).await?),
+            None => None,
+        };
         // What is put is a file.
         let is_file = route.method == Method::PUT;
         let _permit = match is_file {
@@ -152,12 +159,10 @@ impl App {
             false => None,
         };
         let limits = if is_file { (FILE, MAX_FILE) } else { (BODY, MAX_BODY) };
-        let body = read(body, limits).await?;
-        let headers = head.headers;
-        let input = Input { route, path, parts, query, headers, body, source, key };
-        match input.key.clone() {
-            Some(key) => self.allowed(input, key).await,
-            None => self.work(input).await,
+        input.body = read(body_sent, limits).await?;
+        match (input.key.clone(), entry) {
+            (Some(key), Some(entry)) => self.allowed(input, key, entry).await,
+            _ => self.work(input).await,
         }
     }
 
@@ -194,10 +199,9 @@ impl App {
         }
     }
 
-    /// Holds the key's role against the route's, and writes the audit around
-    /// the work: a change is written down before it is made, a disclosure
-    /// before it is sent. What cannot be written down does not happen.
-    async fn allowed(self: Arc<Self>, input: Input, key: ApiKey) -> Result<Reply, Problem> {
+    /// Holds the key's role against the route's, before its body is waited for;
+    /// what the audit is to have of it.
+    async fn entry(&self, input: &Input, key: &ApiKey) -> Result<NewAudit, Problem> {
         let route = input.route;
         let forbidden = !route.roles.contains(&key.role);
         let mut entry = NewAudit {
@@ -205,7 +209,7 @@ impl App {
             actor: key.sid.to_string(),
             role: key.role.name(),
             operation: route.operation,
-            subject: subject(&input),
+            subject: subject(input),
             source: Personal::new(input.source.to_string()),
             status: None,
         };
@@ -229,7 +233,19 @@ impl App {
             )
             .with("role", key.role.name()));
         }
-        match route.audit {
+        Ok(entry)
+    }
+
+    /// Writes the audit around the work: a change is written down before it is
+    /// made, a disclosure before it is sent. What cannot be written down does not
+    /// happen.
+    async fn allowed(
+        self: Arc<Self>,
+        input: Input,
+        key: ApiKey,
+        mut entry: NewAudit,
+    ) -> Result<Reply, Problem> {
+        match input.route.audit {
             Audit::No => self.once(input, &key).await,
             Audit::Write => {
                 let row = self.note(&entry).await?;

@@ -17,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Pieces that wait for a client who reads slowly.
 const AHEAD: usize = 4;
+/// Octets of one, of a file that is in memory.
+const PIECE: usize = 64 << 10;
 /// Longer recordings are rendered once to be measured and once to be sent.
 const KEPT_FRAMES: usize = 4 << 20;
 const HEADER: u64 = 44;
@@ -185,12 +187,23 @@ fn octets_of(frames: &[[i16; 2]]) -> Bytes {
     frames.iter().flatten().flat_map(|sample| sample.to_le_bytes()).collect()
 }
 
-/// A WAV file of one channel, whole.
-pub fn mono_wav(rate: u32, samples: &[i16]) -> Bytes {
+/// A WAV file of one channel. `permit` is held until most of it is read.
+pub fn mono_wav(rate: u32, samples: &[i16], permit: OwnedSemaphorePermit) -> Wav {
     let octets = HEADER as u32 + 2 * samples.len() as u32;
     let mut file = header(rate, 1, octets).to_vec();
     file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
-    file.into()
+    let mut file = Bytes::from(file);
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        let _permit = permit;
+        while !file.is_empty() {
+            let piece = file.split_to(file.len().min(PIECE));
+            if sender.send(Ok(piece)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Wav { octets: octets.into(), body: Body::new(Received(receiver)) }
 }
 
 /// RIFF/WAVE with one `fmt ` and one `data` chunk.

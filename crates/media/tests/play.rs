@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landline_media::audio::{Codec, Decoder, ToneGenerator, strongest_tone, ulaw_encode};
-use landline_media::play::{Clip, Player, SOUND_RATE, Voice, is_audible};
+use landline_media::play::{Clip, Player, SOUND_RATE, Said, Voice};
 use landline_media::{PacketBuf, RtpInfo};
 
 const CODECS: [Codec; 4] = [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus];
@@ -51,13 +51,13 @@ fn what_does_not_repeat_ends_and_nothing_to_play_is_over_at_once() {
 fn who_speaks_himself_goes_first_and_silence_does_not() {
     let now = Instant::now();
     let mut player = Player::new(now, VOICE, 0, vec![tone(Codec::Pcmu, 440.0, 1000)], true);
-    assert!(!player.overhear(now, false), "silence is not to come between");
+    assert!(!player.overhear(now, Said::Silence), "silence is not to come between");
     assert_eq!(Heard::during(&mut player, now, 10).packets.len(), 10);
 
     let mut at = now + STEP * 10;
     for _ in 0..20 {
-        assert!(player.overhear(at, true));
-        assert!(player.overhear(at, false), "a pause of his is his own");
+        assert!(player.overhear(at, Said::Sound));
+        assert!(player.overhear(at, Said::Silence), "a pause of his is his own");
         assert!(Heard::during(&mut player, at, 1).packets.is_empty());
         at += STEP;
     }
@@ -83,13 +83,30 @@ fn a_late_look_makes_no_burst() {
 
 #[test]
 fn silence_is_told_from_sound_where_the_payload_shows_it() {
-    assert!(!is_audible(Some(Codec::Pcmu), &[0xff; 160]));
-    assert!(!is_audible(Some(Codec::Pcma), &[0xd5; 160]));
-    assert!(is_audible(Some(Codec::Pcmu), &[ulaw_encode(3000); 160]));
-    assert!(!is_audible(Some(Codec::Opus), &[0xf8, 0xff, 0xfe]));
-    assert!(is_audible(Some(Codec::Opus), &[7; 60]));
-    assert!(is_audible(Some(Codec::G722), &[0; 160]) && is_audible(None, &[1]));
-    assert!(!is_audible(None, &[]));
+    let said = |encoding: &str, payload: &[u8]| Said::of(96, Some(encoding), payload);
+    assert_eq!(said("PCMU", &[0xff; 160]), Said::Silence);
+    assert_eq!(said("PCMA", &[0xd5; 160]), Said::Silence);
+    assert_eq!(said("PCMU", &[ulaw_encode(3000); 160]), Said::Sound);
+    assert_eq!(said("OPUS", &[0xf8, 0xff, 0xfe]), Said::Silence);
+    assert_eq!(said("OPUS", &[7; 60]), Said::Sound);
+    assert_eq!(said("G722", &[0; 160]), Said::Sound);
+    assert_eq!(said("ILBC", &[1]), Said::Sound);
+    assert_eq!(said("ILBC", &[]), Said::Silence);
+    // Comfort noise, whether it was described or goes by its own number.
+    assert_eq!(said("CN", &[30]), Said::Silence);
+    assert_eq!(Said::of(13, None, &[30, 1, 2]), Said::Silence);
+    assert_eq!(Said::of(13, Some("PCMU"), &[ulaw_encode(3000); 160]), Said::Sound);
+    assert_eq!(Said::of(97, None, &[1]), Said::Sound);
+    assert_eq!(said("TELEPHONE-EVENT", &[1, 10, 0, 160]), Said::Keys);
+}
+
+#[test]
+fn keys_are_told_and_the_music_goes_on() {
+    let now = Instant::now();
+    let mut player = Player::new(now, VOICE, 0, vec![tone(Codec::Pcmu, 440.0, 1000)], true);
+    assert!(player.overhear(now, Said::Keys));
+    assert!(!player.overhear(now, Said::Silence));
+    assert_eq!(Heard::during(&mut player, now, 10).packets.len(), 10);
 }
 
 struct Heard {

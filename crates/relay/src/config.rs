@@ -126,6 +126,8 @@ pub struct Limits {
     pub strangers_per_source: usize,
     /// Octets of sounds that are kept encoded, to be played.
     pub sound_octets: usize,
+    /// How long they are: those that were taken away are forgotten by then.
+    pub sound_time: Duration,
 }
 
 impl Default for Limits {
@@ -139,6 +141,7 @@ impl Default for Limits {
             strangers: 4_096,
             strangers_per_source: 32,
             sound_octets: 64 << 20,
+            sound_time: Duration::from_secs(15 * 60),
         }
     }
 }

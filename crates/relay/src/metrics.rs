@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub refused_streams: IntCounterVec,
     pub players: IntGauge,
     pub played_packets: IntCounter,
+    pub sounds: IntGauge,
     pub missing_sounds: IntCounter,
     pub control_connections: IntGauge,
     /// By region of the peer's certificate.
@@ -91,6 +92,7 @@ impl Metrics {
             )?,
             players: family.gauge("players", "Legs that are played something.")?,
             played_packets: family.counter("played_packets_total", "Packets that were played.")?,
+            sounds: family.gauge("sounds", "Sounds that are kept to be played.")?,
             missing_sounds: family
                 .counter("missing_sounds_total", "Sounds that could not be had to be played.")?,
             control_connections: family

@@ -213,12 +213,17 @@ fn listen_for_streams(
     Ok((listeners, told))
 }
 
-/// Keeps the gauges right that change by the passing of time alone.
+/// Does what is due by the passing of time alone: keeps gauges right, and forgets
+/// what was kept for long enough.
 async fn keep_house(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(Duration::from_millis(500));
     loop {
         tokio::select! {
-            _ = interval.tick() => shared.report_ports(Instant::now()),
+            _ = interval.tick() => {
+                let now = Instant::now();
+                shared.report_ports(now);
+                shared.clips.sweep(now);
+            }
             _ = stop.wait_for(|stopped| *stopped) => return,
         }
     }

@@ -59,7 +59,9 @@ impl Shared {
         }
         let metrics = Metrics::register(&config.registry, config.region, &config.name)?;
         let missing = metrics.missing_sounds.clone();
-        let clips = Clips::new(config.sounds.clone(), config.limits.sound_octets, missing);
+        let (kept, limits) = (metrics.sounds.clone(), &config.limits);
+        let keep = (limits.sound_octets, limits.sound_time);
+        let clips = Clips::new(config.sounds.clone(), keep, missing, kept);
         Ok(Self {
             metrics,
             clips: Arc::new(clips),

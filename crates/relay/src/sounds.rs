@@ -13,13 +13,17 @@ use landline_media::audio::{Codec, tune};
 use landline_media::play::{Clip, SOUND_RATE};
 use landline_region::{AccountSid, SoundSid};
 use landline_store::{Store, StoreError};
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntGauge};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
-/// What is longer in memory is had anew: somebody may have taken it away.
-const KEPT: Duration = Duration::from_secs(15 * 60);
+/// In place of a sound that could not be had, the tune is for no longer.
+const IN_PLACE: Duration = Duration::from_secs(30);
 /// Sounds that are looked for or kept, in any codec.
 const MOST: usize = 1024;
+/// Sounds that are loaded and encoded at one time: that takes memory, and a
+/// processor that packets want too.
+const AT_ONCE: usize = 2;
 
 /// Samples at 16 kHz, once they are there.
 pub type Loading = Pin<Box<dyn Future<Output = Result<Vec<i16>, StoreError>> + Send>>;
@@ -44,16 +48,23 @@ impl fmt::Debug for dyn SoundSource {
 
 /// A sound that is on its way, or there, or not to be had.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Awaited(Arc<OnceLock<Option<Arc<Clip>>>>);
+pub(crate) struct Awaited(Arc<OnceLock<Had>>);
+
+#[derive(Debug)]
+struct Had {
+    clip: Option<Arc<Clip>>,
+    /// It is what was asked for.
+    is_wanted: bool,
+}
 
 impl Awaited {
     /// `None` while it is on its way.
     pub fn look(&self) -> Option<Option<&Arc<Clip>>> {
-        self.0.get().map(Option::as_ref)
+        self.0.get().map(|had| had.clip.as_ref())
     }
 
-    fn is(&self, clip: Option<Clip>) {
-        let _first = self.0.set(clip.map(Arc::new));
+    fn is(&self, clip: Option<Clip>, is_wanted: bool) {
+        let _first = self.0.set(Had { clip: clip.map(Arc::new), is_wanted });
     }
 
     fn octets(&self) -> usize {
@@ -69,7 +80,12 @@ pub(crate) struct Clips {
     source: Option<Arc<dyn SoundSource>>,
     /// Octets that are kept.
     room: usize,
+    /// What is longer in memory is forgotten: somebody may have taken it away.
+    time: Duration,
     missing: IntCounter,
+    /// Of those that are known.
+    kept: IntGauge,
+    work: Semaphore,
     known: Mutex<BTreeMap<Name, Known>>,
 }
 
@@ -80,9 +96,33 @@ struct Known {
     used: Instant,
 }
 
+impl Known {
+    /// What is on its way is waited for.
+    fn is_stale(&self, now: Instant, time: Duration) -> bool {
+        match self.clip.0.get() {
+            None => false,
+            Some(had) if had.is_wanted => now >= self.since + time,
+            Some(had) => had.clip.is_none() || now >= self.since + time.min(IN_PLACE),
+        }
+    }
+}
+
 impl Clips {
-    pub fn new(source: Option<Arc<dyn SoundSource>>, room: usize, missing: IntCounter) -> Self {
-        Self { source, room, missing, known: Mutex::default() }
+    pub fn new(
+        source: Option<Arc<dyn SoundSource>>,
+        (room, time): (usize, Duration),
+        missing: IntCounter,
+        kept: IntGauge,
+    ) -> Self {
+        let work = Semaphore::new(AT_ONCE);
+        Self { source, room, time, missing, kept, work, known: Mutex::default() }
+    }
+
+    /// Forgets what was kept for long enough.
+    pub fn sweep(&self, now: Instant) {
+        let mut known = self.lock();
+        known.retain(|_, it| !it.is_stale(now, self.time));
+        self.kept.set(known.len() as i64);
     }
 
     /// The sound in this codec. Neither had nor encoded by who asks, but on
@@ -98,10 +138,8 @@ impl Clips {
         let owner = (sound != Sound::Tune).then_some(account);
         let name = (owner, sound, codec);
         let mut known = self.lock();
-        if let Some(it) = known.get_mut(&name)
-            && now < it.since + KEPT
-            && it.clip.look() != Some(None)
-        {
+        known.retain(|_, it| !it.is_stale(now, self.time));
+        if let Some(it) = known.get_mut(&name) {
             it.used = now;
             return it.clip.clone();
         }
@@ -109,10 +147,11 @@ impl Clips {
         let clip = Awaited::default();
         if known.len() >= MOST {
             self.missing.inc();
-            clip.is(None);
+            clip.is(None, false);
             return clip;
         }
         known.insert(name, Known { clip: clip.clone(), since: now, used: now });
+        self.kept.set(known.len() as i64);
         drop(known);
         runtime.spawn(Arc::clone(self).fetch(clip.clone(), account, sound, codec));
         clip
@@ -137,31 +176,29 @@ impl Clips {
         sound: Sound,
         codec: Codec,
     ) {
+        let _permit = self.work.acquire().await;
         let samples = match (sound, &self.source) {
-            (Sound::Tune, _) => Some(None),
             (Sound::Own(sid), Some(source)) => match source.load(account, sid).await {
-                Ok(samples) => Some(Some(samples)),
+                Ok(samples) => Some(samples),
                 Err(error) => {
                     tracing::warn!(sound = %sid, %error, "a sound could not be had");
                     None
                 }
             },
-            (Sound::Own(_), None) => None,
+            (Sound::Tune, _) | (Sound::Own(_), None) => None,
         };
-        let Some(samples) = samples else { return self.is_missing(&clip) };
+        // Who waits is to hear something: an account's own may be gone, or its
+        // database out of reach.
+        let is_wanted = samples.is_some() || sound == Sound::Tune;
         let encoded = tokio::task::spawn_blocking(move || {
             let samples = samples.unwrap_or_else(|| tune(SOUND_RATE));
             Clip::encode(codec, &samples)
         });
-        match encoded.await {
-            Ok(Ok(encoded)) => clip.is(Some(encoded)),
-            Ok(Err(_)) | Err(_) => self.is_missing(&clip),
+        let encoded = encoded.await.ok().and_then(Result::ok);
+        if !is_wanted || encoded.is_none() {
+            self.missing.inc();
         }
-    }
-
-    fn is_missing(&self, clip: &Awaited) {
-        self.missing.inc();
-        clip.is(None);
+        clip.is(encoded, is_wanted);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Known>> {

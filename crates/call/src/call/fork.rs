@@ -9,6 +9,7 @@ use landline_region::egress::Refused;
 
 use super::leg::{Branch, Invite, LegState};
 use super::message::{SDP, bare};
+use super::music::hears_music;
 use super::prack::EarlyDialogs;
 use super::{A, Call, Ending, Leg, Phase, Session};
 use crate::context::{ClientUse, Context};
@@ -97,7 +98,7 @@ impl Call {
             false => landline_control::IpFamily::V4,
         };
         let profile = profiles.first().copied().unwrap_or(Profile::Dtls);
-        let hears = self.account.hold_sound().is_some();
+        let hears = hears_music(&self.account, &leg.side);
         let media = LegMedia::offering(profile, family, cx.entropy.u64());
         leg.media = Some(media.transcoding(cx.config.transcoding).on_hold_hearing(hears));
     }
@@ -144,7 +145,7 @@ impl Call {
         }));
         let sid = LegSid::new(&mut cx.entropy);
         let mut leg = Leg::new(sid, side, reach, tag, relay_leg, invite);
-        let hears = self.account.hold_sound().is_some();
+        let hears = hears_music(&self.account, &leg.side);
         let media = LegMedia::offering(profile, family, cx.entropy.u64());
         leg.media = Some(media.transcoding(cx.config.transcoding).on_hold_hearing(hears));
         leg.is_first = self.rings_first();

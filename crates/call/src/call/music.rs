@@ -1,15 +1,25 @@
 //! Music for who is on hold (RFC 5359 §2.3): the relay plays it, unless the phone
 //! that holds has something to say itself.
 
-use landline_control::{LegId, Op, Play};
+use landline_control::{LegId, Op, Play, Request as RelayRequest};
 
 use super::{A, Call};
+use crate::context::Context;
 use crate::negotiate::LegMedia;
+use crate::relays::RelayStep;
+use crate::route::Side;
+use crate::tenancy::Account;
+
+/// Whether who is on this side hears something of the account's on hold. Who is
+/// behind another region's proxy is told of the hold, and hears what is played
+/// there: no account's sound is heard, or recorded, in a region that is not its own.
+pub(super) fn hears_music(account: &Account, side: &Side) -> bool {
+    account.hold_sound().is_some() && !matches!(side, Side::Region(_))
+}
 
 impl Call {
     /// The relay's leg of who is on hold, and listens.
     pub(super) fn held(&self) -> Option<LegId> {
-        self.account.hold_sound()?;
         let winner = self.winner?;
         let media = |leg: usize| self.legs.get(leg).and_then(|it| it.media.as_ref());
         let pairs = [(A, winner), (winner, A)];
@@ -17,7 +27,8 @@ impl Call {
             media(*holder).is_some_and(LegMedia::holds)
                 && media(*held).is_some_and(LegMedia::listens)
         })?;
-        self.legs.get(held).map(|it| it.relay_leg)
+        let held = self.legs.get(held)?;
+        hears_music(&self.account, &held.side).then_some(held.relay_leg)
     }
 
     /// What the relay has to know after a change of what the sides agreed to.
@@ -37,6 +48,18 @@ impl Call {
     pub(super) fn music_again(&self) -> Option<Op> {
         let sounds = vec![self.account.hold_sound()?];
         Some(Op::Play(self.music?, Box::new(Play { sounds, repeats: true })))
+    }
+
+    /// For a relay that did what a former process asked for: nobody knows how much
+    /// of it, and what is said twice changes nothing.
+    pub(super) fn settle_music(&mut self, cx: &mut Context) {
+        let Some(session) = self.session.clone() else { return };
+        let legs = [Some(A), self.winner].into_iter().flatten();
+        let legs = legs.filter_map(|leg| self.legs.get(leg)).map(|it| it.relay_leg);
+        let hush = legs.filter(|leg| self.music != Some(*leg)).map(Op::Hush);
+        let ops = hush.chain(self.music_again()).collect();
+        let change = RelayRequest::Change(session.id, ops);
+        cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
     }
 
     /// The leg's peer has put the other side on hold, and may be silent.

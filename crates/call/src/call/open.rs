@@ -9,6 +9,7 @@ use landline_sip::{Dialog, Flow, HeaderName, Limits, Request, Response, ServerKe
 use super::keys::Keyring;
 use super::leg::{Incoming, Invite, tag_text};
 use super::message::{ContactFor, accept_header, contact, display_of, push_warning, reason_for};
+use super::music::hears_music;
 use super::reliable::Reliable;
 use super::{A, Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
@@ -194,7 +195,7 @@ impl Call {
             Ok(None) => (None, None, None),
             Ok(Some(offer)) => match LegMedia::answering(&offer, cx.entropy.u64()) {
                 Ok(leg_media) => {
-                    let hears = self.account.hold_sound().is_some();
+                    let hears = hears_music(&self.account, &self.caller);
                     let leg_media = leg_media.transcoding(cx.config.transcoding);
                     let leg_media = leg_media.on_hold_hearing(hears);
                     (Some(offer), Some(leg_media), None)

@@ -6,8 +6,9 @@
 use landline_control::{Direction, Op, Request as RelayRequest};
 use landline_sip::Method;
 
+use super::music::hears_music;
 use super::transfer::Word;
-use super::{A, Call, Ending, Phase};
+use super::{A, Call, Ending, Leg, Phase};
 use crate::calls::CallKey;
 use crate::context::{ClientUse, Context};
 use crate::negotiate::Terms;
@@ -85,7 +86,8 @@ impl Call {
         let code = cx.slot_code(parked.slot);
         cx.counters.calls_parked += 1;
         // Whoever waits hears what those on hold hear, until somebody talks to it.
-        self.music = self.account.hold_sound().and(self.legs.first().map(|it| it.relay_leg));
+        let hears = |it: &&Leg| hears_music(&self.account, &it.side);
+        self.music = self.legs.first().filter(hears).map(|it| it.relay_leg);
         let ops: Vec<Op> = self.remote_ops(A).into_iter().chain(self.music_again()).collect();
         if let Some(session) = self.session.clone() {
             let change = RelayRequest::Change(session.id, ops);

@@ -316,6 +316,7 @@ impl Call {
         if self.ending.is_some() {
             return self.drop_held(cx, held);
         }
+        self.settle_music(cx);
         if has_moved {
             self.tell_contact(cx);
         }

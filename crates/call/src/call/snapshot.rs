@@ -7,6 +7,7 @@ use landline_region::{Now, Personal};
 use landline_sip::{ByteStr, Limits, Message, Request};
 
 use super::leg::{Incoming, Invite, LegState};
+use super::music::hears_music;
 use super::open::read_description;
 use super::reliable::Reliable;
 use super::restored::Restored;
@@ -173,9 +174,9 @@ impl Call {
         for timer in timers {
             timer.read(&mut legs);
         }
-        let hears = account.hold_sound().is_some();
-        for media in legs.iter_mut().filter_map(|leg| leg.media.as_mut()) {
-            *media = media.clone().on_hold_hearing(hears);
+        for leg in &mut legs {
+            let hears = hears_music(&account, &leg.side);
+            leg.media = leg.media.take().map(|media| media.on_hold_hearing(hears));
         }
         for video in videos {
             video.read(&mut legs);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::{StatusCode, header};
 use landline_media::audio::read_wav;
 use landline_store::{MOST_SOUND_SECONDS, SOUND_RATE, SoundRecord};
@@ -73,11 +72,13 @@ pub async fn put(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let account = input.account()?;
     let record = app.store.hold_music(account).await?;
+    let permit = Arc::clone(&app.renderers)
+        .try_acquire_owned()
+        .map_err(|_| Problem::unavailable("as many files are listened to as can be"))?;
     let samples = app.store.sound_samples(account, record.sid).await?;
-    let wav = crate::audio::mono_wav(SOUND_RATE, &samples);
-    let length = wav.len();
-    let mut reply = Reply::stream("audio/wav", Body::from(wav));
-    reply.headers.push((header::CONTENT_LENGTH, length.to_string()));
+    let wav = crate::audio::mono_wav(SOUND_RATE, &samples, permit);
+    let mut reply = Reply::stream("audio/wav", wav.body);
+    reply.headers.push((header::CONTENT_LENGTH, wav.octets.to_string()));
     Ok(reply)
 }
 

@@ -9,6 +9,21 @@ use crate::support::uri;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// A body that does not come.
+struct Unsent;
+
+impl http_body::Body for Unsent {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
 on_both_engines! {
     async fn users_numbers_and_trunks_come_and_go(world: World) {
         let key = world.key(ApiRole::Admin).await;
@@ -240,6 +255,12 @@ on_both_engines! {
         let refused =
             world.ie1.ask("PUT", &wav, Some(&read), &[("content-type", "audio/wav")], tone_file(1));
         refused.await.problem(403, "forbidden");
+        // Nobody waits for a file that is not going to be taken.
+        let unsent = axum::body::Body::new(Unsent);
+        let refused =
+            world.ie1.ask("PUT", &wav, Some(&read), &[("content-type", "audio/wav")], unsent);
+        let refused = tokio::time::timeout(std::time::Duration::from_secs(30), refused).await;
+        refused.expect("an answer before the body").problem(403, "forbidden");
 
         world.ie1.ask("DELETE", &json, Some(&key), &[], "").await.expect(204);
         world.ie1.get(&wav, Some(&key)).await.problem(404, "not-found");

@@ -20,6 +20,8 @@ const FRAME: Duration = Duration::from_millis(FRAME_MS as u64);
 const LATEST: Duration = Duration::from_millis(100);
 /// Who spoke so long ago does not speak any more.
 const SPOKEN: Duration = Duration::from_millis(500);
+/// Its static number (RFC 3551 §6), which needs no description.
+const COMFORT_NOISE: u8 = 13;
 /// A sample beyond this is meant to be heard: about -47 dB of full scale.
 const AUDIBLE: i16 = 150;
 
@@ -94,13 +96,13 @@ impl Player {
         self.due.is_none()
     }
 
-    /// The leg's partner said something. True when it is meant to be heard: then
-    /// it goes first, and this is silent while it does.
-    pub fn overhear(&mut self, now: Instant, is_audible: bool) -> bool {
-        if is_audible {
+    /// The leg's partner said something. True when it is to be passed on: what is
+    /// meant to be heard goes first, and this is silent while it does.
+    pub fn overhear(&mut self, now: Instant, said: Said) -> bool {
+        if said == Said::Sound {
             self.overheard_until = Some(now + SPOKEN);
         }
-        self.is_interrupted(now)
+        said == Said::Keys || self.is_interrupted(now)
     }
 
     /// The partner speaks.
@@ -170,10 +172,37 @@ impl Player {
     }
 }
 
+/// What the partner of a leg sends while its peer is played something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// Meant to be heard.
+    Sound,
+    Silence,
+    /// Keys that were pressed (RFC 4733): nothing to listen to, but told.
+    Keys,
+}
+
+impl Said {
+    /// By the payload type's number and, where it is known, its encoding.
+    pub fn of(number: u8, encoding: Option<&str>, payload: &[u8]) -> Self {
+        let is = |name: &str| encoding.is_some_and(|it| it.eq_ignore_ascii_case(name));
+        if is("TELEPHONE-EVENT") {
+            return Self::Keys;
+        }
+        // Comfort noise (RFC 3389) is what silence sounds like.
+        let is_noise = is("CN") || (encoding.is_none() && number == COMFORT_NOISE);
+        let codec = encoding.and_then(Codec::from_encoding);
+        match !is_noise && is_audible(codec, payload) {
+            true => Self::Sound,
+            false => Self::Silence,
+        }
+    }
+}
+
 /// Whether there is anything to hear in a payload: some phones go on sending
 /// silence while they hold a call. Of codecs whose payload does not show it,
 /// there is.
-pub fn is_audible(codec: Option<Codec>, payload: &[u8]) -> bool {
+fn is_audible(codec: Option<Codec>, payload: &[u8]) -> bool {
     let loud = |sample: i16| sample.unsigned_abs() > AUDIBLE.unsigned_abs();
     match codec {
         Some(Codec::Pcmu) => payload.iter().any(|code| loud(ulaw_decode(*code))),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use landline_control::{Event, LegId, MOST_SOUNDS, PayloadType, Play, Refusal};
 use landline_media::audio::Codec;
-use landline_media::play::{Clip, Player, Voice, is_audible};
+use landline_media::play::{Clip, Player, Said, Voice};
 use landline_media::{Component, RtpInfo};
 use prometheus::IntGauge;
 
@@ -17,6 +17,8 @@ use crate::sounds::Awaited;
 const LOOK: Duration = Duration::from_millis(20);
 /// The peer's keys or address are not there by then: it is not going to hear it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The sounds themselves may have to wait for others'.
+const SOUNDS: Duration = Duration::from_secs(300);
 /// Packets in a row that may be due at once.
 const AT_ONCE: usize = 8;
 
@@ -24,8 +26,26 @@ pub(super) struct Playing {
     play: Play,
     voice: Voice,
     stage: Stage,
-    /// Of those that play.
-    counted: IntGauge,
+    /// What the voice's timestamps count: units a second.
+    clock: u32,
+    /// Until it is over.
+    counted: Option<Counted>,
+}
+
+/// One of those that play.
+struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 enum Stage {
@@ -55,8 +75,9 @@ impl Playing {
         let Stage::Speaking(player) = &mut self.stage else { return true };
         let Ok(info) = RtpInfo::parse(packet) else { return true };
         let kind = types.iter().find(|kind| kind.number == info.payload_type);
-        let codec = kind.and_then(|kind| Codec::from_encoding(&kind.encoding));
-        player.overhear(now, info.payload(packet).is_ok_and(|it| is_audible(codec, it)))
+        let encoding = kind.map(|kind| kind.encoding.as_str());
+        let payload = info.payload(packet).unwrap_or_default();
+        player.overhear(now, Said::of(info.payload_type, encoding, payload))
     }
 
     fn voice(&self) -> Voice {
@@ -69,11 +90,10 @@ impl Playing {
     fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over)
     }
-}
 
-impl Drop for Playing {
-    fn drop(&mut self) {
-        self.counted.dec();
+    /// The next one may go on as the same stream.
+    fn end(&mut self) {
+        (self.voice, self.stage, self.counted) = (self.voice(), Stage::Over, None);
     }
 }
 
@@ -91,14 +111,8 @@ impl<N: Network> Shard<N> {
         if found.playing.as_ref().is_some_and(|it| it.play == play && !it.is_over()) {
             return Ok(());
         }
-        // One stream for all that it is ever played.
-        let voice = found.playing.take().map(|it| it.voice());
-        let voice = voice.unwrap_or_else(|| Voice {
-            ssrc: self.entropy.u64() as u32,
-            sequence: self.entropy.u64() as u16 >> 1,
-            timestamp: self.entropy.u64() as u32,
-        });
-        self.begin_playing(now, slot, play, voice);
+        let former = found.playing.take().map(|it| (it.voice(), it.clock));
+        self.begin_playing(now, slot, play, former);
         Ok(())
     }
 
@@ -106,7 +120,7 @@ impl<N: Network> Shard<N> {
         let slot = self.session(session)?.slot(leg)?;
         let found = self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?;
         if let Some(playing) = &mut found.playing {
-            (playing.voice, playing.stage) = (playing.voice(), Stage::Over);
+            playing.end();
         }
         Ok(())
     }
@@ -123,17 +137,33 @@ impl<N: Network> Shard<N> {
         if leg.playing.as_deref().is_some_and(is_other)
             && let Some(playing) = leg.playing.take()
         {
-            let voice = playing.voice();
-            self.begin_playing(now, slot, playing.play.clone(), voice);
+            let former = Some((playing.voice(), playing.clock));
+            self.begin_playing(now, slot, playing.play, former);
         }
     }
 
-    fn begin_playing(&mut self, now: Instant, slot: usize, play: Play, voice: Voice) {
+    /// One stream for all that it is ever played, by one clock (RFC 7160 §4).
+    fn begin_playing(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        play: Play,
+        former: Option<(Voice, u32)>,
+    ) {
         let Some(leg) = self.legs.get_mut(slot) else { return };
         let account = self.sessions.get(leg.session).map(|session| session.account);
         let chosen = codec_of(&leg.payload_types).zip(account);
-        let counted = self.shared.metrics.players.clone();
-        counted.inc();
+        let counted = Some(Counted::new(&self.shared.metrics.players));
+        let clock = chosen.map(|((codec, _), _)| codec.clock_rate());
+        let clock = clock.or(former.map(|(_, clock)| clock)).unwrap_or_default();
+        let voice = match former {
+            Some((voice, same)) if same == clock => voice,
+            _ => Voice {
+                ssrc: self.entropy.u64() as u32,
+                sequence: self.entropy.u64() as u16 >> 1,
+                timestamp: self.entropy.u64() as u32,
+            },
+        };
         let stage = match chosen {
             Some(((codec, number), account)) => {
                 let (clips, runtime) = (&self.shared.clips, &self.shared.runtime);
@@ -146,7 +176,7 @@ impl<N: Network> Shard<N> {
                 Stage::Waiting { sounds: Vec::new(), number: 0, look_at: now, until: now }
             }
         };
-        leg.playing = Some(Box::new(Playing { play, voice, stage, counted }));
+        leg.playing = Some(Box::new(Playing { play, voice, stage, clock, counted }));
         self.reschedule(slot);
     }
 
@@ -168,7 +198,7 @@ impl<N: Network> Shard<N> {
                 self.deliver(now, slot, Component::Rtp);
             }
             if player.is_over() {
-                (playing.voice, playing.stage) = (player.voice(), Stage::Over);
+                playing.end();
             }
         }
         let is_over = playing.is_over();
@@ -186,17 +216,21 @@ impl Playing {
     fn begin(&mut self, now: Instant, reaches: bool) {
         let Stage::Waiting { sounds, number, look_at, until } = &mut self.stage else { return };
         let is_there = sounds.iter().all(|it| it.look().is_some());
-        if !(is_there && reaches) && now < *until {
+        let waits = match is_there {
+            true => !reaches && now < *until,
+            false => now < *until + SOUNDS,
+        };
+        if waits {
             *look_at = now + LOOK;
             return;
         }
         let clips: Vec<Arc<Clip>> =
             sounds.iter().filter_map(|it| it.look().flatten().cloned()).collect();
         let player = Player::new(now, self.voice, *number, clips, self.play.repeats);
-        self.stage = match player.is_over() || !reaches {
-            true => Stage::Over,
-            false => Stage::Speaking(player),
-        };
+        match player.is_over() || !reaches {
+            true => self.end(),
+            false => self.stage = Stage::Speaking(player),
+        }
     }
 }
 

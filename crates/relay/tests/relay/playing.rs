@@ -2,17 +2,20 @@
 //! what the partner says.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use landline_control::{DtlsRole, Event, LegId, Op, Play, Protocol, SessionId, Sound};
+use landline_control::{
+    DtlsRole, Event, LegId, MOST_SOUNDS, Op, PayloadType, Play, Protocol, SessionId, Sound,
+};
 use landline_media::audio::{ToneGenerator, strongest_tone, ulaw_decode, ulaw_encode};
 use landline_media::{Component, RtpInfo};
 use landline_region::{AccountSid, SoundSid};
-use landline_relay::{Loading, SoundSource};
+use landline_relay::{Loading, RelayConfig, SoundSource};
 use landline_store::StoreError;
 
 use crate::support::proxy::describe;
-use crate::support::{A, B, Phone, Proxy, TestRelay, local, relay_with, rtp, spec};
+use crate::support::{A, B, Phone, Proxy, TestRelay, local, relay_with, remote, rtp, spec, until};
 
 /// A second of a tone, and nothing else to be had.
 struct Tones;
@@ -42,8 +45,12 @@ struct Line {
 
 /// Two phones that are joined, the first of this kind.
 async fn line(protocol: Protocol) -> Line {
+    line_at(protocol, |config| config.sounds = Some(Arc::new(Tones))).await
+}
+
+async fn line_at(protocol: Protocol, change: impl FnOnce(&mut RelayConfig)) -> Line {
     let role = DtlsRole::Server;
-    let relay = relay_with(|config| config.sounds = Some(Arc::new(Tones))).await;
+    let relay = relay_with(change).await;
     let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
     let locals = proxy.opened(1, &[(A, spec(protocol)), (B, spec(Protocol::Rtp))]).await;
     let (at_a, at_b) = (local(&locals, A), local(&locals, B));
@@ -108,11 +115,13 @@ async fn the_tune_and_an_accounts_own_are_heard_and_end_when_they_are_to() {
         assert!((hz - 620.0).abs() < 8.0, "{hz}");
         assert_eq!(played(&mut line.proxy).await, A);
         assert!(line.a.hears_nothing().await);
+        assert_eq!(line.relay.metric("players", None), 0.0);
 
         line.proxy.changed(1, vec![play(A, &[Sound::Own(TONE)], true)]).await;
         hears(&mut line.a, 120).await;
         line.proxy.changed(1, vec![Op::Hush(A)]).await;
         while !line.a.hears_nothing().await {}
+        assert_eq!(line.relay.metric("players", None), 0.0);
         // To hush who hears nothing is nothing.
         line.proxy.changed(1, vec![Op::Hush(A), Op::Hush(B)]).await;
         line.proxy.close(1).await;
@@ -138,10 +147,20 @@ async fn a_partner_that_speaks_is_heard_and_its_silence_is_not() {
         assert_ne!(heard.ssrc, 0xb);
     }
     line.relay.metric_reaches("drops_total", Some("played_over"), 19.0).await;
+    // Comfort noise is silence too, described or not.
+    for sequence in 20..30 {
+        let mut noise = packet(sequence, 0);
+        noise.truncate(13);
+        (noise[1], noise[12]) = (13, 30);
+        line.b.say(Component::Rtp, &noise).await;
+        let heard = RtpInfo::parse(&line.a.hear().await.packet).unwrap();
+        assert_ne!(heard.ssrc, 0xb);
+    }
+    line.relay.metric_reaches("drops_total", Some("played_over"), 29.0).await;
 
     // A phone with music of its own.
     let begin = Instant::now();
-    let (mut own, mut sequence) = (0, 20);
+    let (mut own, mut sequence) = (0, 30);
     while begin.elapsed() < Duration::from_secs(1) {
         line.b.say(Component::Rtp, &packet(sequence, ulaw_encode(9000))).await;
         sequence += 1;
@@ -164,19 +183,90 @@ async fn a_partner_that_speaks_is_heard_and_its_silence_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_had_is_told_and_counted_and_does_not_keep_the_rest_back() {
+async fn in_place_of_what_cannot_be_had_the_tune_is_heard_and_it_is_counted() {
     let mut line = line(Protocol::Rtp).await;
     let gone = Sound::Own(SoundSid::from_u128(1));
     line.proxy.changed(1, vec![play(A, &[gone], true)]).await;
-    assert_eq!(played(&mut line.proxy).await, A);
-    assert!(line.a.hears_nothing().await);
+    let (_, samples) = hears(&mut line.a, 60).await;
+    assert!(strongest_tone(&samples, 8000).is_some());
     assert_eq!(line.relay.metric("missing_sounds_total", None), 1.0);
+    assert_eq!(line.relay.metric("players", None), 1.0);
+}
 
-    line.proxy.changed(1, vec![play(A, &[gone, Sound::Own(TONE)], false)]).await;
-    let (_, samples) = hears(&mut line.a, 50).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_is_forgotten_in_time_though_nobody_asks_for_another() {
+    let mut line = line_at(Protocol::Rtp, |config| {
+        config.sounds = Some(Arc::new(Tones));
+        config.limits.sound_time = Duration::from_millis(900);
+    })
+    .await;
+    line.proxy.changed(1, vec![play(A, &[Sound::Own(TONE)], false)]).await;
+    line.relay.metric_reaches("sounds", None, 1.0).await;
+    hears(&mut line.a, 40).await;
+    until(|| line.relay.metric("sounds", None) == 0.0).await;
+}
+
+/// Sounds that take their time, and how many were on their way at most.
+#[derive(Default)]
+struct Slow {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct Shared(Arc<Slow>);
+
+impl SoundSource for Shared {
+    fn load(&self, _: AccountSid, _: SoundSid) -> Loading {
+        let slow = Arc::clone(&self.0);
+        Box::pin(async move {
+            let now = slow.now.fetch_add(1, Ordering::SeqCst) + 1;
+            slow.most.fetch_max(now, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            slow.now.fetch_sub(1, Ordering::SeqCst);
+            let mut samples = vec![0; 3200];
+            ToneGenerator::new(620.0, 16_000).fill(&mut samples);
+            Ok(samples)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sounds_are_made_at_one_time_and_the_others_in_their_turn() {
+    let slow = Arc::new(Slow::default());
+    let source = Shared(Arc::clone(&slow));
+    let mut line = line_at(Protocol::Rtp, |it| it.sounds = Some(Arc::new(source))).await;
+    let sounds: Vec<Sound> =
+        (0..MOST_SOUNDS as u128).map(|it| Sound::Own(SoundSid::from_u128(it))).collect();
+    line.proxy.changed(1, vec![play(A, &sounds, false)]).await;
+    // Each of them is heard, once they are there.
+    let (_, samples) = hears(&mut line.a, 10 * MOST_SOUNDS).await;
     let (hz, _) = strongest_tone(&samples, 8000).unwrap();
     assert!((hz - 620.0).abs() < 8.0, "{hz}");
-    assert_eq!(played(&mut line.proxy).await, A);
+    assert_eq!(slow.most.load(Ordering::SeqCst), 2);
+    assert_eq!(line.relay.metric("missing_sounds_total", None), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_clock_has_a_stream_of_its_own() {
+    let mut line = line(Protocol::Rtp).await;
+    line.proxy.changed(1, vec![play(A, &[Sound::Own(TONE)], true)]).await;
+    let first = hears(&mut line.a, 5).await.0[0].ssrc;
+    let mut described = remote(line.a.address(), line.a.rtcp_address());
+    for (number, encoding, clock_rate, is_same) in
+        [(8, "PCMA", 8000, true), (96, "OPUS", 48_000, false)]
+    {
+        let channels = if number == 96 { 2 } else { 1 };
+        let encoding = encoding.to_owned();
+        described.payload_types = vec![PayloadType { number, encoding, clock_rate, channels }];
+        line.proxy.changed(1, vec![describe(A, described.clone())]).await;
+        let info = loop {
+            let info = RtpInfo::parse(&line.a.hear().await.packet).unwrap();
+            if info.payload_type == number {
+                break info;
+            }
+        };
+        assert_eq!(info.ssrc == first, is_same);
+    }
 }
 
 async fn played(proxy: &mut Proxy) -> LegId {
