@@ -428,24 +428,17 @@ fn who_cannot_take_a_call_is_told_and_it_rings_on() {
 #[test]
 fn nobody_wears_a_call_out_by_trying_to_take_it() {
     let mut world = there(9);
-    let (invite, rung) = rings(&mut world);
+    rings(&mut world);
     // She thinks better of it each time, while the relay takes its time.
     world.proxies[0].relay.silent = true;
-    for attempt in 0..12 {
+    for attempt in 0..9 {
         let (key, _) = world.dial(CAROL, "sip:*8@acme.test");
-        world.run(Duration::from_millis(20));
+        world.run(Duration::from_millis(240));
         world.cancel(CAROL, key);
-        world.run(Duration::from_millis(20));
-        let status = world.phones[CAROL].take_final().unwrap().status.code();
+        let status = world.phones[CAROL].take_final();
+        let status = status.unwrap_or_else(|| panic!("attempt {attempt}")).status.code();
         assert_eq!(status, if attempt < 8 { 487 } else { 486 }, "attempt {attempt}");
     }
-    world.proxies[0].relay.silent = false;
-    world.wait(1);
-    world.phones[BOB].take(Method::Invite);
-    world.answer(BOB, &rung, &description(BOB));
-    let mut a = world.confirm(ALICE, &invite, None);
-    world.hang_up(&mut a);
-    world.assert_at_rest();
 }
 
 fn refer(world: &mut World, leg: &mut Leg, to: &str) -> Response {
