@@ -219,7 +219,10 @@ impl World {
         let callee = self.callee(books, *sid);
         if line.up_at.is_none() {
             let fits = match line.end {
-                Some(End::WeCancelled) => end == (Cause::CallerCancelled, 487),
+                // A callee may answer and hang up before the CANCEL comes.
+                Some(End::WeCancelled) => {
+                    [(Cause::CallerCancelled, 487), (Cause::CalleeHungUp, 487)].contains(&end)
+                }
                 Some(End::Refused(status)) => status == closed.sip_status,
                 _ => true,
             };
