@@ -86,21 +86,6 @@ fn goes_over(world: &mut World, leg: &Leg) -> String {
     text(&offer.body)
 }
 
-fn causes(world: &World) -> Vec<&'static str> {
-    let ledger = &world.proxies[0].ledger;
-    let of = |call: CallSid| ledger.closed(call).map_or("open", |it| it.cause.name());
-    ledger.calls().into_iter().map(of).collect()
-}
-
-fn parties(world: &World, call: CallSid) -> Vec<(LegRole, Party)> {
-    let events = world.proxies[0].ledger.of(call);
-    let legs = events.filter_map(|it| match &it.step {
-        Step::LegOpened(leg) => Some((leg.role, leg.party)),
-        _ => None,
-    });
-    legs.collect()
-}
-
 fn taken(world: &World, call: CallSid) -> Vec<(UserSid, DivertReason)> {
     let events = world.proxies[0].ledger.of(call);
     let taken = events.filter_map(|it| match &it.step {
@@ -143,10 +128,10 @@ fn a_colleague_takes_a_partys_place_by_naming_its_dialog() {
         assert_eq!(joined(&world), [LINES[stays.phone], LINES[CAROL]]);
 
         let calls = world.proxies[0].ledger.calls();
-        assert_eq!(causes(&world), ["transferred", "open"]);
+        assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "open"]);
         let is = |phone: usize| Party::User(sid(phone as u128 + 1));
         let ends = [(LegRole::A, is(CAROL)), (LegRole::B, is(stays.phone))];
-        assert_eq!(parties(&world, calls[1]), ends);
+        assert_eq!(world.proxies[0].ledger.parties(calls[1]), ends);
         assert_eq!(taken(&world, calls[1]), [(sid(place_of as u128 + 1), DivertReason::Replaced)]);
         let opened = world.proxies[0].ledger.opened(calls[1]);
         let stayed = world.phones[stays.phone].user.clone();
@@ -165,7 +150,7 @@ fn a_colleague_takes_a_partys_place_by_naming_its_dialog() {
         world.ack(&c, cseq.expect("200"), None);
         world.hang_up(&mut c);
         assert!(world.phones[stays.phone].take(Method::Bye).is_some());
-        assert_eq!(causes(&world), ["transferred", "caller_hung_up"]);
+        assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "caller_hung_up"]);
         world.assert_at_rest_but_relay();
     }
 }
@@ -205,7 +190,7 @@ fn a_party_that_will_not_come_over_leaves_the_call_as_it_is() {
     world.cancel(CAROL, key);
     assert_eq!(world.phones[CAROL].take_final().expect("an answer").status.code(), 487);
     world.hang_up(&mut a);
-    assert_eq!(causes(&world)[0], "caller_hung_up");
+    assert_eq!(world.proxies[0].ledger.causes()[0], "caller_hung_up");
     world.assert_at_rest();
 }
 
@@ -320,7 +305,7 @@ fn a_ringing_call_is_taken_by_its_dialogs_name_or_by_a_code() {
         let call = world.proxies[0].ledger.calls()[0];
         let is = |user| Party::User(sid(user));
         let legs = [(LegRole::A, is(1)), (LegRole::B, is(2)), (LegRole::B, is(3))];
-        assert_eq!(parties(&world, call), legs);
+        assert_eq!(world.proxies[0].ledger.parties(call), legs);
         assert_eq!(taken(&world, call), [(sid(2), DivertReason::PickedUp)]);
 
         // Either side may hold, and the call outlives its proxy.
@@ -338,7 +323,7 @@ fn a_ringing_call_is_taken_by_its_dialogs_name_or_by_a_code() {
         };
         world.hang_up(by);
         assert!(world.phones[other].take(Method::Bye).is_some());
-        assert_eq!(causes(&world), [cause]);
+        assert_eq!(world.proxies[0].ledger.causes(), [cause]);
         world.assert_at_rest_but_relay();
     }
 }
@@ -382,7 +367,7 @@ fn a_carriers_call_is_picked_up_too() {
     assert_eq!(joined(&world), [LINES[CAROL], "10.9.0.1:6000"]);
     let call = world.proxies[0].ledger.calls()[0];
     let trunk = Party::Trunk(TrunkSid::from_u128(9));
-    assert_eq!(parties(&world, call)[0], (LegRole::A, trunk));
+    assert_eq!(world.proxies[0].ledger.parties(call)[0], (LegRole::A, trunk));
     world.hang_up(&mut c);
     world.assert_at_rest();
 }
@@ -477,7 +462,7 @@ fn a_parked_call_waits_until_somebody_takes_it() {
         let mut world = there(9);
         let (_, mut b, said) = parked(&mut world, code);
         assert_eq!(said, told);
-        assert_eq!(causes(&world), ["transferred", "open"]);
+        assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "open"]);
         world.wait(30);
         assert!(world.phones[BOB].requests.is_empty(), "bob waits");
         // Nothing waits elsewhere, and that place is taken.
@@ -497,7 +482,7 @@ fn a_parked_call_waits_until_somebody_takes_it() {
         let (side, cause) =
             if by == CAROL { (&mut c, "callee_hung_up") } else { (&mut b, "caller_hung_up") };
         world.hang_up(side);
-        assert_eq!(causes(&world)[1], cause);
+        assert_eq!(world.proxies[0].ledger.causes()[1], cause);
         world.assert_at_rest_but_relay();
     }
 }
@@ -531,7 +516,7 @@ fn a_parked_call_that_nobody_takes_rings_where_it_came_from() {
         } else {
             world.wait(65);
             assert!(world.phones[BOB].take(Method::Bye).is_some(), "bob is hung up");
-            assert_eq!(causes(&world)[1], "no_answer");
+            assert_eq!(world.proxies[0].ledger.causes()[1], "no_answer");
         }
         world.assert_at_rest();
     }
@@ -554,7 +539,7 @@ fn a_place_to_park_has_room_for_one_and_who_waits_may_leave() {
     assert_eq!(report(&mut world, &a), "SIP/2.0 488 Not Acceptable Here");
     world.hang_up(&mut a);
     world.hang_up(&mut b);
-    assert_eq!(causes(&world)[1], "caller_cancelled");
+    assert_eq!(world.proxies[0].ledger.causes()[1], "caller_cancelled");
     world.dial(CAROL, "sip:*71@acme.test");
     assert_eq!(world.phones[CAROL].take_final().unwrap().status.code(), 404);
     world.assert_at_rest();

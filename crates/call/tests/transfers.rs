@@ -80,22 +80,6 @@ fn goes_over(world: &mut World, leg: &Leg) -> Request {
     offer
 }
 
-/// Of the calls in the order they were opened.
-fn causes(world: &World) -> Vec<&'static str> {
-    let ledger = &world.proxies[0].ledger;
-    let of = |call: CallSid| ledger.closed(call).map_or("open", |it| it.cause.name());
-    ledger.calls().into_iter().map(of).collect()
-}
-
-fn parties(world: &World, call: CallSid) -> Vec<(LegRole, Party)> {
-    let events = world.proxies[0].ledger.of(call);
-    let legs = events.filter_map(|it| match &it.step {
-        Step::LegOpened(leg) => Some((leg.role, leg.party)),
-        _ => None,
-    });
-    legs.collect()
-}
-
 fn user(sid: u128) -> Party {
     Party::User(UserSid::from_u128(sid))
 }
@@ -143,11 +127,11 @@ fn a_blind_transfer_joins_the_other_party_with_the_target() {
         expected.sort();
         assert_eq!(joined(&world), expected);
         assert!(world.phones[guest.phone].requests.is_empty(), "the guest stays");
-        assert_eq!(causes(&world), ["transferred", "open"]);
+        assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "open"]);
 
         world.hang_up(&mut c);
         assert!(world.phones[guest.phone].take(Method::Bye).is_some());
-        assert_eq!(causes(&world), ["transferred", "callee_hung_up"]);
+        assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "callee_hung_up"]);
         assert_eq!(world.proxies[0].core.counters().transfers, 1);
         world.assert_at_rest();
     }
@@ -161,8 +145,11 @@ fn the_new_call_has_a_record_of_its_own_in_the_name_of_who_transfers() {
     goes_over(&mut world, &b);
     let ledger = &world.proxies[0].ledger;
     let [first, second] = ledger.calls().try_into().unwrap();
-    assert_eq!(parties(&world, first), [(LegRole::A, user(1)), (LegRole::B, user(2))]);
-    let mut legs = parties(&world, second);
+    assert_eq!(
+        world.proxies[0].ledger.parties(first),
+        [(LegRole::A, user(1)), (LegRole::B, user(2))]
+    );
+    let mut legs = world.proxies[0].ledger.parties(second);
     legs.sort_by_key(|it| it.0 == LegRole::B);
     assert_eq!(legs, [(LegRole::A, user(2)), (LegRole::B, user(3))]);
     let opened = ledger.opened(second);
@@ -171,12 +158,12 @@ fn the_new_call_has_a_record_of_its_own_in_the_name_of_who_transfers() {
     // Who asked does not hang up: it is done for him.
     world.wait(3);
     assert!(world.phones[ALICE].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["transferred", "open"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "open"]);
     let mut b = b;
     // The BYE of the guest goes on from the dialog that it always had.
     world.hang_up(&mut b);
     assert!(world.phones[CAROL].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["transferred", "caller_hung_up"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "caller_hung_up"]);
     world.assert_at_rest();
 }
 
@@ -201,7 +188,7 @@ fn a_target_that_fails_leaves_the_call_as_it_was() {
         assert_eq!(world.phones[BOB].take_final().unwrap().status, StatusCode::OK);
         world.hang_up(&mut b);
         assert!(world.phones[ALICE].take(Method::Bye).is_some());
-        assert_eq!(causes(&world)[0], "callee_hung_up");
+        assert_eq!(world.proxies[0].ledger.causes()[0], "callee_hung_up");
         assert_eq!(world.proxies[0].core.counters().transfers_failed, 2);
         world.assert_at_rest();
     }
@@ -258,7 +245,12 @@ fn a_transferred_call_out_of_the_account_pays_and_shows_as_the_user() {
     let opened = ledger.opened(second);
     assert_eq!(opened.direction.name(), "outbound");
     assert_eq!(opened.to.expose(), "+4930123456");
-    assert!(parties(&world, second).contains(&(LegRole::B, Party::Trunk(TrunkSid::from_u128(9)))));
+    assert!(
+        world.proxies[0]
+            .ledger
+            .parties(second)
+            .contains(&(LegRole::B, Party::Trunk(TrunkSid::from_u128(9))))
+    );
     // A carrier transfers nobody's calls.
     let refused = refer(&mut world, &mut c, "<sip:alice@acme.test>");
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
@@ -363,7 +355,7 @@ fn who_transfers_need_not_wait_for_the_target() {
     let rung = world.phones[CAROL].take(Method::Invite).unwrap();
     world.hang_up(&mut a);
     assert!(world.phones[BOB].requests.is_empty(), "bob waits");
-    assert_eq!(causes(&world), ["transferred", "open"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "open"]);
     let mut c = world.answer(CAROL, &rung, &description(CAROL));
     goes_over(&mut world, &b);
     assert_eq!(joined(&world), ["10.1.0.2:4000", "10.1.0.3:4000"]);
@@ -377,7 +369,7 @@ fn who_transfers_need_not_wait_for_the_target() {
     world.hang_up(&mut a);
     world.say(CAROL, &rung, 486);
     assert!(world.phones[BOB].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["transferred", "busy"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "busy"]);
     world.assert_at_rest();
     // Bob does not wait.
     let (mut world, mut a, mut b) = three(11);
@@ -386,7 +378,7 @@ fn who_transfers_need_not_wait_for_the_target() {
     world.hang_up(&mut a);
     world.hang_up(&mut b);
     assert_eq!(world.phones[CAROL].others, ["cancelled"]);
-    assert_eq!(causes(&world), ["transferred", "caller_cancelled"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "caller_cancelled"]);
     world.assert_at_rest();
 }
 
@@ -399,7 +391,7 @@ fn a_party_that_hangs_up_ends_the_transfer_with_the_call() {
     world.hang_up(&mut b);
     assert_eq!(world.phones[CAROL].others, ["cancelled"]);
     assert!(world.phones[ALICE].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["callee_hung_up", "caller_cancelled"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["callee_hung_up", "caller_cancelled"]);
     world.assert_at_rest();
     // While it is asked over.
     let (mut world, mut a, mut b) = three(13);
@@ -410,7 +402,7 @@ fn a_party_that_hangs_up_ends_the_transfer_with_the_call() {
     world.say(BOB, &asked, 487);
     assert!(world.phones[CAROL].take(Method::Bye).is_some());
     assert!(world.phones[ALICE].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["callee_hung_up", "caller_cancelled"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["callee_hung_up", "caller_cancelled"]);
     world.assert_at_rest();
 }
 
@@ -424,7 +416,7 @@ fn a_party_that_will_not_go_over_stays_where_it_is() {
     assert_eq!(report(&mut world, &a), told("terminated", "488 Not Acceptable Here"));
     assert!(world.phones[CAROL].take(Method::Bye).is_some());
     assert_eq!(joined(&world), ["10.1.0.1:4000", "10.1.0.2:4000"]);
-    assert_eq!(causes(&world), ["open", "not_acceptable"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["open", "not_acceptable"]);
     world.hang_up(&mut b);
     assert!(world.phones[ALICE].take(Method::Bye).is_some());
     world.assert_at_rest();
@@ -460,7 +452,7 @@ fn a_target_that_hangs_up_at_once_sends_the_guest_back() {
     world.wait(1);
     goes_over(&mut world, &b);
     assert_eq!(joined(&world), ["10.1.0.1:4000", "10.1.0.2:4000"]);
-    assert_eq!(causes(&world), ["open", "callee_hung_up"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["open", "callee_hung_up"]);
     world.hang_up(&mut b);
     assert!(world.phones[ALICE].take(Method::Bye).is_some());
     world.assert_at_rest();
@@ -493,12 +485,12 @@ fn a_proxy_that_dies_before_the_target_answers_leaves_the_first_call() {
     rings(&mut world);
     world.proxy_dies(0);
     world.wait(3);
-    assert_eq!(causes(&world), ["open", "lost"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["open", "lost"]);
     world.within(&mut a, Method::Update, Some(&description(ALICE).replace("4000", "4400")));
     assert_eq!(world.phones[ALICE].take_final().unwrap().status, StatusCode::OK);
     world.hang_up(&mut b);
     assert!(world.phones[ALICE].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["callee_hung_up", "lost"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["callee_hung_up", "lost"]);
 }
 
 #[test]
@@ -509,10 +501,10 @@ fn a_proxy_that_dies_as_the_guest_is_asked_leaves_the_first_call() {
     assert!(world.phones[BOB].take(Method::Invite).is_some(), "bob is asked over");
     world.proxy_dies(0);
     world.wait(3);
-    assert_eq!(causes(&world), ["open", "lost"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["open", "lost"]);
     world.hang_up(&mut b);
     assert!(world.phones[ALICE].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["callee_hung_up", "lost"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["callee_hung_up", "lost"]);
 }
 
 #[test]
@@ -525,12 +517,12 @@ fn a_proxy_that_dies_with_both_calls_kept_goes_on_with_the_new_one() {
     assert_eq!(world.proxies[0].kept.len(), 2);
     world.proxy_dies(0);
     world.wait(3);
-    assert_eq!(causes(&world), ["transferred", "open"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "open"]);
     assert!(world.phones[ALICE].take(Method::Bye).is_some());
     assert!(world.phones[BOB].requests.iter().all(|it| it.2.method != Method::Bye));
     world.hang_up(&mut c);
     assert!(world.phones[BOB].take(Method::Bye).is_some(), "bob is in the new call");
-    assert_eq!(causes(&world), ["transferred", "callee_hung_up"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "callee_hung_up"]);
     world.assert_at_rest();
 }
 
@@ -552,7 +544,7 @@ fn a_transferred_call_outlives_its_proxy_and_may_be_transferred_again() {
     goes_over(&mut world, &b);
     world.wait(3);
     assert_eq!(joined(&world), ["10.1.0.2:4000", "10.1.0.4:4000"]);
-    assert_eq!(causes(&world), ["transferred", "transferred", "open"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "transferred", "open"]);
     world.hang_up(&mut b);
     world.assert_at_rest();
 }
@@ -631,16 +623,19 @@ fn attended(names_contact: bool) {
         assert!(world.phones[ALICE].take(Method::Bye).is_some());
     }
     assert_eq!(joined(&world), ["10.1.0.2:4000", "10.1.0.3:4000"]);
-    assert_eq!(causes(&world), ["transferred", "transferred", "open"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "transferred", "open"]);
     let ledger = &world.proxies[0].ledger;
     let third = ledger.calls()[2];
-    assert_eq!(parties(&world, third), [(LegRole::A, user(2)), (LegRole::B, user(3))]);
+    assert_eq!(
+        world.proxies[0].ledger.parties(third),
+        [(LegRole::A, user(2)), (LegRole::B, user(3))]
+    );
     let opened = ledger.opened(third);
     assert_eq!((opened.from.expose().as_str(), opened.to.expose().as_str()), ("alice", "carol"));
     assert!(ledger.last().answered);
     world.hang_up(&mut c);
     assert!(world.phones[BOB].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["transferred", "transferred", "callee_hung_up"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "transferred", "callee_hung_up"]);
     world.assert_at_rest();
 }
 
@@ -660,7 +655,7 @@ fn an_attended_transfer_that_one_party_refuses_leaves_both_calls() {
             // Bob had gone over, and comes back.
             goes_over(&mut world, &b);
         }
-        assert_eq!(causes(&world), ["open", "open", "not_acceptable"]);
+        assert_eq!(world.proxies[0].ledger.causes(), ["open", "open", "not_acceptable"]);
         world.hang_up(&mut second);
         assert!(world.phones[CAROL].take(Method::Bye).is_some());
         assert_eq!(joined(&world), ["10.1.0.1:4000", "10.1.0.2:4000"]);
@@ -702,7 +697,7 @@ fn who_transfers_may_hang_up_both_calls_at_once() {
     goes_over(&mut world, &b);
     goes_over(&mut world, &c);
     assert_eq!(joined(&world), ["10.1.0.2:4000", "10.1.0.3:4000"]);
-    assert_eq!(causes(&world), ["transferred", "transferred", "open"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "transferred", "open"]);
     world.hang_up(&mut c);
     assert!(world.phones[BOB].take(Method::Bye).is_some());
     world.assert_at_rest();
@@ -732,7 +727,7 @@ fn a_user_of_another_account_is_transferred_by_its_home_and_transfers_none_of_ou
     }
     world.wait(3);
     assert!(world.phones[alice].take(Method::Bye).is_some());
-    assert_eq!(causes(&world), ["transferred", "open"]);
+    assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "open"]);
     let calls = world.proxies[0].ledger.calls();
     let token = |call: CallSid| {
         let mut events = world.proxies[0].ledger.of(call);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use landline_call::Snapshot;
-use landline_call::record::{CallEvent, Cause, Closed, LegRole, Opened, Step};
+use landline_call::record::{CallEvent, Cause, Closed, LegRole, Opened, Party, Step};
 use landline_region::{CallSid, LegSid, UnixMillis};
 
 #[derive(Default)]
@@ -85,6 +85,21 @@ impl Ledger {
             Step::Closed(closed) => Some(closed),
             _ => None,
         })
+    }
+
+    /// Of the calls in the order they were opened.
+    pub fn causes(&self) -> Vec<&'static str> {
+        let of = |call: CallSid| self.closed(call).map_or("open", |it| it.cause.name());
+        self.calls().into_iter().map(of).collect()
+    }
+
+    /// Of the call's legs, in the order they were opened.
+    pub fn parties(&self, call: CallSid) -> Vec<(LegRole, Party)> {
+        let legs = self.of(call).filter_map(|it| match &it.step {
+            Step::LegOpened(leg) => Some((leg.role, leg.party)),
+            _ => None,
+        });
+        legs.collect()
     }
 
     /// Cause, status, B legs and whether it rang and was answered, of the last
