@@ -156,6 +156,7 @@ const does = {
     report('statistics', {
       protocol: candidate.protocol,
       port: candidate.port,
+      far: all.find(({ id }) => id === pair.remoteCandidateId).port,
       tls: transport.tlsVersion,
       sound: of('inbound-rtp', 'audio'),
       video: of('inbound-rtp', 'video'),

@@ -3,7 +3,7 @@
 mod world;
 
 use landline_call::tenancy::{EncryptionPolicy, MediaPolicy};
-use landline_control::{Protocol, SrtpSuite};
+use landline_control::{LegId, Protocol, SrtpSuite};
 use landline_sip::{HeaderName, Method, Request, Transport};
 use world::phone::sdp;
 use world::{World, tenants};
@@ -156,7 +156,7 @@ fn an_sdes_offer_is_answered_by_its_own_tag_with_a_padded_key() {
     // Of the two offered, the one whose suite we have.
     assert!(key.starts_with("a=crypto:5 AES_CM_128_HMAC_SHA1_80 inline:"), "{key}");
     let session = world.proxies[0].relay.session();
-    let pair = session.remotes[&landline_control::LegId(0)].sdes.clone().unwrap();
+    let pair = session.remotes[&LegId(0)].sdes.clone().unwrap();
     assert_eq!((pair.send.tag, pair.receive.tag), (5, 5));
     assert_eq!(pair.receive.suite, SrtpSuite::AesCm128HmacSha1_80);
     let mut a = world.confirm(alice, &invite, None);
@@ -191,10 +191,10 @@ fn a_browser_gets_an_ice_lite_answer_and_a_phone_its_own_offer() {
         assert!(answer.contains(line), "{line} is missing:\n{answer}");
     }
     let session = world.proxies[0].relay.session();
-    let a = &session.remotes[&landline_control::LegId(0)];
+    let a = &session.remotes[&LegId(0)];
     assert_eq!(a.ice.as_ref().unwrap().ufrag, "abcd");
     assert!(a.rtcp_mux);
-    let b = session.remotes[&landline_control::LegId(1)].dtls.clone().unwrap();
+    let b = session.remotes[&LegId(1)].dtls.clone().unwrap();
     assert_eq!(b.role, landline_control::DtlsRole::Server);
     let mut a = world.confirm(alice, &invite, None);
     world.hang_up(&mut a);
@@ -255,11 +255,77 @@ fn web_sockets_are_offered_what_browsers_speak() {
     world.dial(alice, "sip:dave@acme.test");
     let (_, rung) = world.phones[dave].take(Method::Invite).expect("over its own connection");
     let offer = body(&rung);
-    for line in ["UDP/TLS/RTP/SAVPF", "a=ice-lite", "a=setup:actpass", "a=mid:0", "a=rtcp-mux"] {
+    for line in ["UDP/TLS/RTP/SAVPF", "a=ice-lite", "a=setup:actpass", "a=mid:0", "a=rtcp-mux\r\n"]
+    {
         assert!(offer.contains(line), "{line} is missing:\n{offer}");
     }
-    let spec = &world.proxies[0].relay.session().specs[&landline_control::LegId(1)];
-    assert_eq!((spec.protocol, spec.ice), (Protocol::Dtls, true));
+    let spec = &world.proxies[0].relay.session().specs[&LegId(1)];
+    assert_eq!((spec.protocol, spec.ice, spec.rtcp_mux), (Protocol::Dtls, true, true));
+    // One port for all of it: there is no second component, nor may it be wished for.
+    assert!(offer.contains("a=rtcp-mux-only\r\n"), "{offer}");
+    let candidates = offer.lines().filter(|line| line.starts_with("a=candidate:"));
+    assert_eq!(candidates.count(), 1, "{offer}");
+}
+
+#[test]
+fn a_phone_with_a_browsers_profile_has_a_second_port() {
+    for (seed, is_muxed) in [(31, false), (32, true)] {
+        let (mut world, [alice, bob]) =
+            with_media(seed, EncryptionPolicy::Optional, MediaPolicy::Rtp, MediaPolicy::Webrtc);
+        world.dial(alice, "sip:bob@acme.test");
+        let (key, rung) = world.phones[bob].take(Method::Invite).unwrap();
+        let offer = body(&rung);
+        assert!(offer.contains("a=rtcp-mux\r\n") && !offer.contains("rtcp-mux-only"), "{offer}");
+        assert!(offer.contains("a=candidate:1 2 UDP"), "{offer}");
+        let answer = webrtc("active").replace("0.0.0.0", "10.1.0.2");
+        let answer = match is_muxed {
+            true => answer,
+            false => answer.replace("a=rtcp-mux\r\n", ""),
+        };
+        world.answer(bob, &(key, rung), &answer);
+        let session = world.proxies[0].relay.session();
+        let spec = &session.specs[&LegId(1)];
+        assert_eq!((spec.ice, spec.rtcp_mux), (true, false), "the relay has both ports");
+        let told = &session.remotes[&LegId(1)];
+        assert_eq!((told.rtcp_mux, told.ice.is_some()), (is_muxed, true));
+    }
+}
+
+#[test]
+fn a_web_socket_client_that_answers_without_ice_is_told_that_it_is_needed() {
+    let mut world = World::ie1(33);
+    let [alice] = world.registered(["alice"]);
+    let dave = world.phone_at("dave", "acme.test", 7, 0, Transport::Ws);
+    world.register(dave);
+    world.dial(alice, "sip:dave@acme.test");
+    let rung = world.phones[dave].take(Method::Invite).unwrap();
+    world.answer(dave, &rung, &dtls("10.1.0.2", "UDP/TLS/RTP/SAVPF", "active"));
+    assert!(world.phones[dave].take(Method::Bye).is_some());
+    let refused = world.phones[alice].take_final().unwrap();
+    assert_eq!(refused.status.code(), 488);
+    let warning = refused.headers.get(&HeaderName::Warning).unwrap().to_str_lossy().into_owned();
+    assert!(warning.contains("ICE is required"), "{warning}");
+    world.assert_at_rest();
+}
+
+#[test]
+fn who_gives_up_ice_within_a_call_gets_ports() {
+    let (mut world, [alice, bob]) =
+        with_media(34, EncryptionPolicy::Required, MediaPolicy::Auto, MediaPolicy::Rtp);
+    let (_, invite) = world.invite(alice, "sip:bob@acme.test", Some(&webrtc("actpass")));
+    world.pick_up(bob);
+    let mut a = world.confirm(alice, &invite, None);
+    let first = world.proxies[0].relay.session().specs[&LegId(0)].clone();
+    assert!(first.ice && first.rtcp_mux);
+    let plainer = dtls("10.1.0.1", "UDP/TLS/RTP/SAVPF", "actpass");
+    world.within(&mut a, Method::Invite, Some(&plainer));
+    let response = world.phones[alice].take_final().unwrap();
+    assert_eq!(response.status.code(), 200);
+    let session = world.proxies[0].relay.session();
+    assert_eq!(session.joined, Some((LegId(2), LegId(1))));
+    assert!(!session.specs[&LegId(2)].ice && !session.specs.contains_key(&LegId(0)));
+    world.ack(&a, response.cseq().unwrap().number, None);
+    world.hang_up(&mut a);
 }
 
 #[test]

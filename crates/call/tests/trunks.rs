@@ -2,6 +2,7 @@
 
 mod world;
 
+use landline_control::LegId;
 use landline_sip::digest::{Algorithm, Challenge, Credentials, ha1, verify};
 use landline_sip::{HeaderName, Method, Response, StatusCode, Transport};
 use world::phone::sdp;
@@ -37,6 +38,23 @@ fn a_carrier_reaches_a_number_of_the_account_without_a_password() {
     assert_eq!(opened.direction.name(), "inbound");
     assert_eq!(opened.from.expose(), "+15550100");
     world.assert_at_rest();
+}
+
+/// A gateway may have all its calls at one address; then only the relay's port
+/// tells them apart.
+#[test]
+fn a_carrier_with_ice_has_ports_for_each_of_its_calls() {
+    let mut world = World::ie1(11);
+    let [_bob] = world.registered(["bob"]);
+    let carrier = carrier(&mut world);
+    let more = "a=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n";
+    let offer = sdp("10.9.0.1", 4000, more);
+    let to = "sip:+353100000002@10.0.1.1:5060";
+    let request = world.invite_request(carrier, to, Some(&offer));
+    world.send_request(carrier, request);
+    world.settle();
+    let spec = &world.proxies[0].relay.session().specs[&LegId(0)];
+    assert_eq!((spec.ice, spec.rtcp_mux), (true, false));
 }
 
 #[test]

@@ -293,8 +293,10 @@ pub struct LegSpec {
     pub protocol: Protocol,
     /// Answer connectivity checks as an ICE-lite agent (RFC 8445 §2.5).
     pub ice: bool,
-    /// RTP and RTCP on one port (RFC 5761). When it is offered and not yet
-    /// answered, the relay allocates the RTCP port as well.
+    /// RTP and RTCP on one port (RFC 5761). With ICE that is certain, and the leg
+    /// shares the relay's port for such; without ICE, it may be offered and not
+    /// yet answered, and the relay allocates the RTCP port as well. A leg with ICE
+    /// that says no has a port for RTCP, and may multiplex all the same.
     pub rtcp_mux: bool,
     pub family: IpFamily,
     /// For SDES: a key is made for each, in this order. Otherwise empty.

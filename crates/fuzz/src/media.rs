@@ -11,16 +11,19 @@ use landline_control::{
 use landline_media::audio::Renderer;
 use landline_media::framing::{Deframer, TooLong};
 use landline_media::srtp::Context;
-use landline_media::stun::{Class, Message};
+use landline_media::stun::{Class, Message, receiver};
 use landline_media::{
     Component, Identity, Leg, LegConfig, LegOutput, PacketBuf, Received, RtpInfo, rtcp,
 };
 
-/// A STUN datagram: parsed, checked, and given to an ICE-lite leg, which never
+/// A STUN datagram: looked at for whose it is, parsed, checked, and given to an ICE-lite leg, which never
 /// takes it for an authentic check and whose answers are small and parse.
 pub fn stun(input: &[u8]) {
+    let named = receiver(input);
+    assert!(named.is_none_or(|fragment| fragment.len() < input.len() && !fragment.contains(':')));
     if let Ok(message) = Message::parse(input) {
         assert!(!message.is_authentic("a password that no input knows"));
+        assert!(named.is_none() || message.class == Class::Request, "no check finds a leg");
     }
     let Some(mut packet) = PacketBuf::from_slice(input) else { return };
     let now = Instant::now();

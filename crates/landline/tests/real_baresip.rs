@@ -80,6 +80,52 @@ fn one_call(
     }
 }
 
+/// It does not multiplex RTCP, so the relay has two ports for it as ever.
+#[test]
+fn a_softphone_with_ice_has_ports_of_its_own_and_is_heard() {
+    if !have(&[baresip::PROGRAM]) {
+        return;
+    }
+    let Some(host) = support::own_address() else {
+        eprintln!("SKIPPED: the machine has no address but loopback");
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::at(directory.path(), &host);
+    let desk = demo.add_user("acme.test", "desk", &["--media", "sdes"]);
+    let ivy = demo.add_user("acme.test", "ivy", &["--media", "webrtc"]);
+    let plain = Options {
+        encryption: Some("srtp-mand"),
+        tone: 500,
+        ..Options::of(&demo, "ie1", "udp", &desk)
+    };
+    let with_ice = Options {
+        encryption: Some("dtls_srtp"),
+        tone: 900,
+        ice: Some(&host),
+        ..Options::of(&demo, "ie1", "udp", &ivy)
+    };
+    let mut plain = Baresip::registered(directory.path(), &Options { ice: None, ..plain });
+    let mut with_ice = Baresip::registered(directory.path(), &with_ice);
+    for target in ["sip:ivy@acme.test", "sip:desk@acme.test"] {
+        let (caller, callee) = match target.contains("ivy") {
+            true => (&mut plain, &mut with_ice),
+            false => (&mut with_ice, &mut plain),
+        };
+        caller.dial(target);
+        caller.expect("CALL_ESTABLISHED", Duration::from_secs(10));
+        let tones = if target.contains("ivy") { (500, 900) } else { (900, 500) };
+        eventually(&format!("{target}: both hear each other"), Duration::from_secs(12), || {
+            let heard = (callee.heard(), caller.heard());
+            (tone::same(heard.0, tones.0) && tone::same(heard.1, tones.1)).then_some(())
+        });
+        caller.hang_up();
+        callee.expect("CALL_CLOSED", Duration::from_secs(5));
+        caller.forget();
+        callee.forget();
+    }
+}
+
 #[test]
 fn a_call_that_the_api_starts_rings_one_phone_then_the_other_and_both_hear() {
     if !have(&[baresip::PROGRAM, "/usr/bin/curl"]) {

@@ -162,6 +162,40 @@ fn a_browser_that_trickles_and_changes_its_network_stays_in_its_call() {
     calling.expect("ended", SOON);
 }
 
+#[test]
+fn browsers_come_in_by_one_port_however_many_they_are() {
+    if !have(&[browser::PROGRAM, browser::CERTUTIL, browser::PACKAGES]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::start(directory.path());
+    let pages = [("ada", 500), ("ben", 900), ("cleo", 700), ("dan", 1100)];
+    let mut pages = pages.map(|(name, tone)| {
+        let user = demo.add_user("acme.test", name, &["--media", "webrtc"]);
+        Browser::registered(directory.path(), &demo, "ie1", &user, tone)
+    });
+    let [ada, ben, cleo, dan] = &mut pages;
+    ada.dial("ben");
+    cleo.dial("dan");
+    for page in [&mut *ada, &mut *ben, &mut *cleo, &mut *dan] {
+        page.expect("established", SOON);
+    }
+    for (page, tone) in [(&*ada, 900), (&*ben, 500), (&*cleo, 1100), (&*dan, 700)] {
+        page.hears(tone);
+    }
+    let far = pages.each_mut().map(|page| page.statistics()["far"].as_u64().unwrap());
+    assert_eq!(far, [far[0]; 4], "both sides of both calls");
+    let gauge = |name: &str, label: &str| demo.relay_gauge("ie1", name, label);
+    eventually("the gauges", SOON, || (gauge("ice_legs", "") == 4.0).then_some(()));
+    assert_eq!(gauge("port_pairs", "state=\"used\""), 0.0);
+    assert!(gauge("ice_addresses", "") >= 4.0);
+    pages[0].hang_up();
+    pages[2].hang_up();
+    eventually("nobody is left", SOON, || {
+        (gauge("ice_legs", "") == 0.0 && gauge("ice_addresses", "") == 0.0).then_some(())
+    });
+}
+
 /// Of the three colours, the one that is seen.
 #[track_caller]
 fn sees(page: &Browser, name: &str, strongest: usize) {

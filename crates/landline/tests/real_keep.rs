@@ -105,6 +105,7 @@ fn phone(
         ca,
         answers: true,
         second: None,
+        ice: None,
         contacts: "",
     };
     Baresip::registered(parent, &options)

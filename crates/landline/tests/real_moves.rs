@@ -138,6 +138,7 @@ impl Pair {
                 ca: &parent.join("pki/ca.pem"),
                 answers: true,
                 second: None,
+                ice: None,
                 contacts: "",
             },
         )

@@ -300,6 +300,7 @@ impl Region {
                 ca: &parent.join("pki/ca.pem"),
                 answers: true,
                 second: None,
+                ice: None,
                 contacts: "",
             },
         )

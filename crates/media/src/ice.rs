@@ -89,13 +89,12 @@ impl IceLite {
         self.selected[component.index()]
     }
 
-    /// A connection is over: until the peer nominates another pair, the one
-    /// that it validated last serves.
-    pub fn close(&mut self, remote: SocketAddr) {
-        let closed = (Component::Stream, remote);
-        self.pairs.retain(|pair| pair.target != closed);
-        let slot = Component::Stream.index();
-        if self.selected[slot] == Some(closed) {
+    /// A connection is over, or an address is another's by now: until the peer
+    /// nominates another pair, the one that it validated last serves.
+    pub fn lose(&mut self, lost: Target) {
+        self.pairs.retain(|pair| pair.target != lost);
+        let slot = lost.0.index();
+        if self.selected[slot] == Some(lost) {
             let same = self.pairs.iter().filter(|pair| pair.target.0.index() == slot);
             self.selected[slot] = same.max_by_key(|pair| pair.seen).map(|pair| pair.target);
             self.nominated[slot] = false;

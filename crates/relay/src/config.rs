@@ -23,8 +23,13 @@ pub struct RelayConfig {
     pub tls: TlsFiles,
     /// At least one; a leg gets the first of its family that has a free port.
     pub media: Vec<MediaAddress>,
-    /// Legs take an even port for RTP and the next for RTCP out of these.
+    /// Legs take an even port for RTP and the next for RTCP out of these, but for
+    /// those with ICE.
     pub ports: RangeInclusive<u16>,
+    /// UDP port of all legs with ICE that the first shard has; the next shard's is
+    /// the next, on each media address. 0 takes any, and `None` the first of
+    /// `ports` that are free.
+    pub ice_port: Option<u16>,
     /// TCP port for the connections of peers whose network lets no UDP out
     /// (RFC 6544), on each media address. 0 takes any.
     pub stream_port: Option<u16>,
@@ -41,6 +46,10 @@ pub struct RelayConfig {
     /// How long a port stays unused after its leg, so that late packets of one
     /// call cannot be heard in another.
     pub port_quarantine: Duration,
+    /// How long nothing authentic may have come from an address of a leg with ICE
+    /// before another such leg's peer may have it. Longer than the pause between
+    /// two of a browser's checks, which prove its consent (RFC 7675 §5.1).
+    pub address_quiet: Duration,
     /// How long sessions outlive the connection of their proxy.
     pub proxy_grace: Duration,
     /// The longest sleep between two looks at the sockets under load. Zero
@@ -66,6 +75,7 @@ impl RelayConfig {
             tls,
             media: vec![media],
             ports: 30_000..=49_999,
+            ice_port: None,
             stream_port: None,
             dtls_1_3: true,
             shards: None,
@@ -73,12 +83,19 @@ impl RelayConfig {
             media_timeout: Duration::from_secs(60),
             latch_window: Duration::from_secs(3),
             port_quarantine: Duration::from_secs(5),
+            address_quiet: Duration::from_secs(10),
             proxy_grace: Duration::from_secs(30),
             coalesce: Duration::from_millis(1),
             recordings: None,
             sounds: None,
             registry: prometheus::Registry::new(),
         }
+    }
+
+    /// How many shards there will be.
+    pub(crate) fn shard_count(&self) -> usize {
+        let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.shards.unwrap_or_else(available).max(1)
     }
 }
 
@@ -124,6 +141,9 @@ pub struct Limits {
     pub strangers: usize,
     /// Of them, those of one host or IPv6 network.
     pub strangers_per_source: usize,
+    /// Addresses that peers with ICE have proved, of one shard on one media
+    /// address.
+    pub ice_peers: usize,
     /// Octets of sounds that are kept encoded, to be played.
     pub sound_octets: usize,
     /// How long they are: those that were taken away are forgotten by then.
@@ -140,6 +160,7 @@ impl Default for Limits {
             messages_per_connection: 16_384,
             strangers: 4_096,
             strangers_per_source: 32,
+            ice_peers: 32_768,
             sound_octets: 64 << 20,
             sound_time: Duration::from_secs(15 * 60),
         }
@@ -155,6 +176,19 @@ pub enum StartError {
     MediaAddress { address: IpAddr, source: io::Error },
     #[error("address {address} for connections of media: {source}")]
     StreamAddress { address: SocketAddr, source: io::Error },
+    #[error(
+        "UDP address {address} for browsers and others with ICE (relay.ice_port and on, one for \
+         each shard): {source}"
+    )]
+    IceAddress { address: SocketAddr, source: io::Error },
+    #[error("relay.ice_port {first}: {shards} shards want a port each, and 65535 is the last")]
+    IcePorts { first: u16, shards: usize },
+    #[error(
+        "port range {first}-{last} (relay.ports) has none on {address} for browsers and others \
+         with ICE, who want one for each of {shards} shards; relay.ice_port may name others: \
+         {source}"
+    )]
+    NoIcePort { address: IpAddr, first: u16, last: u16, shards: usize, source: io::Error },
     #[error("no media address is configured")]
     NoMediaAddress,
     #[error("media address {0} is unspecified; name the address that peers are told")]

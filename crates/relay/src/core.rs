@@ -1,6 +1,7 @@
 //! A relay without threads, sockets, TLS and a clock of its own: one shard and
 //! the proxies it works for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::config::{RelayConfig, StartError};
+use crate::ice_ports;
 use crate::owner::{Attached, ConnectionId, Outgoing, Owner, Owners, Reply};
 use crate::shard::{Command, Network, Shard};
 use crate::shared::Shared;
@@ -50,9 +52,14 @@ impl<N: Network> RelayCore<N> {
         entropy: &mut Entropy,
         runtime: Handle,
     ) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(config, Vec::new(), identity, entropy, runtime)?);
+        let bind = |address, port| Ok((network.bind(address, port)?, port));
+        let mut ice = ice_ports::bind(&config, 1, bind)?;
+        let shared = Shared::new(config, Vec::new(), &ice, identity, entropy, runtime)?;
+        let (shared, ice) = (Arc::new(shared), ice.pop().unwrap_or_default());
         let owners = Owners::new(shared.config.limits.proxies);
-        let shard = Shard::new(Arc::clone(&shared), 0, network, Entropy::new(entropy.seed()));
+        let entropy = Entropy::new(entropy.seed());
+        let shard = Shard::new(Arc::clone(&shared), 0, network, ice, entropy);
+        let shard = shard.map_err(StartError::Shard)?;
         Ok(Self { shared, owners, shard, last_connection: 0 })
     }
 
@@ -120,6 +127,11 @@ impl<N: Network> RelayCore<N> {
     /// Takes no new sessions from now on and tells the proxies so.
     pub fn drain(&self) {
         self.shared.drain(&self.owners);
+    }
+
+    /// The port that legs with ICE share, on each media address.
+    pub fn ice_addrs(&self) -> &[SocketAddr] {
+        &self.shared.ice
     }
 
     /// Sessions that are open, and port pairs in use.

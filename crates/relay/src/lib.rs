@@ -9,6 +9,7 @@
 
 mod config;
 mod core;
+mod ice_ports;
 mod metrics;
 mod owner;
 mod ports;

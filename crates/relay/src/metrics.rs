@@ -29,6 +29,10 @@ pub(crate) struct Metrics {
     pub transcoded_packets: IntCounter,
     pub concealed_packets: IntCounter,
     pub late_packets: IntCounter,
+    /// Legs that share a port.
+    pub ice_legs: IntGauge,
+    /// Addresses that their peers have proved.
+    pub ice_peers: IntGauge,
     /// Peers' connections for media.
     pub streams: IntGauge,
     pub refused_streams: IntCounterVec,
@@ -84,6 +88,10 @@ impl Metrics {
                 .counter("concealed_packets_total", "Packets lost and made up for, transcoding.")?,
             late_packets: family
                 .counter("late_packets_total", "Packets that came too late to be transcoded.")?,
+            ice_legs: family
+                .gauge("ice_legs", "Legs with ICE that share a port: they use no port pair.")?,
+            ice_peers: family
+                .gauge("ice_addresses", "Addresses that the peers of such legs have proved.")?,
             streams: family.gauge("streams", "Connections that legs have with their peers.")?,
             refused_streams: family.counters(
                 "refused_streams_total",

@@ -40,6 +40,10 @@ impl PortPair {
     pub fn rtcp(self) -> u16 {
         self.0 + 1
     }
+
+    fn has(self, port: u16) -> bool {
+        port & !1 == self.0
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +54,11 @@ pub(crate) struct PortUse {
 }
 
 impl PortAllocator {
+    /// Of the range's, but for those that are `taken` already.
     pub fn new(
         address: IpAddr,
         range: &RangeInclusive<u16>,
+        taken: &[u16],
         quarantine: Duration,
         entropy: &mut Entropy,
     ) -> Result<Self, StartError> {
@@ -60,6 +66,7 @@ impl PortAllocator {
             .clone()
             .filter(|port| port % 2 == 0 && *port >= 1024 && *port < *range.end())
             .map(PortPair)
+            .filter(|pair| !taken.iter().any(|port| pair.has(*port)))
             .collect();
         if free.is_empty() {
             return Err(StartError::PortRange { first: *range.start(), last: *range.end() });
@@ -114,9 +121,16 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn allocator(range: RangeInclusive<u16>) -> Result<PortAllocator, StartError> {
+        allocator_beside(&[], range)
+    }
+
+    fn allocator_beside(
+        taken: &[u16],
+        range: RangeInclusive<u16>,
+    ) -> Result<PortAllocator, StartError> {
         let quarantine = Duration::from_secs(5);
         let entropy = &mut Entropy::new([3; 32]);
-        PortAllocator::new(Ipv4Addr::LOCALHOST.into(), &range, quarantine, entropy)
+        PortAllocator::new(Ipv4Addr::LOCALHOST.into(), &range, taken, quarantine, entropy)
     }
 
     #[test]
@@ -127,6 +141,16 @@ mod tests {
         taken.sort();
         assert_eq!(taken, [PortPair(4002), PortPair(4004), PortPair(4006)]);
         assert_eq!(taken[2].rtcp(), 4007);
+    }
+
+    #[test]
+    fn what_is_taken_is_in_no_pair() {
+        let ports = allocator_beside(&[4000, 4005, 9], 4000..=4007).unwrap();
+        let now = Instant::now();
+        let mut taken: Vec<_> = std::iter::from_fn(|| ports.take(now)).collect();
+        taken.sort();
+        assert_eq!(taken, [PortPair(4002), PortPair(4006)]);
+        assert!(allocator_beside(&[4000], 4000..=4001).is_err());
     }
 
     #[test]

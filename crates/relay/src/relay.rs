@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{RelayConfig, StartError};
+use crate::ice_ports;
 use crate::owner::Owners;
 use crate::server::Server;
-use crate::shard::ShardThreads;
+use crate::shard::{ShardThreads, bind_shared};
 use crate::shared::Shared;
 use crate::streams::{self, Reception};
 use crate::tls;
@@ -42,9 +43,11 @@ impl Relay {
 
         let identity = Arc::new(identity);
         let (listeners, streams) = listen_for_streams(&config)?;
+        let ice = ice_ports::bind(&config, config.shard_count(), bind_shared)?;
         let runtime = Handle::current();
-        let shared = Arc::new(Shared::new(config, streams, identity, &mut entropy, runtime)?);
-        let threads = ShardThreads::start(&shared, &mut entropy).map_err(StartError::Shard)?;
+        let shared = Shared::new(config, streams, &ice, identity, &mut entropy, runtime)?;
+        let shared = Arc::new(shared);
+        let threads = ShardThreads::start(&shared, ice, &mut entropy).map_err(StartError::Shard)?;
         let owners = Arc::new(Owners::new(shared.config.limits.proxies));
         let (stop, stopped) = watch::channel(false);
         let server = Server {
@@ -101,6 +104,12 @@ impl RelayHandle {
     /// Where peers' connections are taken, as they are told.
     pub fn stream_addrs(&self) -> &[SocketAddr] {
         &self.shared.streams
+    }
+
+    /// The ports that legs with ICE share, as their peers are told: of each media
+    /// address, one for each shard.
+    pub fn ice_addrs(&self) -> &[SocketAddr] {
+        &self.shared.ice
     }
 
     /// The registry of the configuration.

@@ -9,6 +9,7 @@ use landline_region::Entropy;
 use tokio::runtime::Handle;
 
 use crate::config::{RelayConfig, StartError};
+use crate::ice_ports::IceSocket;
 use crate::metrics::Metrics;
 use crate::owner::Owners;
 use crate::ports::{PortAllocator, PortUse};
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub addresses: Vec<LocalAddress>,
     /// Where peers' connections are taken, as they are told.
     pub streams: Vec<SocketAddr>,
+    /// The ports that legs with ICE share, as their peers are told.
+    pub ice: Vec<SocketAddr>,
     pub fragments: Fragments,
     /// Of every DTLS leg.
     pub identity: Arc<Identity>,
@@ -44,17 +47,22 @@ pub(crate) struct LocalAddress {
 }
 
 impl Shared {
-    pub fn new(
+    pub fn new<S>(
         config: RelayConfig,
         streams: Vec<SocketAddr>,
+        ice: &[Vec<IceSocket<S>>],
         identity: Arc<Identity>,
         entropy: &mut Entropy,
         runtime: Handle,
     ) -> Result<Self, StartError> {
         let mut addresses = Vec::new();
-        for media in &config.media {
+        let mut told = Vec::new();
+        for (index, media) in config.media.iter().enumerate() {
+            let there = ice.iter().flatten().filter(|socket| socket.address == index);
+            let taken: Vec<u16> = there.map(|socket| socket.port).collect();
+            told.extend(taken.iter().map(|port| SocketAddr::new(media.advertise, *port)));
             let (range, rest) = (&config.ports, config.port_quarantine);
-            let ports = PortAllocator::new(media.bind, range, rest, entropy)?;
+            let ports = PortAllocator::new(media.bind, range, &taken, rest, entropy)?;
             addresses.push(LocalAddress { advertise: media.advertise, ports });
         }
         let metrics = Metrics::register(&config.registry, config.region, &config.name)?;
@@ -67,6 +75,7 @@ impl Shared {
             clips: Arc::new(clips),
             addresses,
             streams,
+            ice: told,
             fragments: Fragments::default(),
             identity,
             runtime,

@@ -205,9 +205,11 @@ impl RelayHost {
         }
     }
 
-    /// Sockets that nobody closed.
+    /// Sockets that nobody closed, but for the one that all legs with ICE share.
     pub fn bound_ports(&self) -> usize {
-        self.life.as_ref().map_or(0, |life| life.network.0.borrow().inboxes.len())
+        self.life
+            .as_ref()
+            .map_or(0, |life| life.network.0.borrow().inboxes.len() - life.core.ice_addrs().len())
     }
 
     /// Sessions and port pairs in use.

@@ -198,6 +198,10 @@ impl Call {
                     let hears = hears_music(&self.account, &self.caller);
                     let leg_media = leg_media.transcoding(cx.config.transcoding);
                     let leg_media = leg_media.on_hold_hearing(hears);
+                    let leg_media = match self.caller.is_trunk() {
+                        true => leg_media.by_ports(),
+                        false => leg_media,
+                    };
                     (Some(offer), Some(leg_media), None)
                 }
                 Err(mismatch) => (None, None, Some(refusal(mismatch))),

@@ -102,7 +102,8 @@ impl LegMedia {
     /// For a peer that we make the offer to.
     pub(crate) fn offering(profile: Profile, family: IpFamily, session: u64) -> Self {
         let mut media = Self::new(profile.spec(family), profile.proto().to_owned(), session);
-        media.bundle = profile == Profile::Webrtc;
+        media.bundle = matches!(profile, Profile::Webrtc | Profile::WebrtcPhone);
+        media.mux = media.may_multiplex();
         media.lines = vec![Line {
             kind: "audio".to_owned(),
             proto: media.proto.clone(),
@@ -120,6 +121,23 @@ impl LegMedia {
     /// Whether it is played something while it is on hold.
     pub(crate) fn on_hold_hearing(self, hears_music: bool) -> Self {
         Self { hears_music, ..self }
+    }
+
+    /// For a peer that may serve many calls by one address, as a trunk does: they
+    /// would not be told apart by that.
+    pub(crate) fn by_ports(mut self) -> Self {
+        self.spec.rtcp_mux &= !self.spec.ice;
+        self
+    }
+
+    /// With ICE a port for RTCP may be there and be left unused.
+    fn may_multiplex(&self) -> bool {
+        self.spec.rtcp_mux || self.spec.ice
+    }
+
+    /// The relay has no port for this leg alone: without ICE its peer is not found.
+    fn shares_port(&self) -> bool {
+        self.spec.ice && self.local.as_ref().is_some_and(|local| local.rtcp == local.rtp)
     }
 
     fn new(spec: LegSpec, proto: String, session: u64) -> Self {
@@ -159,7 +177,8 @@ impl LegMedia {
             || offer.crypto.iter().any(|it| local.sdes.iter().any(|key| key.suite == it.suite));
         let ports = offer.mux || !self.spec.rtcp_mux || local.rtcp != local.rtp;
         let family = offer.family == self.spec.family;
-        offer.protocol == self.spec.protocol && keys && ports && family
+        let is_found = offer.ice.is_some() || !self.shares_port();
+        offer.protocol == self.spec.protocol && keys && ports && family && is_found
     }
 
     /// A changed ufrag restarts ICE (RFC 8839 §4.4.1.1).
@@ -174,7 +193,10 @@ impl LegMedia {
     /// The same session on a fresh leg of the relay's, for an offer that does
     /// not fit the former one.
     pub(crate) fn replaced(&self, offer: &Description, session: u64) -> Result<Self, Mismatch> {
-        let fresh = Self::answering(offer, session)?;
+        let mut fresh = Self::answering(offer, session)?;
+        if self.spec.ice && !self.spec.rtcp_mux {
+            fresh = fresh.by_ports();
+        }
         let Self { transcodes, hears_music, adds_events, .. } = *self;
         let origin = self.origin.clone();
         Ok(Self { origin, transcodes, hears_music, adds_events, ..fresh })
@@ -183,6 +205,9 @@ impl LegMedia {
     /// The same session on a leg of another relay's: what was agreed stands, but
     /// for addresses, keys and roles, which are that relay's to give.
     pub(crate) fn renewed(&self) -> Self {
+        let mut spec = self.spec.clone();
+        // Who was offered it and did not take it needs the second port.
+        spec.rtcp_mux &= self.mux || self.agreed.is_none();
         Self {
             origin: self.origin.clone(),
             lines: self.lines.clone(),
@@ -193,7 +218,7 @@ impl LegMedia {
             transcodes: self.transcodes,
             hears_music: self.hears_music,
             adds_events: self.adds_events,
-            ..Self::new(self.spec.clone(), self.proto.clone(), 0)
+            ..Self::new(spec, self.proto.clone(), 0)
         }
     }
 
@@ -255,6 +280,7 @@ impl LegMedia {
             maxptime: terms.maxptime.as_deref(),
             mux: self.mux,
             is_muxed: self.mux && self.agreed.is_some(),
+            is_only_muxed: self.mux && self.shares_port(),
             ice: self.spec.ice,
             stream: self.stream.filter(|_| self.takes_streams()),
             // RFC 8842 §5.2: an offer leaves the roles open, also later ones.
@@ -355,7 +381,10 @@ impl LegMedia {
                 });
             }
         }
-        self.mux = self.spec.rtcp_mux && answer.mux;
+        if answer.ice.is_none() && self.shares_port() {
+            return Err(Mismatch::Checks);
+        }
+        self.mux = self.may_multiplex() && answer.mux;
         let direction = narrowed(self.heard(offered.direction), mirrored(answer.direction));
         // By what the peer wants: its direction is the other side's to know.
         let both = offered.video.as_ref().zip(answer.video.as_ref());
@@ -397,7 +426,7 @@ impl LegMedia {
         self.audio = offer.audio;
         self.bundle = offer.bundle;
         self.proto.clone_from(&offer.proto);
-        self.mux = offer.mux && self.spec.rtcp_mux;
+        self.mux = offer.mux && self.may_multiplex();
         let direction = narrowed(self.heard(terms.direction), mirrored(offer.direction));
         let told = terms.clone();
         let both = offer.video.as_ref().zip(terms.video.as_ref());
@@ -422,6 +451,7 @@ impl LegMedia {
             maxptime: terms.maxptime.as_deref(),
             mux: self.mux,
             is_muxed: self.mux,
+            is_only_muxed: false,
             ice: self.spec.ice && offer.ice.is_some(),
             stream: self.stream.filter(|_| self.takes_streams()),
             setup,

@@ -36,6 +36,8 @@ pub(crate) enum Mismatch {
     Unencrypted,
     /// Encrypted, with nothing that we have in common.
     Keys,
+    /// No ICE where nothing else finds the peer.
+    Checks,
 }
 
 impl Mismatch {
@@ -56,6 +58,7 @@ impl Mismatch {
             Self::Codec => (305, "no media format in common"),
             Self::Unencrypted => (399, "encryption is required: offer SRTP by DTLS or SDES"),
             Self::Keys => (399, "no SRTP suite or fingerprint that can be used"),
+            Self::Checks => (399, "ICE is required: an ice-ufrag and an ice-pwd are missing"),
         }
     }
 }

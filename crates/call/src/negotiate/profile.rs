@@ -12,7 +12,11 @@ pub(crate) enum Profile {
     Rtp,
     Sdes,
     Dtls,
+    /// To a browser: it multiplexes RTCP, and is found by ICE alone, so its leg
+    /// takes no ports.
     Webrtc,
+    /// The same to others, who may do neither.
+    WebrtcPhone,
     /// Between the relays of two regions.
     Region,
 }
@@ -28,7 +32,7 @@ impl Profile {
             Self::Rtp => "RTP/AVP",
             Self::Sdes | Self::Region => "RTP/SAVP",
             Self::Dtls => "UDP/TLS/RTP/SAVP",
-            Self::Webrtc => "UDP/TLS/RTP/SAVPF",
+            Self::Webrtc | Self::WebrtcPhone => "UDP/TLS/RTP/SAVPF",
         }
     }
 
@@ -44,6 +48,7 @@ impl Profile {
             ),
             Self::Dtls => (Protocol::Dtls, false, true, Vec::new()),
             Self::Webrtc => (Protocol::Dtls, true, true, Vec::new()),
+            Self::WebrtcPhone => (Protocol::Dtls, true, false, Vec::new()),
             // Both ends are ours: the cheaper suite first, and one port.
             Self::Region => (
                 Protocol::Sdes,
@@ -72,14 +77,15 @@ pub(crate) fn user_profiles(
     learnt: MediaPolicy,
     encryption: EncryptionPolicy,
 ) -> Profiles {
+    let is_browser = matches!(transport, Transport::Ws | Transport::Wss);
     let named = |policy| match policy {
         MediaPolicy::Auto => None,
         MediaPolicy::Rtp => Some(Profile::Rtp),
         MediaPolicy::Sdes => Some(Profile::Sdes),
         MediaPolicy::Dtls => Some(Profile::Dtls),
-        MediaPolicy::Webrtc => Some(Profile::Webrtc),
+        MediaPolicy::Webrtc if is_browser => Some(Profile::Webrtc),
+        MediaPolicy::Webrtc => Some(Profile::WebrtcPhone),
     };
-    let is_browser = matches!(transport, Transport::Ws | Transport::Wss);
     if is_browser && matches!(policy, MediaPolicy::Auto | MediaPolicy::Dtls) {
         return smallvec![Profile::Webrtc];
     }
@@ -107,7 +113,7 @@ pub(crate) fn trunk_profiles(policy: MediaPolicy, transport: TrunkTransport) -> 
         (MediaPolicy::Sdes, _) | (MediaPolicy::Auto, TrunkTransport::Tls) => Profile::Sdes,
         (MediaPolicy::Auto, _) => Profile::Rtp,
         (MediaPolicy::Dtls, _) => Profile::Dtls,
-        (MediaPolicy::Webrtc, _) => Profile::Webrtc,
+        (MediaPolicy::Webrtc, _) => Profile::WebrtcPhone,
     }]
 }
 
@@ -170,5 +176,17 @@ mod tests {
             EncryptionPolicy::Required,
         );
         assert_eq!(named.as_slice(), [Profile::Rtp]);
+    }
+
+    #[test]
+    fn only_a_browser_is_taken_to_do_as_browsers_do() {
+        for transport in Transport::ALL {
+            let auto = MediaPolicy::Auto;
+            let required = EncryptionPolicy::Required;
+            let offers = user_profiles(MediaPolicy::Webrtc, transport, auto, required);
+            let is_browser = matches!(transport, Transport::Ws | Transport::Wss);
+            let expected = if is_browser { Profile::Webrtc } else { Profile::WebrtcPhone };
+            assert_eq!(offers.as_slice(), [expected], "{transport}");
+        }
     }
 }

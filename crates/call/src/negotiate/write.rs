@@ -48,6 +48,8 @@ pub(crate) struct Ours<'a> {
     pub mux: bool,
     /// Both sides have agreed to it: there is no port for RTCP.
     pub is_muxed: bool,
+    /// There is none to begin with, so the peer cannot but agree (RFC 8858 §4.2).
+    pub is_only_muxed: bool,
     pub ice: bool,
     /// Where a peer may connect that cannot send by UDP.
     pub stream: Option<SocketAddr>,
@@ -172,6 +174,9 @@ impl Ours<'_> {
         write!(text, "a=rtcp:{} IN {}\r\n", rtcp.port(), address_type(rtcp))?;
         if self.mux {
             text.push_str("a=rtcp-mux\r\n");
+        }
+        if self.is_only_muxed {
+            text.push_str("a=rtcp-mux-only\r\n");
         }
         Ok(())
     }

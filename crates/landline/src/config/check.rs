@@ -278,8 +278,20 @@ fn check_relay(relay: &Relay, findings: &mut Findings) {
     if relay.shards > 256 {
         findings.add("relay.shards", "wanted 0 (one for each processor) to 256");
     }
+    if let Some(first) = relay.ice_port
+        && ice_ports(first, relay).is_none()
+    {
+        let text = format!("wanted 1 to 65535, with a port for each shard from there on: {first}");
+        findings.add("relay.ice_port", text);
+    }
     at_least_one("relay.limits.max_sessions", relay.limits.max_sessions, findings);
     at_least_one("relay.timeouts.media_seconds", relay.timeouts.media_seconds, findings);
+}
+
+/// Those that are certain: how many processors there are the start tells.
+fn ice_ports(first: u16, relay: &Relay) -> Option<std::ops::RangeInclusive<u16>> {
+    let last = first.checked_add(relay.shards.max(1) - 1)?;
+    (first > 0).then_some(first..=last)
 }
 
 /// Names stand in records and metrics.
@@ -352,6 +364,12 @@ fn check_sockets(config: &Config, findings: &mut Findings) {
         take("relay.control".to_owned(), false, relay.control.0);
         for (media, port) in relay.media.iter().zip(relay.tcp_port.iter().cycle()) {
             take("relay.tcp_port".to_owned(), false, SocketAddr::new(media.address, *port));
+        }
+        let ice = relay.ice_port.and_then(|first| ice_ports(first, relay));
+        for media in &relay.media {
+            for port in ice.clone().into_iter().flatten() {
+                take("relay.ice_port".to_owned(), true, SocketAddr::new(media.address, port));
+            }
         }
     }
     if let Some(console) = &config.console {

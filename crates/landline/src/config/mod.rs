@@ -327,6 +327,8 @@ pub struct Relay {
     pub identity: KeyPair,
     pub media: Vec<Media>,
     pub ports: PortRange,
+    /// UDP port of all browsers, and the next ones: one for each shard.
+    pub ice_port: Option<u16>,
     /// TCP port for browsers whose network lets no UDP out.
     pub tcp_port: Option<u16>,
     /// With peers that offer it.

@@ -119,6 +119,7 @@ impl Draft {
             identity: self.pair(pki::RELAY_IDENTITY),
             media: vec![Media { address: self.media, advertise: None }],
             ports: self.ports,
+            ice_port: None,
             tcp_port: self.media_tcp,
             dtls_1_3: true,
             shards: self.shards,

@@ -33,6 +33,7 @@ fn region(site: &Site) -> Value {
         "database": site.database(),
         "media_ip": site.bind,
         "media_tcp": site.media_tcp(),
+        "metrics": format!("http://{}/metrics", site.telemetry()),
     })
 }
 

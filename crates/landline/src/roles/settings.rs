@@ -44,6 +44,7 @@ pub fn relay(
     settings.media = media;
     settings.control_listen = relay.control.0;
     settings.ports = relay.ports.first..=relay.ports.last;
+    settings.ice_port = relay.ice_port;
     settings.stream_port = relay.tcp_port;
     settings.dtls_1_3 = relay.dtls_1_3;
     settings.shards = (relay.shards > 0).then_some(usize::from(relay.shards));

@@ -34,6 +34,8 @@ pub struct Options<'a> {
     pub answers: bool,
     /// Keeps a flow to `proxy` and another there, over UDP (RFC 5626).
     pub second: Option<&'a str>,
+    /// Where it is, and has ICE: it makes no candidate of a loopback address.
+    pub ice: Option<&'a str>,
     /// Whom it knows, one a line; with anybody it has the modules for messages,
     /// presence and waiting messages.
     pub contacts: &'a str,
@@ -54,6 +56,7 @@ impl<'a> Options<'a> {
             ca: demo.ca(),
             answers: true,
             second: None,
+            ice: None,
             contacts: "",
         }
     }
@@ -229,11 +232,12 @@ fn configuration(directory: &Path, options: &Options, port: u16) -> String {
             port + 3
         ),
     };
+    let host = options.ice.unwrap_or("127.0.0.1");
     format!(
         "poll_method epoll\n\
-         sip_listen 127.0.0.1:{port}\n\
+         sip_listen {host}:{port}\n\
          sip_cafile {ca}\n\
-         net_interface 127.0.0.1\n\
+         net_interface {host}\n\
          audio_player aubridge,nil\n\
          audio_source ausine,{tone}\n\
          audio_alert aubridge,nil\n\
@@ -264,10 +268,11 @@ fn account(options: &Options) -> String {
         .second
         .map(|second| format!(";sipnat=outbound;outbound2=\"sip:{second};transport=udp\""));
     let flows = flows.unwrap_or_default();
+    let ice = if options.ice.is_some() { ";medianat=ice" } else { "" };
     let answer = if options.answers { "auto" } else { "manual" };
     format!(
         "<sip:{user}@{domain};transport={transport}>;auth_user={user};auth_pass={password};\
          outbound=\"sip:{proxy};transport={transport}\";regint=120;answermode={answer};\
-         audio_codecs={codec}{encryption}{flows}\n"
+         audio_codecs={codec}{encryption}{flows}{ice}\n"
     )
 }

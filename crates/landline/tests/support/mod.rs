@@ -38,6 +38,14 @@ pub fn have(programs: &[&str]) -> bool {
     false
 }
 
+/// An address of this machine that is no loopback one. Nothing is sent.
+pub fn own_address() -> Option<String> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.250:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then(|| address.to_string())
+}
+
 /// The first of `count` consecutive loopback ports, free for UDP and TCP.
 /// Tests run in parallel, so each process holds a block of ports to itself.
 pub fn free_ports(count: u16) -> u16 {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::process::Process;
+use super::region::http;
 use super::{eventually, free_ports};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_landline");
@@ -22,11 +23,17 @@ pub struct Demo {
 impl Demo {
     #[track_caller]
     pub fn start(parent: &Path) -> Self {
+        Self::at(parent, "127.0.0.1")
+    }
+
+    /// The same on another address of this machine.
+    #[track_caller]
+    pub fn at(parent: &Path, address: &str) -> Self {
         let data = parent.join("data");
         let info = parent.join("info.json");
         let mut process = Process::start(
             Command::new(PROGRAM)
-                .args(["demo", "--base-port", &free_ports(60).to_string()])
+                .args(["demo", "--base-port", &free_ports(60).to_string(), "--bind", address])
                 .arg("--data")
                 .arg(&data)
                 .arg("--info")
@@ -74,6 +81,19 @@ impl Demo {
     #[track_caller]
     pub fn sip(&self, region: &str, transport: &str) -> &str {
         text(&self.info["regions"][region]["sip"][transport])
+    }
+
+    /// A gauge of a region's relay, of the child that has this label.
+    #[track_caller]
+    pub fn relay_gauge(&self, region: &str, name: &str, label: &str) -> f64 {
+        let metrics = text(&self.info["regions"][region]["metrics"]);
+        let address = metrics.split('/').nth(2).unwrap();
+        let port = address.rsplit(':').next().unwrap().parse().unwrap();
+        let told = http(port, "/metrics").expect("the metrics");
+        let name = format!("landline_relay_{name}{{");
+        let found = told.lines().find(|line| line.starts_with(&name) && line.contains(label));
+        let line = found.unwrap_or_else(|| panic!("no {name} {label}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     pub fn ca(&self) -> &Path {

@@ -156,7 +156,7 @@ impl Leg {
         self.paths[Component::Rtp.index()].signal(remote.rtp);
         self.paths[Component::Rtcp.index()].signal(remote.rtcp);
         self.remote = Some(Described {
-            rtcp_mux: self.config.spec.rtcp_mux && remote.rtcp_mux,
+            rtcp_mux: self.may_multiplex() && remote.rtcp_mux,
             ice: self.ice.is_some() && remote.ice.is_some(),
             direction: remote.direction,
             payload_types: remote.payload_types.clone(),
@@ -167,6 +167,11 @@ impl Leg {
         self.begin_handshakes(now);
         self.hear_early_handshakes(now);
         Ok(())
+    }
+
+    /// With ICE the port for RTCP may be left unused (RFC 5761 §5.1.3).
+    fn may_multiplex(&self) -> bool {
+        self.config.spec.rtcp_mux || self.config.spec.ice
     }
 
     /// The leg's peer is expected to speak from now on: its media timeout and
@@ -266,10 +271,11 @@ impl Leg {
         self.ice.iter().flat_map(IceLite::fragments)
     }
 
-    /// The peer's connection from there is over.
-    pub fn close_stream(&mut self, from: SocketAddr) {
+    /// The peer is not there any more: its connection is over, or its address is
+    /// another's.
+    pub fn lose(&mut self, by: Component, from: SocketAddr) {
         if let Some(ice) = &mut self.ice {
-            ice.close(from);
+            ice.lose((by, from));
         }
     }
 

@@ -1,9 +1,11 @@
 //! STUN (RFC 8489) as connectivity checks use it (RFC 8445 §7).
 
 mod message;
+mod receiver;
 mod writer;
 
 pub use message::{Class, Message, StunError};
+pub use receiver::receiver;
 pub use writer::Writer;
 
 /// The only method of connectivity checks (RFC 8489 §18.2).

@@ -48,10 +48,18 @@ pub(super) enum OwnDrop {
     TooManyKeys,
     /// Video of a call that is recorded: the recording would not hold it.
     Unrecorded,
+    /// On the port that legs with ICE share: a check that names none of them.
+    UnknownFragment,
+    /// There, too: no check, and from an address that no check has proved.
+    UnknownSource,
+    /// A check from where another leg's peer was heard a moment ago.
+    AddressInUse,
+    /// A check from a new address, with as many known as there may be.
+    TooManyPeers,
 }
 
 impl OwnDrop {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 14] = [
         Self::Unjoined,
         Self::PartnerNotReady,
         Self::TooLong,
@@ -62,6 +70,10 @@ impl OwnDrop {
         Self::PlayedOver,
         Self::TooManyKeys,
         Self::Unrecorded,
+        Self::UnknownFragment,
+        Self::UnknownSource,
+        Self::AddressInUse,
+        Self::TooManyPeers,
     ];
 
     const fn name(self) -> &'static str {
@@ -76,6 +88,10 @@ impl OwnDrop {
             Self::PlayedOver => "played_over",
             Self::TooManyKeys => "too_many_keys",
             Self::Unrecorded => "unrecorded_video",
+            Self::UnknownFragment => "ice_unknown_ufrag",
+            Self::UnknownSource => "ice_unknown_source",
+            Self::AddressInUse => "ice_address_in_use",
+            Self::TooManyPeers => "ice_too_many_addresses",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 use landline_control::{LegId, LegLocal, PayloadType, Spoken};
 use landline_media::{Component, Leg};
 
+use super::ice::IceShare;
 use super::keys::Keys;
 use super::playing::Playing;
 use super::translation::Translation;
@@ -18,7 +19,7 @@ pub(super) struct RelayLeg<S> {
     pub sockets: Sockets<S>,
     /// Where its peer's connections are.
     pub streams: Vec<usize>,
-    /// By which connections name it: of its ICE credentials, and of those before.
+    /// By which checks name it: of its ICE credentials, and of those before.
     pub fragments: Vec<String>,
     /// Where the leg is that hears this one.
     pub partner: Option<usize>,
@@ -39,12 +40,13 @@ pub(super) struct RelayLeg<S> {
 }
 
 impl<S> RelayLeg<S> {
-    /// `None` for a connection.
+    /// `None` for a connection, and for RTCP on a port that others share.
     pub fn socket(&self, component: Component) -> Option<&S> {
-        match component {
-            Component::Rtp => Some(&self.sockets.rtp),
-            Component::Rtcp => Some(&self.sockets.rtcp),
-            Component::Stream => None,
+        match (&self.sockets, component) {
+            (Sockets::Pair(pair), Component::Rtp) => Some(&pair.rtp),
+            (Sockets::Pair(pair), Component::Rtcp) => Some(&pair.rtcp),
+            (Sockets::Ice(share), Component::Rtp) => Some(&share.socket),
+            (Sockets::Ice(_), Component::Rtcp) | (_, Component::Stream) => None,
         }
     }
 
@@ -62,12 +64,38 @@ impl<S> RelayLeg<S> {
     }
 
     pub fn local(&self) -> LegLocal {
-        self.machine.local(self.sockets.advertised_rtp, self.sockets.advertised_rtcp)
+        match &self.sockets {
+            Sockets::Pair(pair) => self.machine.local(pair.advertised_rtp, pair.advertised_rtcp),
+            Sockets::Ice(share) => self.machine.local(share.advertised, share.advertised),
+        }
     }
 }
 
-/// A leg's two sockets, and whence their ports are.
-pub(super) struct Sockets<S> {
+/// By what a leg's packets come and go.
+pub(super) enum Sockets<S> {
+    Pair(PairSockets<S>),
+    /// The port that the shard's legs with ICE share.
+    Ice(IceShare<S>),
+}
+
+impl<S> Sockets<S> {
+    pub fn ice(&self) -> Option<&IceShare<S>> {
+        match self {
+            Self::Pair(_) => None,
+            Self::Ice(share) => Some(share),
+        }
+    }
+
+    pub fn ice_mut(&mut self) -> Option<&mut IceShare<S>> {
+        match self {
+            Self::Pair(_) => None,
+            Self::Ice(share) => Some(share),
+        }
+    }
+}
+
+/// Two sockets of a leg's own, and whence their ports are.
+pub(super) struct PairSockets<S> {
     pub rtp: S,
     pub rtcp: S,
     pub pair: PortPair,
@@ -78,6 +106,16 @@ pub(super) struct Sockets<S> {
 }
 
 const STREAM: u64 = 1 << 62;
+const ICE: u64 = 1 << 61;
+
+/// What is ready: a socket of a leg's own, a connection, or a port that legs
+/// share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ready {
+    Leg(usize, Component),
+    Stream(usize),
+    Ice(usize),
+}
 
 /// What a socket's readiness is told with: the leg's slot and the component.
 pub(super) fn token(slot: usize, component: Component) -> u64 {
@@ -89,12 +127,17 @@ pub(super) fn stream_token(slot: usize) -> u64 {
     STREAM | slot as u64
 }
 
-/// The slot of the leg, or of the connection.
-pub(super) fn from_token(token: u64) -> (usize, Component) {
-    match (token & STREAM != 0, token & 1) {
-        (true, _) => ((token & !STREAM) as usize, Component::Stream),
-        (false, 0) => ((token >> 1) as usize, Component::Rtp),
-        (false, _) => ((token >> 1) as usize, Component::Rtcp),
+/// The same for a port that legs share.
+pub(super) fn ice_token(port: usize) -> u64 {
+    ICE | port as u64
+}
+
+pub(super) fn from_token(token: u64) -> Ready {
+    match (token & STREAM != 0, token & ICE != 0, token & 1) {
+        (true, ..) => Ready::Stream((token & !STREAM) as usize),
+        (_, true, _) => Ready::Ice((token & !ICE) as usize),
+        (.., 0) => Ready::Leg((token >> 1) as usize, Component::Rtp),
+        _ => Ready::Leg((token >> 1) as usize, Component::Rtcp),
     }
 }
 
@@ -106,9 +149,10 @@ mod tests {
     fn a_token_names_the_leg_and_the_socket() {
         for slot in [0, 1, 77_777] {
             for component in [Component::Rtp, Component::Rtcp] {
-                assert_eq!(from_token(token(slot, component)), (slot, component));
+                assert_eq!(from_token(token(slot, component)), Ready::Leg(slot, component));
             }
-            assert_eq!(from_token(stream_token(slot)), (slot, Component::Stream));
+            assert_eq!(from_token(stream_token(slot)), Ready::Stream(slot));
+            assert_eq!(from_token(ice_token(slot)), Ready::Ice(slot));
         }
     }
 }

@@ -3,6 +3,7 @@
 //! the kernel's in a relay; what it decides depends on nothing else.
 
 mod counters;
+mod ice;
 mod keys;
 mod leg;
 mod network;
@@ -18,7 +19,7 @@ mod threads;
 mod timers;
 mod translation;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,9 +32,10 @@ use slab::Slab;
 use tokio::sync::mpsc;
 
 use self::counters::{Counters, OwnDrop};
-use self::leg::{RelayLeg, from_token};
-pub(crate) use self::network::EXPEDITED_FORWARDING;
+use self::ice::IcePort;
+use self::leg::{Ready, RelayLeg, from_token};
 pub use self::network::Network;
+pub(crate) use self::network::{EXPEDITED_FORWARDING, bind_shared};
 use self::pacing::Pacing;
 use self::poller::{Found, Poller};
 use self::session::Session;
@@ -41,6 +43,7 @@ use self::stream::{Stream, watch_for_room};
 use self::tally::Tally;
 pub(crate) use self::threads::{ShardThreads, Shards};
 use self::timers::{Timer, Timers};
+use crate::ice_ports::IceSocket;
 use crate::owner::{Owner, OwnerKey, Reply};
 use crate::shared::Shared;
 use crate::streams::Arrival;
@@ -76,6 +79,10 @@ pub(crate) struct Shard<N: Network> {
     /// By their calls: how an adopter names them.
     calls: FxHashMap<CallSid, usize>,
     legs: Slab<Box<RelayLeg<N::Socket>>>,
+    /// One for each media address.
+    ice: Vec<IcePort<N::Socket>>,
+    /// How many addresses of peers they know.
+    ice_peers: i64,
     streams: Slab<Stream>,
     timers: Timers,
     tally: Tally,
@@ -84,6 +91,16 @@ pub(crate) struct Shard<N: Network> {
     next_serial: u64,
     /// The one packet in hand.
     packet: Box<PacketBuf>,
+    /// A socket was left with something in it.
+    more_waits: bool,
+}
+
+/// What a look at a socket brought.
+enum Datagram {
+    From(SocketAddr),
+    /// Something that is counted and gone.
+    Unusable,
+    None,
 }
 
 impl Shard<Poller> {
@@ -113,8 +130,9 @@ impl Shard<Poller> {
             }
             self.fire_timers(now);
             self.counters.flush();
+            let more_waits = std::mem::take(&mut self.more_waits) || found.is_full();
             if let Some(pause) = pacing.round(now, packets)
-                && !found.is_full()
+                && !more_waits
             {
                 std::thread::sleep(pause.saturating_sub(now.elapsed()));
             }
@@ -139,12 +157,28 @@ impl Shard<Poller> {
 }
 
 impl<N: Network> Shard<N> {
-    pub(crate) fn new(shared: Arc<Shared>, number: usize, network: N, entropy: Entropy) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        number: usize,
+        network: N,
+        ice: Vec<IceSocket<N::Socket>>,
+        entropy: Entropy,
+    ) -> io::Result<Self> {
         let counters = Counters::new(&shared.metrics);
-        Self {
+        let mut ports = Vec::with_capacity(ice.len());
+        for (at, bound) in ice.into_iter().enumerate() {
+            let local = shared.addresses.get(bound.address).ok_or(ErrorKind::NotFound)?;
+            let advertised = local.advertised(bound.port);
+            let port = IcePort::new(bound, advertised, shared.config.limits.ice_peers);
+            port.watch(&network, at)?;
+            ports.push(port);
+        }
+        Ok(Self {
             shared,
             number,
             network,
+            ice: ports,
+            ice_peers: 0,
             sessions: Slab::new(),
             index: FxHashMap::default(),
             calls: FxHashMap::default(),
@@ -156,7 +190,8 @@ impl<N: Network> Shard<N> {
             entropy,
             next_serial: 0,
             packet: Box::default(),
-        }
+            more_waits: false,
+        })
     }
 
     pub(crate) fn next_timer(&self) -> Option<Instant> {
@@ -172,10 +207,11 @@ impl<N: Network> Shard<N> {
     }
 
     pub(crate) fn receive(&mut self, now: Instant, token: u64) {
-        let (slot, component) = from_token(token);
-        if component == Component::Stream {
-            return self.stream_ready(now, slot);
-        }
+        let (slot, component) = match from_token(token) {
+            Ready::Leg(slot, component) => (slot, component),
+            Ready::Stream(at) => return self.stream_ready(now, at),
+            Ready::Ice(at) => return self.ice_ready(now, at),
+        };
         for _ in 0..BURST {
             match self.receive_one(now, slot, component) {
                 Some(Received::Handled | Received::Video(_)) => {}
@@ -186,23 +222,10 @@ impl<N: Network> Shard<N> {
 
     fn receive_one(&mut self, now: Instant, slot: usize, component: Component) -> Option<Received> {
         let socket = self.legs.get(slot)?.socket(component)?;
-        let area = self.packet.receive_area();
-        let (length, from) = match self.network.receive(socket, area) {
-            Ok(received) => received,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-            Err(_) => {
-                self.counters.lost(OwnDrop::ReceiveFailed);
-                return None;
-            }
-        };
-        self.counters.packets_received += 1;
-        self.counters.octets_received += length as u64;
-        if length >= MAX_PACKET {
-            self.counters.lost(OwnDrop::TooLong);
-            return None;
+        match take_in(&self.network, socket, &mut self.packet, &mut self.counters) {
+            Datagram::From(from) => self.take(now, slot, component, from),
+            Datagram::Unusable | Datagram::None => None,
         }
-        self.packet.set_len(length);
-        self.take(now, slot, component, from)
     }
 
     /// The way of the packet in hand: unprotect, record, protect, send.
@@ -215,6 +238,11 @@ impl<N: Network> Shard<N> {
     ) -> Option<Received> {
         let leg = self.legs.get_mut(slot)?;
         let received = leg.machine.receive(now, component, from, &mut self.packet);
+        if let (Some(share), Received::Rtp(_) | Received::Video(_) | Received::Rtcp) =
+            (leg.sockets.ice_mut(), &received)
+        {
+            share.hear(now, from);
+        }
         let (partner, recorded) = (leg.partner, leg.recorded);
         let tells_keys = leg.keys.is_some();
         let translation = leg.translation.as_ref().map(|it| &it.translator);
@@ -369,6 +397,31 @@ impl<N: Network> Shard<N> {
             self.drain_outputs(now, timer.slot);
         }
     }
+}
+
+/// The socket's next datagram, into the buffer.
+fn take_in<N: Network>(
+    network: &N,
+    socket: &N::Socket,
+    packet: &mut PacketBuf,
+    counters: &mut Counters,
+) -> Datagram {
+    let (length, from) = match network.receive(socket, packet.receive_area()) {
+        Ok(received) => received,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Datagram::None,
+        Err(_) => {
+            counters.lost(OwnDrop::ReceiveFailed);
+            return Datagram::Unusable;
+        }
+    };
+    counters.packets_received += 1;
+    counters.octets_received += length as u64;
+    if length >= MAX_PACKET {
+        counters.lost(OwnDrop::TooLong);
+        return Datagram::Unusable;
+    }
+    packet.set_len(length);
+    Datagram::From(from)
 }
 
 fn send<N: Network>(

@@ -1,7 +1,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::poller::Poller;
 
@@ -11,6 +11,10 @@ pub(crate) const EXPEDITED_FORWARDING: u32 = 46 << 2;
 /// The kernel's share of a socket's queue, doubled by it: half a second of
 /// voice through a stalled shard, and little enough for a flood.
 const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// The same where many legs share a socket: a tenth of a second of a thousand. The
+/// kernel gives no more than `net.core.rmem_max`.
+const SHARED_BUFFER: usize = 2 * 1024 * 1024;
 
 /// What the legs' ports are bound in: the kernel's sockets for a relay, and
 /// whatever stands in for them where a shard is driven by something else.
@@ -40,7 +44,7 @@ impl Network for Poller {
     type Socket = UdpSocket;
 
     fn bind(&self, address: IpAddr, port: u16) -> io::Result<UdpSocket> {
-        bind(address, port)
+        bind(address, port, RECEIVE_BUFFER)
     }
 
     fn watch(&self, socket: &UdpSocket, token: u64) -> io::Result<()> {
@@ -63,7 +67,15 @@ impl Network for Poller {
     }
 }
 
-fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+/// A socket for many legs, and its port.
+pub(crate) fn bind_shared(address: IpAddr, port: u16) -> io::Result<(UdpSocket, u16)> {
+    let socket = bind(address, port, SHARED_BUFFER)?;
+    let _ = SockRef::from(&socket).set_send_buffer_size(SHARED_BUFFER);
+    let port = socket.local_addr()?.port();
+    Ok((socket, port))
+}
+
+fn bind(address: IpAddr, port: u16, receive_buffer: usize) -> io::Result<UdpSocket> {
     let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     // Best effort: calls work without, if less well.
@@ -72,7 +84,7 @@ fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
     } else {
         socket.set_tclass_v6(EXPEDITED_FORWARDING)
     };
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    let _ = socket.set_recv_buffer_size(receive_buffer);
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

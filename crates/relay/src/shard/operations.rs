@@ -10,7 +10,7 @@ use landline_control::{
 };
 use landline_media::{Component, DtlsBackend, Leg, LegConfig};
 
-use super::leg::{RelayLeg, Sockets, token};
+use super::leg::{PairSockets, RelayLeg, Sockets, token};
 use super::{Network, Shard};
 use crate::streams::Place;
 
@@ -37,7 +37,10 @@ impl<N: Network> Shard<N> {
         if open.legs.len() >= limit || open.ended.len() >= limit * ENDED_LEGS {
             return Err(Refusal::Full);
         }
-        let sockets = self.open_sockets(now, spec.family)?;
+        let sockets = match spec.ice && spec.rtcp_mux {
+            true => self.share_ice_port(spec.family)?,
+            false => self.open_sockets(now, spec.family)?,
+        };
         let identity = (spec.protocol == Protocol::Dtls).then(|| Arc::clone(&self.shared.identity));
         let mut config = LegConfig::new(spec, identity, self.entropy.seed());
         config.resume = resume;
@@ -68,7 +71,7 @@ impl<N: Network> Shard<N> {
         let slot = self.legs.insert(Box::new(leg));
         self.session_mut(session)?.legs.push((id, slot));
         self.shared.metrics.legs.inc();
-        self.take_streams_for(slot);
+        self.be_named(slot);
         if self.watch(slot).is_err() {
             self.remove(now, session, id)?;
             return Err(Refusal::NoPorts);
@@ -77,30 +80,43 @@ impl<N: Network> Shard<N> {
         Ok(local)
     }
 
-    /// Connections are this leg's that name credentials which it answers to: the
-    /// new ones, and until its peer has heard of those, those that it knows.
-    fn take_streams_for(&mut self, slot: usize) {
+    /// Checks are this leg's, by connections and on the port that it shares, that
+    /// name credentials which it answers to: the new ones, and until its peer has
+    /// heard of those, those that it knows.
+    fn be_named(&mut self, slot: usize) {
         let Some(leg) = self.legs.get_mut(slot) else { return };
-        if self.shared.streams.is_empty() {
-            return;
-        }
         let fragments: Vec<String> = leg.machine.fragments().map(str::to_owned).collect();
-        for former in leg.fragments.iter().filter(|it| !fragments.contains(it)) {
-            self.shared.fragments.remove(former);
+        let lost = leg.fragments.iter().filter(|it| !fragments.contains(it));
+        if let Some(port) = leg.sockets.ice().and_then(|share| self.ice.get_mut(share.port)) {
+            lost.clone().for_each(|former| port.remove_fragment(former));
+            fragments.iter().for_each(|fragment| port.add_fragment(fragment.clone(), slot));
         }
-        let place = Place { shard: self.number, slot, serial: leg.serial };
-        for fragment in &fragments {
-            self.shared.fragments.add(fragment.clone(), place);
+        if !self.shared.streams.is_empty() {
+            lost.for_each(|former| self.shared.fragments.remove(former));
+            let place = Place { shard: self.number, slot, serial: leg.serial };
+            for fragment in &fragments {
+                self.shared.fragments.add(fragment.clone(), place);
+            }
         }
         leg.fragments = fragments;
     }
 
     fn watch(&self, slot: usize) -> io::Result<()> {
-        if let Some(leg) = self.legs.get(slot) {
-            self.network.watch(&leg.sockets.rtp, token(slot, Component::Rtp))?;
-            self.network.watch(&leg.sockets.rtcp, token(slot, Component::Rtcp))?;
+        if let Some(Sockets::Pair(pair)) = self.legs.get(slot).map(|leg| &leg.sockets) {
+            self.network.watch(&pair.rtp, token(slot, Component::Rtp))?;
+            self.network.watch(&pair.rtcp, token(slot, Component::Rtcp))?;
         }
         Ok(())
+    }
+
+    fn share_ice_port(&self, family: IpFamily) -> Result<Sockets<N::Socket>, Refusal> {
+        let is_of = |address: usize| {
+            self.shared.addresses.get(address).is_some_and(|local| local.is(family))
+        };
+        let mut ports = self.ice.iter().enumerate();
+        let (at, port) = ports.find(|(_, port)| is_of(port.address)).ok_or(Refusal::NoFamily)?;
+        self.shared.metrics.ice_legs.inc();
+        Ok(Sockets::Ice(port.share(at)))
     }
 
     fn open_sockets(&self, now: Instant, family: IpFamily) -> Result<Sockets<N::Socket>, Refusal> {
@@ -114,14 +130,14 @@ impl<N: Network> Shard<N> {
                 let both = bind(pair.rtp()).and_then(|rtp| Ok((rtp, bind(pair.rtcp())?)));
                 match both {
                     Ok((rtp, rtcp)) => {
-                        return Ok(Sockets {
+                        return Ok(Sockets::Pair(PairSockets {
                             rtp,
                             rtcp,
                             pair,
                             address: index,
                             advertised_rtp: local.advertised(pair.rtp()),
                             advertised_rtcp: local.advertised(pair.rtcp()),
-                        });
+                        }));
                     }
                     Err(error) => {
                         local.ports.release(now, pair);
@@ -142,6 +158,10 @@ impl<N: Network> Shard<N> {
     ) -> Result<(), Refusal> {
         let slot = self.session(session)?.slot(leg)?;
         let found = self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?;
+        if found.sockets.ice().is_some() && remote.ice.is_none() {
+            let why = "a leg that shares its port finds its peer by ICE alone";
+            return Err(Refusal::BadRemote(why.to_owned()));
+        }
         found
             .machine
             .set_remote(now, remote)
@@ -230,7 +250,7 @@ impl<N: Network> Shard<N> {
         let found = self.legs.get_mut(slot).ok_or(Refusal::UnknownLeg(leg))?;
         found.machine.restart(now);
         let local = found.local();
-        self.take_streams_for(slot);
+        self.be_named(slot);
         self.drain_outputs(now, slot);
         self.reschedule(slot);
         Ok(local)
@@ -251,7 +271,8 @@ impl<N: Network> Shard<N> {
         Ok(())
     }
 
-    /// Closes a leg's sockets and lets its ports rest.
+    /// Closes a leg's sockets and lets its ports rest, or leaves the one that it
+    /// shares.
     pub(super) fn end_leg(&mut self, now: Instant, slot: usize) -> Option<LegStats> {
         let leg = *self.legs.try_remove(slot)?;
         if let Some(partner) = leg.partner {
@@ -264,10 +285,14 @@ impl<N: Network> Shard<N> {
             self.shared.fragments.remove(fragment);
         }
         let stats = leg.machine.stats(now);
-        let Sockets { rtp, rtcp, pair, address, .. } = leg.sockets;
-        drop((rtp, rtcp));
-        if let Some(local) = self.shared.addresses.get(address) {
-            local.ports.release(now, pair);
+        match leg.sockets {
+            Sockets::Pair(PairSockets { rtp, rtcp, pair, address, .. }) => {
+                drop((rtp, rtcp));
+                if let Some(local) = self.shared.addresses.get(address) {
+                    local.ports.release(now, pair);
+                }
+            }
+            Sockets::Ice(share) => self.leave_ice(share, &leg.fragments),
         }
         self.shared.metrics.legs.dec();
         Some(stats)

@@ -184,7 +184,7 @@ impl<N: Network> Shard<N> {
         if let Some(stream) = self.forget_stream(at)
             && let Some(leg) = self.legs.get_mut(stream.leg)
         {
-            leg.machine.close_stream(stream.peer);
+            leg.machine.lose(Component::Stream, stream.peer);
         }
     }
 

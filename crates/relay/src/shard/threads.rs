@@ -1,4 +1,5 @@
 use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::poller::{Poller, Waker};
 use super::{Command, Shard};
+use crate::ice_ports::IceSocket;
 use crate::owner::OwnerKey;
 use crate::shared::Shared;
 use crate::streams::Arrival;
@@ -79,18 +81,22 @@ pub(crate) struct ShardThreads {
 }
 
 impl ShardThreads {
-    pub fn start(shared: &Arc<Shared>, entropy: &mut Entropy) -> io::Result<Self> {
-        let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
-        let count = shared.config.shards.unwrap_or_else(available).max(1);
-        let mut entrances = Vec::with_capacity(count);
-        let mut shards = Vec::with_capacity(count);
-        for number in 0..count {
+    /// One for each of the sockets that legs with ICE share.
+    pub fn start(
+        shared: &Arc<Shared>,
+        ice: Vec<Vec<IceSocket<UdpSocket>>>,
+        entropy: &mut Entropy,
+    ) -> io::Result<Self> {
+        let mut entrances = Vec::with_capacity(ice.len());
+        let mut shards = Vec::with_capacity(ice.len());
+        for (number, ice) in ice.into_iter().enumerate() {
             let poller = Poller::new()?;
             let (commands, receiver) =
                 mpsc::channel(shared.config.limits.commands_per_shard.max(1));
             entrances.push(Entrance { commands, waker: poller.waker() });
             let entropy = Entropy::new(entropy.seed());
-            shards.push((Shard::new(Arc::clone(shared), number, poller, entropy), receiver));
+            let shard = Shard::new(Arc::clone(shared), number, poller, ice, entropy)?;
+            shards.push((shard, receiver));
         }
         let mut started =
             Self { shared: Arc::clone(shared), shards: Shards(entrances.into()), threads: vec![] };

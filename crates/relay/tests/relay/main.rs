@@ -1,6 +1,7 @@
 //! A relay on loopback: real UDP, real mutual TLS.
 
 mod control;
+mod ice;
 mod keys;
 mod limits;
 mod playing;

@@ -3,15 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::support::browser::{Browser, described};
 use crate::support::proxy::describe;
 use crate::support::{
-    A, B, C, PATIENCE, Phone, Proxy, TestRelay, local, relay, relay_with, remote, rtcp, rtp, spec,
+    A, B, C, Phone, Proxy, TestRelay, local, relay, relay_with, remote, rtcp, rtp, spec,
 };
 use landline_control::{
-    DtlsRole, Event, IceCredentials, IpFamily, LegId, LegLocal, MediaFault, Op, Outcome, Protocol,
-    Remote, SdesKey, SdesPair, SessionId, SrtpSuite,
+    DtlsRole, Event, IpFamily, LegId, LegLocal, MediaFault, Op, Outcome, Protocol, Remote, SdesKey,
+    SdesPair, SessionId, SrtpSuite,
 };
-use landline_media::stun::{BINDING, Class, Message, Writer, attribute};
 use landline_media::{Component, DtlsBackend, RtpInfo};
 use landline_relay::MediaAddress;
 use tokio::net::UdpSocket;
@@ -279,49 +279,17 @@ async fn an_ice_peer_is_heard_from_the_address_it_proved_and_from_no_other() {
     let (at_a, at_b) = (local(&locals, A), local(&locals, B));
     let mut b = Phone::new(Protocol::Rtp).await;
     b.learn(&at_b, DtlsRole::Server).await;
-    let (browser, stranger) = (
-        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
-        UdpSocket::bind("127.0.0.1:0").await.unwrap(),
-    );
-    let nowhere = "0.0.0.0:9".parse().unwrap();
-    let mut described = remote(nowhere, nowhere);
-    described.ice = Some(IceCredentials { ufrag: "brow".into(), pwd: "p".repeat(24) });
-    let ours = at_a.ice.clone().unwrap();
-    check(&browser, at_a.rtp, &ours, "brow").await;
+    let (browser, stranger) = (Browser::new().await, Browser::new().await);
+    browser.prove(&at_a).await;
     let from_b = b.describe(&at_b, DtlsRole::Server);
-    proxy.changed(1, vec![describe(A, described), describe(B, from_b), Op::Join(A, B)]).await;
-    check(&browser, at_a.rtp, &ours, "brow").await;
-    stranger.send_to(&rtp(0xbad, 1), at_a.rtp).await.unwrap();
-    relay.metric_reaches("drops_total", Some("unproven_source"), 1.0).await;
-    browser.send_to(&rtp(0xa, 1), at_a.rtp).await.unwrap();
+    proxy.changed(1, vec![describe(A, described()), describe(B, from_b), Op::Join(A, B)]).await;
+    browser.prove(&at_a).await;
+    stranger.say(at_a.rtp, &rtp(0xbad, 1)).await;
+    relay.metric_reaches("drops_total", Some("ice_unknown_source"), 1.0).await;
+    browser.say(at_a.rtp, &rtp(0xa, 1)).await;
     assert_eq!(b.hear().await.packet, rtp(0xa, 1));
     b.say(Component::Rtp, &rtp(0xb, 1)).await;
-    let mut buffer = [0; 2048];
-    let (length, from) = browser.recv_from(&mut buffer).await.unwrap();
-    assert_eq!((&buffer[..length], from), (&rtp(0xb, 1)[..], at_a.rtp));
-
-    let locals = proxy.changed(1, vec![Op::Restart(A)]).await;
-    let renewed = local(&locals, A);
-    assert_eq!((renewed.rtp, renewed.rtcp), (at_a.rtp, at_a.rtcp));
-    assert_ne!(renewed.ice.unwrap(), ours, "a restart makes new credentials");
-}
-
-/// One connectivity check with nomination, answered.
-async fn check(browser: &UdpSocket, relay: SocketAddr, ours: &IceCredentials, theirs: &str) {
-    let user = format!("{}:{theirs}", ours.ufrag);
-    let request = Writer::new(Class::Request, BINDING, [7; 12])
-        .attribute(attribute::USERNAME, user.as_bytes())
-        .attribute(attribute::PRIORITY, &1_u32.to_be_bytes())
-        .attribute(attribute::ICE_CONTROLLING, &[1; 8])
-        .attribute(attribute::USE_CANDIDATE, &[])
-        .integrity(&ours.pwd)
-        .finish();
-    browser.send_to(&request, relay).await.unwrap();
-    let mut buffer = [0; 2048];
-    let answer = tokio::time::timeout(PATIENCE, browser.recv_from(&mut buffer)).await;
-    let (length, from) = answer.expect("an answer to the check").unwrap();
-    assert_eq!(from, relay);
-    assert!(Message::parse(&buffer[..length]).unwrap().is_authentic(&ours.pwd));
+    assert_eq!(browser.hear().await, (rtp(0xb, 1), at_a.rtp));
 }
 
 #[tokio::test]

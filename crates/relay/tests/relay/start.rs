@@ -30,6 +30,34 @@ async fn a_media_address_that_is_not_ours_is_named() {
 }
 
 #[tokio::test]
+async fn a_used_port_for_browsers_is_named() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let message = error(|config| (config.ice_port, config.shards) = (Some(port), Some(1))).await;
+    assert!(message.contains("relay.ice_port"), "{message}");
+    assert!(message.contains(&format!("127.0.0.1:{port}")), "{message}");
+    let message = error(|config| (config.ice_port, config.shards) = (Some(65_535), Some(2))).await;
+    assert!(message.contains("relay.ice_port 65535"), "{message}");
+}
+
+#[tokio::test]
+async fn browsers_have_ports_of_the_range_where_none_are_named() {
+    let ports = crate::support::free_ports();
+    let mut relays = Vec::new();
+    let mut told = Vec::new();
+    // The second one takes the next: the first has the first two.
+    for _ in 0..2 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = config(&Authority::new(), directory.path());
+        (config.ice_port, config.ports) = (None, ports.clone());
+        let relay = Relay::start(config).await.unwrap();
+        told.extend(relay.ice_addrs().iter().map(|address| address.port() - ports.start()));
+        relays.push(relay);
+    }
+    assert_eq!(told, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
 async fn a_missing_or_wrong_file_is_named() {
     let message = error(|config| std::fs::remove_file(&config.tls.key).unwrap()).await;
     assert!(message.contains("relay.key"), "{message}");

@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::browser::{check, described};
 use crate::support::proxy::describe;
 use crate::support::{
-    A, B, PATIENCE, Phone, Proxy, TestRelay, local, relay_with, remote, rtp, spec, until,
+    A, B, PATIENCE, Phone, Proxy, TestRelay, local, relay_with, rtp, spec, until,
 };
 use landline_control::{DtlsRole, IceCredentials, LegLocal, Op, Protocol};
 use landline_media::Component;
-use landline_media::stun::{BINDING, Class, Message, Writer, attribute};
+use landline_media::stun::{BINDING, Class, Message, Writer};
 use landline_relay::{MediaAddress, RelayConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
@@ -39,11 +40,9 @@ impl Call {
         let (at_a, at_b) = (local(&locals, A), local(&locals, B));
         let mut b = Phone::new(Protocol::Rtp).await;
         b.learn(&at_b, DtlsRole::Server).await;
-        let nowhere = "0.0.0.0:9".parse().unwrap();
-        let mut described = remote(nowhere, nowhere);
-        described.ice = Some(IceCredentials { ufrag: "brow".into(), pwd: "p".repeat(24) });
         let from_b = b.describe(&at_b, DtlsRole::Server);
-        proxy.changed(1, vec![describe(A, described), describe(B, from_b), Op::Join(A, B)]).await;
+        let ops = vec![describe(A, described()), describe(B, from_b), Op::Join(A, B)];
+        proxy.changed(1, ops).await;
         Self { relay, proxy, at_a, b }
     }
 
@@ -110,17 +109,6 @@ impl Connection {
 
 fn framed(packet: &[u8]) -> Vec<u8> {
     [&(packet.len() as u16).to_be_bytes()[..], packet].concat()
-}
-
-/// A connectivity check with nomination.
-fn check(ours: &IceCredentials, theirs: &str) -> Vec<u8> {
-    Writer::new(Class::Request, BINDING, [7; 12])
-        .attribute(attribute::USERNAME, format!("{}:{theirs}", ours.ufrag).as_bytes())
-        .attribute(attribute::PRIORITY, &1_u32.to_be_bytes())
-        .attribute(attribute::ICE_CONTROLLING, &[1; 8])
-        .attribute(attribute::USE_CANDIDATE, &[])
-        .integrity(&ours.pwd)
-        .finish()
 }
 
 #[tokio::test]

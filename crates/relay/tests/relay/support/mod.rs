@@ -2,6 +2,7 @@
 //! phones with real sockets.
 
 pub mod authority;
+pub mod browser;
 pub mod phone;
 pub mod proxy;
 
@@ -52,6 +53,7 @@ pub fn config(authority: &Authority, directory: &std::path::Path) -> RelayConfig
     let media = MediaAddress::direct(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let mut config = RelayConfig::new(name, "ie1".parse().unwrap(), tls, media);
     config.ports = free_ports();
+    config.ice_port = Some(0);
     config.shards = Some(2);
     config.port_quarantine = Duration::from_millis(300);
     config.proxy_grace = Duration::from_millis(300);

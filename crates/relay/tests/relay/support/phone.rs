@@ -126,6 +126,14 @@ impl Phone {
         true
     }
 
+    /// Has a connectivity check answered from where it sends.
+    pub async fn prove(&self, relay: SocketAddr, check: &[u8]) {
+        self.rtp.send_to(check, relay).await.unwrap();
+        let mut buffer = [0; 2048];
+        let answer = timeout(PATIENCE, self.rtp.recv_from(&mut buffer)).await;
+        assert_eq!(answer.expect("an answer to the check").unwrap().1, relay);
+    }
+
     /// The next RTP or RTCP packet, in the clear; handshakes go on meanwhile.
     pub async fn hear(&mut self) -> Heard {
         let end = Instant::now() + PATIENCE;
