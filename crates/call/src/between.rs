@@ -242,6 +242,7 @@ impl Context {
             sleepers: Vec::new(),
             to_user: Personal::new(user.to_owned()),
             callee: Side::Region(home),
+            mailbox: None,
         })
     }
 

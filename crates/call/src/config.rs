@@ -151,6 +151,8 @@ pub struct CoreLimits {
     pub subscriptions_per_account: usize,
     pub subscriptions_per_user: usize,
     pub watchers_per_user: usize,
+    /// Messages that a mailbox holds.
+    pub voicemails_per_user: u32,
 }
 
 impl Default for CoreLimits {
@@ -180,6 +182,7 @@ impl Default for CoreLimits {
             subscriptions_per_account: 20_000,
             subscriptions_per_user: 200,
             watchers_per_user: 1000,
+            voicemails_per_user: 100,
         }
     }
 }
@@ -216,6 +219,8 @@ pub struct CoreTimers {
     pub adrift: Duration,
     /// How long a parked call waits before it rings where it came from.
     pub parked: Duration,
+    /// The longest message that a mailbox takes.
+    pub message: Duration,
     /// In which time each side of an answered call is to give a sign of life
     /// (RFC 4028): what is asked of who leaves it to us, and the longest that
     /// others get.
@@ -242,6 +247,7 @@ impl Default for CoreTimers {
             throttle: Duration::from_secs(60),
             adrift: Duration::from_secs(6),
             parked: Duration::from_secs(120),
+            message: Duration::from_secs(180),
             session: Duration::from_secs(1800),
             min_session: Duration::from_secs(90),
         }

@@ -352,6 +352,7 @@ impl Core {
             CallTimer::Gather => call.ask_guests_again(cx),
             CallTimer::Farewell => call.say_farewell(cx),
             CallTimer::Session(leg) => call.session_due(cx, leg),
+            CallTimer::Mailbox(step) => call.mailbox_overdue(cx, step),
             CallTimer::Provisional(rseq) => call.provisional_overdue(cx, rseq),
         });
     }

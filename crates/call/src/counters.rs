@@ -146,6 +146,15 @@ counters! {
     /// Calls that wait for whoever takes them, and those that rang where they
     /// came from since nobody did.
     calls_parked,
+    /// Callers that a mailbox answered.
+    mailboxes_reached,
+    /// And those that it did not, for it holds as many messages as it may.
+    mailboxes_full,
+    /// Messages that callers began, those of them that are kept, and those that were
+    /// too short.
+    voicemails_begun,
+    voicemails_left,
+    voicemails_dropped,
     calls_recalled,
     glare,
     media_faults,

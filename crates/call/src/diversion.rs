@@ -1,6 +1,7 @@
 //! Calls that go on to somebody else in a user's stead, and how who is rung
 //! then is told of it (RFC 5806, RFC 7044).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use landline_region::Personal;
@@ -10,7 +11,7 @@ use crate::call::own_uri;
 use crate::context::Context;
 use crate::record::{CallDirection, Cause, DivertReason};
 use crate::route::{NOT_FOUND, Refusal, Route, Side};
-use crate::tenancy::{Account, MOST_PLACES, User, places};
+use crate::tenancy::{Account, MAILBOX, MOST_PLACES, User, places};
 
 /// How often one call may be sent on.
 const MOST: usize = 5;
@@ -24,6 +25,9 @@ const IN_A_CIRCLE: Refusal = Refusal {
 const DO_NOT_DISTURB: Refusal =
     Refusal { status: 486, cause: Cause::Busy, warning: Some((399, "The user takes no calls")) };
 
+const NO_MAILBOX: Refusal =
+    Refusal { status: 480, cause: Cause::Unreachable, warning: Some((399, "No mailbox")) };
+
 /// As the `cause` of a URI names it (RFC 4458 §2).
 const fn cause_of(why: DivertReason) -> u16 {
     match why {
@@ -31,7 +35,10 @@ const fn cause_of(why: DivertReason) -> u16 {
         DivertReason::DoNotDisturb | DivertReason::Busy => 486,
         DivertReason::NoAnswer => 408,
         DivertReason::Unreachable => 404,
-        DivertReason::Redirected | DivertReason::PickedUp | DivertReason::Replaced => 480,
+        DivertReason::Redirected
+        | DivertReason::PickedUp
+        | DivertReason::Replaced
+        | DivertReason::Voicemail => 480,
     }
 }
 
@@ -121,19 +128,21 @@ impl Context {
             return Err(IN_A_CIRCLE);
         }
         let forwarding = &user.forwarding;
-        if let Some(to) = &forwarding.always {
-            return self.divert(account, user, DivertReason::Always, to, direction, past);
-        }
-        if forwarding.do_not_disturb {
-            let to = forwarding.busy.as_ref().ok_or(DO_NOT_DISTURB)?;
-            return self.divert(account, user, DivertReason::DoNotDisturb, to, direction, past);
-        }
-        match (self.to_user(account, user, direction), &forwarding.unreachable) {
-            (Err(_), Some(to)) => {
-                self.divert(account, user, DivertReason::Unreachable, to, direction, past)
+        let sent_on = |why, to| self.divert(account, user, why, to, direction, past);
+        let route = match (&forwarding.always, &forwarding.busy, &forwarding.unreachable) {
+            (Some(to), ..) => sent_on(DivertReason::Always, to),
+            (_, Some(to), _) if forwarding.do_not_disturb => {
+                sent_on(DivertReason::DoNotDisturb, to)
             }
-            (route, _) => route,
-        }
+            (_, None, _) if forwarding.do_not_disturb => Err(DO_NOT_DISTURB),
+            (.., to) => match (self.to_user(account, user, direction), to) {
+                (Err(_), Some(to)) => sent_on(DivertReason::Unreachable, to),
+                (route, _) => route,
+            },
+        };
+        // What else became of the call is for who is rung; where nobody is, the
+        // caller may leave a message.
+        route.or_else(|refusal| mailbox_of(account, user, direction).ok_or(refusal))
     }
 
     /// Where a call leads that a user sends on: no further than if that user
@@ -149,6 +158,9 @@ impl Context {
     ) -> Result<Route, Refusal> {
         if past.len() >= MOST {
             return Err(IN_A_CIRCLE);
+        }
+        if to.expose() == MAILBOX && self.tenants.user(account.sid, MAILBOX).is_none() {
+            return mailbox_of(account, by, direction).ok_or(NO_MAILBOX);
         }
         let most = MOST_PLACES / (past.len() + 1);
         let past = [past, &[Diversion { by: by.clone(), why }]].concat();
@@ -192,6 +204,15 @@ impl Context {
         list: Option<usize>,
     ) -> Result<Route, Refusal> {
         let mut route = self.lead(account, to, past)?;
+        // One of several who takes no calls leaves them to the others.
+        if list.is_some() && route.groups.is_empty() && route.sleepers.is_empty() {
+            return Err(DO_NOT_DISTURB);
+        }
+        // A message is for whom was called, if it can be.
+        let first = past.first().map(|it| &it.by).filter(|it| it.has_mailbox(account));
+        if let (Some(mailbox), Some(first)) = (&mut route.mailbox, first) {
+            mailbox.clone_from(first);
+        }
         let stead = Stead { callee: route.to_user.clone(), past: past.to_vec(), list };
         let stead = Arc::new(stead);
         // Unless it was sent on from there: then that place is one of the list's.
@@ -207,6 +228,18 @@ impl Context {
         route.sleepers.iter_mut().for_each(|sleeper| placed(&mut sleeper.stead));
         Ok(route)
     }
+}
+
+/// To nobody but a user's mailbox, if there is one.
+fn mailbox_of(account: &Account, user: &Arc<User>, direction: CallDirection) -> Option<Route> {
+    user.has_mailbox(account).then(|| Route {
+        direction,
+        groups: VecDeque::new(),
+        sleepers: Vec::new(),
+        to_user: user.name.clone(),
+        callee: Side::User(user.clone()),
+        mailbox: Some(user.clone()),
+    })
 }
 
 /// Both at once, with what there is of them. Another account's home region is

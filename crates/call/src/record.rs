@@ -6,7 +6,7 @@
 use landline_control::{Consent, LegStats, Recorded, RelayId};
 use landline_region::{
     AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, TrunkSid,
-    UnixMillis, UserSid,
+    UnixMillis, UserSid, VoicemailSid,
 };
 
 use crate::tenancy::{UnknownName, named};
@@ -62,6 +62,17 @@ pub enum Step {
         leg: LegSid,
         by: UserSid,
         reason: DivertReason,
+    },
+    /// The caller speaks to this user's mailbox, and is recorded, from now until the
+    /// call ends.
+    MessageBegun {
+        message: VoicemailSid,
+        user: UserSid,
+        recording: RecordingSid,
+    },
+    /// It was none: what was recorded of it is to go.
+    MessageDropped {
+        message: VoicemailSid,
     },
 }
 
@@ -123,6 +134,8 @@ pub enum DivertReason {
     PickedUp,
     /// A colleague took the user's place in the call (RFC 3891).
     Replaced,
+    /// The user's mailbox has the caller.
+    Voicemail,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +212,8 @@ pub enum Cause {
     Failed,
     /// One party referred the other elsewhere, and a call of their own goes on.
     Transferred,
+    /// The mailbox that had the caller was through with it.
+    Voicemail,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,6 +235,7 @@ named!(DivertReason {
     Redirected = "deflection",
     PickedUp = "pickup",
     Replaced = "replaced",
+    Voicemail = "voicemail",
 });
 named!(Cause {
     CallerHungUp = "caller_hung_up",
@@ -238,6 +254,7 @@ named!(Cause {
     Lost = "lost",
     Failed = "failed",
     Transferred = "transferred",
+    Voicemail = "voicemail",
 });
 named!(HungUpBy { Caller = "caller", Callee = "callee", Us = "us" });
 
@@ -256,7 +273,8 @@ impl Cause {
             | Self::HungUpByAdmin
             | Self::Lost
             | Self::Failed
-            | Self::Transferred => HungUpBy::Us,
+            | Self::Transferred
+            | Self::Voicemail => HungUpBy::Us,
         }
     }
 }

@@ -170,6 +170,8 @@ pub(crate) struct Route {
     /// The callee as the To of our INVITEs names it.
     pub to_user: Personal<String>,
     pub callee: Side,
+    /// Where nobody is rung, or none of those takes it: whose mailbox does.
+    pub mailbox: Option<Arc<User>>,
 }
 
 impl Route {
@@ -375,6 +377,7 @@ impl Context {
             sleepers,
             to_user: user.name.clone(),
             callee: Side::User(user.clone()),
+            mailbox: None,
         }
     }
 
@@ -412,6 +415,7 @@ impl Context {
             sleepers: Vec::new(),
             to_user: Personal::new(number.to_owned()),
             callee: side,
+            mailbox: None,
         })
     }
 }

@@ -37,9 +37,54 @@ pub struct Account {
     pub hold_music: HoldMusic,
     /// Its own, if it has some.
     pub hold_sound: Option<SoundSid>,
+    pub mailbox: AccountMailbox,
     /// Who the customer's contract is with: derived from the region by default.
     pub contracting_entity: String,
 }
+
+/// What holds for the mailboxes of an account's users who have said nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccountMailbox {
+    pub policy: VoicemailPolicy,
+    pub greeting: Option<SoundSid>,
+}
+
+/// Of one user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UserMailbox {
+    /// `None`: as the account says.
+    pub policy: Option<VoicemailPolicy>,
+    pub greeting: Option<SoundSid>,
+    /// Messages that wait (RFC 3842 §3.5), and those that were heard.
+    pub new: u32,
+    pub old: u32,
+}
+
+impl UserMailbox {
+    pub const fn is_full(&self, most: u32) -> bool {
+        self.new.saturating_add(self.old) >= most
+    }
+}
+
+impl User {
+    /// Calls that nobody takes are taken by the user's mailbox.
+    pub fn has_mailbox(&self, account: &Account) -> bool {
+        self.mailbox.policy.unwrap_or(account.mailbox.policy) == VoicemailPolicy::On
+    }
+}
+
+/// Whether callers may leave messages. Off unless somebody says so: a call that a
+/// mailbox takes is answered, and so charged for, and its caller recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VoicemailPolicy {
+    #[default]
+    Off,
+    On,
+}
+
+/// The place that a user's calls are sent on to which is the user's own mailbox;
+/// a user of that name comes first.
+pub const MAILBOX: &str = "voicemail";
 
 impl Account {
     /// What those hear who are put on hold in its calls.
@@ -181,6 +226,7 @@ pub(crate) use named;
 
 named!(EdgePolicy { Forward = "forward", Redirect = "redirect", Refuse = "refuse" });
 named!(HoldMusic { Off = "off", BuiltIn = "built-in", Own = "own" });
+named!(VoicemailPolicy { Off = "off", On = "on" });
 named!(RecordingPolicy { Off = "off", All = "all" });
 named!(EncryptionPolicy { Required = "required", Optional = "optional" });
 named!(Asserted { Both = "both", In = "in", Out = "out", None = "none" });
@@ -208,6 +254,7 @@ pub struct User {
     /// Overrides the account's policy.
     pub recording: Option<RecordingPolicy>,
     pub forwarding: Forwarding,
+    pub mailbox: UserMailbox,
 }
 
 /// Where calls go in a user's stead: each to a user's name, or to a number of

@@ -8,6 +8,7 @@ use std::time::Instant;
 use landline_control::{RequestId, SessionId};
 use landline_region::{CallSid, UserSid};
 
+use crate::call::MailboxStep;
 use crate::calls::CallKey;
 use crate::edge::ForwardKey;
 use crate::io::{BindingsToken, JournalToken};
@@ -64,6 +65,8 @@ pub(crate) enum CallTimer {
     MoveOverdue(SessionId),
     /// This leg's session is to be refreshed, or was not (RFC 4028 §10).
     Session(usize),
+    /// The greeting, or the message, has lasted for long enough.
+    Mailbox(MailboxStep),
     /// A response to the caller with this number may want to be sent again.
     Provisional(u32),
 }

@@ -22,7 +22,7 @@ const PIECE: usize = 64 << 10;
 /// Longer recordings are rendered once to be measured and once to be sent.
 const KEPT_FRAMES: usize = 4 << 20;
 const HEADER: u64 = 44;
-const FRAME: u64 = 4;
+const SAMPLE: u64 = 2;
 
 type Frames = Vec<[i16; 2]>;
 
@@ -37,6 +37,29 @@ pub async fn rendered(store: &Store, sid: RecordingSid) -> Result<Rendered, Stor
     Ok(Rendered { rate, samples })
 }
 
+/// Whom a file lets hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channels {
+    Both,
+    /// Where nobody else was there.
+    Caller,
+}
+
+impl Channels {
+    const fn count(self) -> u16 {
+        match self {
+            Self::Both => 2,
+            Self::Caller => 1,
+        }
+    }
+
+    fn octets_of(self, frames: &[[i16; 2]]) -> Bytes {
+        let heard = usize::from(self.count());
+        let samples = frames.iter().flat_map(|frame| frame.iter().take(heard));
+        samples.flat_map(|sample| sample.to_le_bytes()).collect()
+    }
+}
+
 /// A WAV file on its way out.
 pub struct Wav {
     pub octets: u64,
@@ -48,15 +71,15 @@ pub struct Wav {
 pub async fn wav(
     store: &Store,
     sid: RecordingSid,
+    channels: Channels,
     permit: OwnedSemaphorePermit,
 ) -> Result<Option<Wav>, StoreError> {
     let rate = rate_of(store, sid).await?;
     let (frames, kept) = measured(store, sid, rate).await?;
     // RIFF counts in 32 bits.
-    let octets = HEADER + frames * FRAME;
-    let Some(header) = u32::try_from(octets).ok().map(|octets| header(rate, 2, octets)) else {
-        return Ok(None);
-    };
+    let octets = HEADER + frames * SAMPLE * u64::from(channels.count());
+    let Ok(length) = u32::try_from(octets) else { return Ok(None) };
+    let header = header(rate, channels.count(), length);
     let (sender, receiver) = mpsc::channel(AHEAD);
     let store = store.clone();
     tokio::spawn(async move {
@@ -66,9 +89,9 @@ pub async fn wav(
         }
         match kept {
             Some(frames) => {
-                let _gone = sender.send(Ok(octets_of(&frames))).await;
+                let _gone = sender.send(Ok(channels.octets_of(&frames))).await;
             }
-            None => send_again(&store, sid, rate, &sender).await,
+            None => send_again(&store, sid, rate, channels, &sender).await,
         }
     });
     Ok(Some(Wav { octets, body: Body::new(Received(receiver)) }))
@@ -78,6 +101,7 @@ async fn send_again(
     store: &Store,
     sid: RecordingSid,
     rate: u32,
+    channels: Channels,
     sender: &mpsc::Sender<Result<Bytes, StoreError>>,
 ) {
     let mut playback = match Playback::new(store, sid, rate).await {
@@ -86,7 +110,7 @@ async fn send_again(
     };
     loop {
         let piece = match playback.next().await {
-            Ok(Some(frames)) => Ok(octets_of(&frames)),
+            Ok(Some(frames)) => Ok(channels.octets_of(&frames)),
             Ok(None) => return,
             Err(error) => Err(error),
         };
@@ -181,10 +205,6 @@ async fn rate_of(store: &Store, sid: RecordingSid) -> Result<u32, StoreError> {
         }
     }
     Ok(best_rate(used.iter().map(String::as_str)))
-}
-
-fn octets_of(frames: &[[i16; 2]]) -> Bytes {
-    frames.iter().flatten().flat_map(|sample| sample.to_le_bytes()).collect()
 }
 
 /// A WAV file of one channel. `permit` is held until most of it is read.

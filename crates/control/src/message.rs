@@ -174,6 +174,9 @@ pub enum Op {
     /// [`Event::Key`] and not relayed. Goes for as long as it gets no other
     /// [`Op::Remote`].
     TellKeys(LegId),
+    /// Records what this leg's peer says, with nobody at the other end, from now
+    /// on and as this, whatever the session was to be recorded as.
+    Note(LegId, Box<Recording>),
 }
 
 /// A key of a telephone.
@@ -202,6 +205,11 @@ pub enum Sound {
     Tune,
     /// Something of the account's own, from its region's database.
     Own(SoundSid),
+    /// What callers hear before they leave a message: a user's or an account's own,
+    /// or that of everybody who has put none.
+    Greeting(Option<SoundSid>),
+    /// From here on the caller is recorded.
+    Beep,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

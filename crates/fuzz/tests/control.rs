@@ -78,6 +78,13 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     let keys = vec![Op::Press(LegId(1), key), Op::TellKeys(LegId(0))];
     let keys = ToRelay::Request(RequestId(9), Request::Change(SessionId(9), keys));
     streams.push(("to-relay-change-keys".into(), stream(0, &[keys])));
+    let sounds =
+        vec![Sound::Greeting(Some(SoundSid::from_u128(6))), Sound::Greeting(None), Sound::Beep];
+    let greets = Op::Play(LegId(0), Box::new(Play { sounds, repeats: false }));
+    let note = Op::Note(LegId(0), Box::new(open().recording.unwrap()));
+    let mailbox = Request::Change(SessionId(9), vec![greets, note]);
+    let mailbox = ToRelay::Request(RequestId(10), mailbox);
+    streams.push(("to-relay-change-mailbox".into(), stream(0, &[mailbox])));
     let plays = vec![Op::Play(LegId(1), Box::new(play)), Op::Hush(LegId(0))];
     let plays = ToRelay::Request(RequestId(8), Request::Change(SessionId(9), plays));
     streams.push(("to-relay-change-play".into(), stream(0, &[plays])));

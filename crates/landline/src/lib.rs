@@ -77,6 +77,7 @@ async fn carry_out(command: Command) -> Result<ExitCode> {
         Command::Trunk { place, verb } => (place, Task::Trunk(verb)),
         Command::Calls { place, verb } => (place, Task::Calls(verb)),
         Command::Recording { place, verb } => (place, Task::Recording(verb)),
+        Command::Voicemail { place, verb } => (place, Task::Voicemail(verb)),
         Command::Receipt { place, verb } => (place, Task::Receipt(verb)),
         Command::Residency { place, verb } => (place, Task::Residency(verb)),
         Command::Key { place, verb } => (place, Task::Key(verb)),

@@ -73,11 +73,13 @@ pub(crate) fn core_config(
     let limits = CoreLimits {
         calls: config.limits.calls,
         bindings_per_user: config.limits.contacts_per_user,
+        voicemails_per_user: config.limits.voicemails_per_user,
         ..CoreLimits::default()
     };
     let timers = CoreTimers {
         no_answer: config.limits.ring,
         parked: config.limits.parked,
+        message: config.limits.longest_message,
         min_expiry: config.limits.min_expiry,
         default_expiry: config.limits.default_expiry,
         max_expiry: config.limits.max_expiry,

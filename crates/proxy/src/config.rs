@@ -202,6 +202,9 @@ pub struct Limits {
     pub calls: usize,
     /// How long a parked call waits before it rings where it came from.
     pub parked: Duration,
+    /// The longest message that a mailbox takes, and how many it holds.
+    pub longest_message: Duration,
+    pub voicemails_per_user: u32,
     /// How long callees may ring.
     pub ring: Duration,
     /// In which time each side of an answered call is refreshed (RFC 4028), and
@@ -247,6 +250,8 @@ impl Default for Limits {
             calls: 20_000,
             ring: Duration::from_secs(60),
             parked: Duration::from_secs(120),
+            longest_message: Duration::from_secs(180),
+            voicemails_per_user: 100,
             session: Duration::from_secs(1800),
             min_session: Duration::from_secs(90),
             min_expiry: Duration::from_secs(60),

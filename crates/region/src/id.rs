@@ -112,6 +112,11 @@ sid!(
 );
 
 sid!(
+    /// A message that a caller left in a user's mailbox.
+    VoicemailSid, "VM"
+);
+
+sid!(
     /// An address that an account is told events at.
     WebhookSid, "WH"
 );

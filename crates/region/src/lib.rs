@@ -21,7 +21,7 @@ pub use code::{InvalidRegion, Jurisdiction, RegionCode};
 pub use entropy::{Entropy, Seed};
 pub use id::{
     AccountSid, CallSid, EventSid, InvalidSid, JoinToken, LegSid, RecordingSid, SoundSid, TrunkSid,
-    UserSid, WebhookSid,
+    UserSid, VoicemailSid, WebhookSid,
 };
 pub use number_token::{InvalidNumberToken, NumberKey, NumberToken};
 pub use personal::{DataClass, Personal, Secret};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use landline_control::Sound;
-use landline_media::audio::{Codec, tune};
+use landline_media::audio::{Codec, beep, greeting, tune};
 use landline_media::play::{Clip, SOUND_RATE};
 use landline_region::{AccountSid, SoundSid};
 use landline_store::{Store, StoreError};
@@ -135,7 +135,7 @@ impl Clips {
         sound: Sound,
         codec: Codec,
     ) -> Awaited {
-        let owner = (sound != Sound::Tune).then_some(account);
+        let owner = own(sound).map(|_| account);
         let name = (owner, sound, codec);
         let mut known = self.lock();
         known.retain(|_, it| !it.is_stale(now, self.time));
@@ -177,21 +177,21 @@ impl Clips {
         codec: Codec,
     ) {
         let _permit = self.work.acquire().await;
-        let samples = match (sound, &self.source) {
-            (Sound::Own(sid), Some(source)) => match source.load(account, sid).await {
+        let samples = match (own(sound), &self.source) {
+            (Some(sid), Some(source)) => match source.load(account, sid).await {
                 Ok(samples) => Some(samples),
                 Err(error) => {
                     tracing::warn!(sound = %sid, %error, "a sound could not be had");
                     None
                 }
             },
-            (Sound::Tune, _) | (Sound::Own(_), None) => None,
+            _ => None,
         };
         // Who waits is to hear something: an account's own may be gone, or its
         // database out of reach.
-        let is_wanted = samples.is_some() || sound == Sound::Tune;
+        let is_wanted = samples.is_some() || own(sound).is_none();
         let encoded = tokio::task::spawn_blocking(move || {
-            let samples = samples.unwrap_or_else(|| tune(SOUND_RATE));
+            let samples = samples.unwrap_or_else(|| built_in(sound));
             Clip::encode(codec, &samples)
         });
         let encoded = encoded.await.ok().and_then(Result::ok);
@@ -203,5 +203,21 @@ impl Clips {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Known>> {
         self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// What lies in the region's database.
+const fn own(sound: Sound) -> Option<SoundSid> {
+    match sound {
+        Sound::Own(sid) | Sound::Greeting(Some(sid)) => Some(sid),
+        Sound::Tune | Sound::Greeting(None) | Sound::Beep => None,
+    }
+}
+
+fn built_in(sound: Sound) -> Vec<i16> {
+    match sound {
+        Sound::Tune | Sound::Own(_) => tune(SOUND_RATE),
+        Sound::Greeting(_) => greeting(SOUND_RATE),
+        Sound::Beep => beep(SOUND_RATE),
     }
 }

@@ -159,6 +159,8 @@ impl Row {
             | Step::Ringing
             | Step::LegByEdge { .. }
             | Step::LegDiverted { .. }
+            | Step::MessageBegun { .. }
+            | Step::MessageDropped { .. }
             | Step::Moved { .. } => {}
             Step::TakenOver { proxy } => {
                 self.opened.proxy = proxy.clone();

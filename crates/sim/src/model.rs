@@ -181,6 +181,8 @@ pub fn shown(step: &Step) -> String {
         Step::TakenOver { proxy } => format!("taken over by {proxy}"),
         Step::Moved { from, to } => format!("moved from {from} to {to}"),
         Step::LegByEdge { .. } => "by another region's proxy".into(),
+        Step::MessageBegun { .. } => "message begun".into(),
+        Step::MessageDropped { .. } => "message dropped".into(),
         Step::LegDiverted { reason, .. } => format!("leg diverted: {reason}"),
     }
 }

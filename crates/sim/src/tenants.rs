@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use landline_call::directory::{Directory, InterRegionAddress, RegionEntry};
 use landline_call::tenancy::{
-    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding, HoldMusic,
-    MediaPolicy, RecordingPolicy, Tenancy, User,
+    Account, AccountMailbox, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding,
+    HoldMusic, MediaPolicy, RecordingPolicy, Tenancy, User, UserMailbox,
 };
 use landline_region::{AccountSid, Personal, RegionCode, Secret, UserSid};
 use landline_sip::digest::{Algorithm, ha1};
@@ -40,6 +40,7 @@ pub fn tenancy(region_number: usize) -> Tenancy {
         calls_from: CallsFrom::Any,
         hold_music: HoldMusic::Off,
         hold_sound: None,
+        mailbox: AccountMailbox::default(),
         contracting_entity: "Landline Test Ltd".into(),
     });
     let names = NAMES[region_number].iter().enumerate();
@@ -66,6 +67,7 @@ fn user(account: &Account, name: &str, number: usize) -> User {
         media: media_of(number),
         recording: None,
         forwarding: Forwarding::default(),
+        mailbox: UserMailbox::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 use landline_call::tenancy::{
-    Account, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, RecordingPolicy,
+    Account, AccountMailbox, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, RecordingPolicy,
+    VoicemailPolicy,
 };
 use landline_region::catalogue::sealed::SEALED_ACCOUNT_NAME;
 use landline_region::{AccountSid, Personal, RegionCode};
@@ -21,6 +22,7 @@ pub struct NewAccount {
     pub calls_from: CallsFrom,
     /// There is none of its own yet.
     pub hold_music: HoldMusic,
+    pub voicemail: VoicemailPolicy,
     /// `None`: the region's own entity, `landline-REGION`.
     pub contracting_entity: Option<String>,
 }
@@ -40,6 +42,7 @@ impl NewAccount {
             encryption: EncryptionPolicy::default(),
             calls_from: CallsFrom::default(),
             hold_music: HoldMusic::default(),
+            voicemail: VoicemailPolicy::default(),
             contracting_entity: None,
         }
     }
@@ -54,10 +57,12 @@ pub struct AccountChange {
     pub calls_from: Option<CallsFrom>,
     /// Its own only where it has some.
     pub hold_music: Option<HoldMusic>,
+    pub voicemail: Option<VoicemailPolicy>,
 }
 
 const COLUMNS: &str = "sid, name, domain, home_region, edge_policy, recording, encryption, \
-                       contracting_entity, calls_from, hold_music, hold_sound, revision";
+                       contracting_entity, calls_from, hold_music, hold_sound, voicemail, \
+                       greeting, revision";
 
 impl Store {
     pub async fn account_create(&self, new: &NewAccount) -> Result<Account> {
@@ -72,6 +77,7 @@ impl Store {
             calls_from: new.calls_from,
             hold_music: new.hold_music,
             hold_sound: None,
+            mailbox: AccountMailbox { policy: new.voicemail, greeting: None },
             contracting_entity: new
                 .contracting_entity
                 .clone()
@@ -95,7 +101,8 @@ impl Store {
             .execute(
                 "INSERT INTO account (sid, name, domain, home_region, edge_policy, recording, \
                  encryption, contracting_entity, calls_from, created_at, revision, \
-                 hold_music) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING",
+                 hold_music, voicemail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                 $13) ON CONFLICT DO NOTHING",
                 values![
                     account.sid,
                     sealer.seal(&SEALED_ACCOUNT_NAME, &sid, account.name.expose().as_bytes()),
@@ -109,6 +116,7 @@ impl Store {
                     now(),
                     revision,
                     account.hold_music.name(),
+                    account.mailbox.policy.name(),
                 ],
             )
             .await?;
@@ -154,6 +162,7 @@ impl Store {
                 "UPDATE account SET edge_policy = COALESCE($2, edge_policy), \
                  recording = COALESCE($3, recording), encryption = COALESCE($4, encryption), \
                  calls_from = COALESCE($5, calls_from), hold_music = COALESCE($7, hold_music), \
+                 voicemail = COALESCE($8, voicemail), \
                  revision = $6 WHERE sid = $1 AND ($7 IS NULL OR $7 <> 'own' \
                  OR hold_sound IS NOT NULL)",
                 values![
@@ -164,6 +173,7 @@ impl Store {
                     change.calls_from.map(CallsFrom::name),
                     revision,
                     change.hold_music.map(HoldMusic::name),
+                    change.voicemail.map(VoicemailPolicy::name),
                 ],
             )
             .await?;
@@ -196,6 +206,10 @@ impl Store {
             calls_from: row.parse("calls_from")?,
             hold_music: row.parse("hold_music")?,
             hold_sound: row.parse_or_null("hold_sound")?,
+            mailbox: AccountMailbox {
+                policy: row.parse("voicemail")?,
+                greeting: row.parse_or_null("greeting")?,
+            },
             contracting_entity: row.text("contracting_entity")?,
         })
     }

@@ -14,7 +14,9 @@ use landline_call::record::{CallEvent, Cause, Closed, LegClosed, LegOpened, Open
 use landline_region::catalogue::sealed::{
     INDEX_PARTY, SEALED_CALL_KEY, SEALED_CALLEE, SEALED_CALLER, SEALED_SIP_CALL_ID,
 };
-use landline_region::{AccountSid, CallSid, JoinToken, LegSid, RegionCode, UnixMillis};
+use landline_region::{
+    AccountSid, CallSid, JoinToken, LegSid, RegionCode, UnixMillis, VoicemailSid,
+};
 use sqlx::AssertSqlSafe;
 
 use crate::call::Applied;
@@ -25,6 +27,7 @@ use crate::recording;
 use crate::seal::{self, Sealer};
 use crate::sql::{Row, Tx, Value, values};
 use crate::store::{Store, now};
+use crate::voicemail;
 use crate::webhook::HookEvent;
 
 const CALL_COLUMNS: &[&str] = &[
@@ -158,6 +161,9 @@ struct Batch {
     moves: Vec<(CallSid, String)>,
     /// Calls that other proxies have by now.
     taken_over: Vec<(CallSid, String)>,
+    /// Messages that callers leave, and those that were none.
+    begun: Vec<voicemail::Begun>,
+    dropped: Vec<(VoicemailSid, UnixMillis)>,
     /// What webhooks may want to be told.
     happened: Vec<Happened>,
     applied: Applied,
@@ -343,6 +349,15 @@ impl Batch {
                 self.moves.push((event.call, format!("{} {from} {to}", event.at.0)));
             }
             Step::TakenOver { proxy } => self.taken_over.push((event.call, proxy.clone())),
+            Step::MessageBegun { message, user, recording } => self.begun.push(voicemail::Begun {
+                sid: *message,
+                account: event.account,
+                user: *user,
+                call: event.call,
+                recording: *recording,
+                at: event.at,
+            }),
+            Step::MessageDropped { message } => self.dropped.push((*message, event.at)),
             Step::Ringing => {
                 if call.ringing_at.is_none() {
                     call.ringing_at = Some(event.at);
@@ -448,10 +463,17 @@ impl Batch {
         for (call, proxy) in self.taken_over {
             tx.execute("UPDATE call SET proxy = $2 WHERE sid = $1", values![call, proxy]).await?;
         }
+        for begun in &self.begun {
+            voicemail::begin(tx, begun).await?;
+        }
+        for (message, at) in self.dropped {
+            voicemail::drop_message(tx, message, at).await?;
+        }
         delivery::enqueue(tx, store.database(), &self.happened).await?;
         if !self.closed.is_empty() {
             close_legs(store, tx, &self.closed).await?;
-            let closed = self.closed.iter().map(CallSid::to_string).collect();
+            let closed: Vec<_> = self.closed.iter().map(CallSid::to_string).collect();
+            voicemail::finish(tx, store.database(), closed.clone()).await?;
             let stored = recording::whole(tx, store.database(), "call", closed).await?;
             delivery::enqueue(tx, store.database(), &stored).await?;
         }

@@ -9,7 +9,7 @@ use landline_call::tenancy::UnknownName;
 use landline_control::{Consent, LegStats, Protocol, Recorded, RelayId};
 use landline_region::{
     AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, TrunkSid,
-    UnixMillis, UserSid,
+    UnixMillis, UserSid, VoicemailSid,
 };
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,14 @@ enum WrittenStep {
         leg: LegSid,
         by: UserSid,
         reason: String,
+    },
+    MessageBegun {
+        message: VoicemailSid,
+        user: UserSid,
+        recording: RecordingSid,
+    },
+    MessageDropped {
+        message: VoicemailSid,
     },
 }
 
@@ -152,6 +160,10 @@ fn written_step(step: &Step) -> WrittenStep {
         Step::LegDiverted { leg, by, reason } => {
             WrittenStep::LegDiverted { leg: *leg, by: *by, reason: reason.name().to_owned() }
         }
+        Step::MessageBegun { message, user, recording } => {
+            WrittenStep::MessageBegun { message: *message, user: *user, recording: *recording }
+        }
+        Step::MessageDropped { message } => WrittenStep::MessageDropped { message: *message },
     }
 }
 
@@ -212,5 +224,9 @@ fn read_step(step: WrittenStep) -> Result<Step, String> {
             let reason = reason.parse().map_err(|e: UnknownName| e.to_string())?;
             Step::LegDiverted { leg, by, reason }
         }
+        WrittenStep::MessageBegun { message, user, recording } => {
+            Step::MessageBegun { message, user, recording }
+        }
+        WrittenStep::MessageDropped { message } => Step::MessageDropped { message },
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use landline_call::tenancy::{Forwarding, ForwardingChange, MOST_PLACES, is_e164, places};
+use landline_call::tenancy::{Forwarding, ForwardingChange, MAILBOX, MOST_PLACES, is_e164, places};
 use landline_region::catalogue::sealed::SEALED_USER_FORWARDING;
 use landline_region::{AccountSid, Personal, UserSid};
 use serde_json::{Value, json};
@@ -118,11 +118,11 @@ impl Store {
         place: &str,
     ) -> Result<()> {
         let problem = match self.user_sid(tx, account, place).await {
-            _ if is_e164(place) => return Ok(()),
+            _ if is_e164(place) || place == MAILBOX => return Ok(()),
             Ok(other) if other != user => return Ok(()),
             Ok(_) => "a user's calls lead to that user",
             Err(StoreError::NotFound { .. }) => {
-                "wanted users of the account, or numbers of E.164 with +: one, or several with & \
+                "wanted users of the account, numbers of E.164 with +, or voicemail: one, or several with & \
                  between those that ring at once and commas between those that ring one after \
                  the other"
             }

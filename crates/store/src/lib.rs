@@ -45,6 +45,7 @@ mod tenancy;
 mod trunk;
 mod usage;
 mod user;
+mod voicemail;
 mod webhook;
 
 pub use account::{AccountChange, NewAccount};
@@ -79,4 +80,5 @@ pub use store::{Store, StoreConfig, StoreCounters};
 pub use trunk::NewTrunk;
 pub use usage::UsageDay;
 pub use user::{NewUser, UserChange};
+pub use voicemail::VoicemailRecord;
 pub use webhook::{HookEvent, NewWebhook, Webhook};

@@ -23,6 +23,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0012_forwarding.sql"),
     include_str!("../migrations/0013_sounds.sql"),
     include_str!("../migrations/0015_identity.sql"),
+    // Numbered before the one that came first.
+    include_str!("../migrations/0014_voicemail.sql"),
 ];
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";

@@ -554,6 +554,7 @@ value_from!(Text: String => |v| v, &str => str::to_owned,
     landline_region::JoinToken => |v: landline_region::JoinToken| v.to_string(),
     landline_region::LegSid => |v: landline_region::LegSid| v.to_string(),
     landline_region::RecordingSid => |v: landline_region::RecordingSid| v.to_string(),
+    landline_region::VoicemailSid => |v: landline_region::VoicemailSid| v.to_string(),
     landline_region::WebhookSid => |v: landline_region::WebhookSid| v.to_string(),
     landline_region::EventSid => |v: landline_region::EventSid| v.to_string(),
     landline_region::RegionCode => |v: landline_region::RegionCode| v.to_string());

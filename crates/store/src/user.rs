@@ -1,5 +1,6 @@
 use landline_call::tenancy::{
     DigestSecrets, Forwarding, ForwardingChange, MediaPolicy, NumberTarget, RecordingPolicy, User,
+    UserMailbox, VoicemailPolicy,
 };
 use landline_region::catalogue::sealed::{
     INDEX_USER, SEALED_NUMBER, SEALED_USER_DIGEST, SEALED_USER_NAME,
@@ -12,6 +13,7 @@ use crate::number::checked_e164;
 use crate::seal::Sealer;
 use crate::sql::{Row, Tx, values};
 use crate::store::{Store, bump_revision, entropy, now};
+use crate::{sound, voicemail};
 
 #[derive(Debug, Clone)]
 pub struct NewUser {
@@ -33,11 +35,13 @@ pub struct UserChange {
     /// `Some(None)`: as the account says.
     pub recording: Option<Option<RecordingPolicy>>,
     pub forwarding: ForwardingChange,
+    /// `Some(None)`: as the account says.
+    pub voicemail: Option<Option<VoicemailPolicy>>,
 }
 
 /// A user with its own number. Both engines take it as a prefix of `WHERE`.
 pub(crate) const SELECT: &str = "SELECT u.sid, u.account, u.name, u.digest, u.media, u.recording, u.forwarding, u.created_at, \
-                      u.revision, n.number, n.number_index FROM account_user u \
+                      u.revision, u.voicemail, u.greeting, u.messages_new, u.messages_old, n.number, n.number_index FROM account_user u \
                       LEFT JOIN number n ON n.target_user = u.sid AND n.of_user = 1";
 
 impl Store {
@@ -56,6 +60,7 @@ impl Store {
             media: new.media,
             recording: new.recording,
             forwarding: Forwarding::default(),
+            mailbox: UserMailbox::default(),
         };
         let mut tx = self.database().begin().await?;
         let revision = bump_revision(&mut tx).await?;
@@ -119,6 +124,7 @@ impl Store {
         tx.execute(
             "UPDATE account_user SET digest = COALESCE($2, digest), \
              media = COALESCE($3, media), recording = CASE WHEN $4 = 1 THEN $5 ELSE recording END, \
+             voicemail = CASE WHEN $7 = 1 THEN $8 ELSE voicemail END, \
              revision = $6 WHERE sid = $1",
             values![
                 sid,
@@ -127,6 +133,8 @@ impl Store {
                 change.recording.is_some(),
                 change.recording.flatten().map(RecordingPolicy::name),
                 revision,
+                change.voicemail.is_some(),
+                change.voicemail.flatten().map(VoicemailPolicy::name),
             ],
         )
         .await?;
@@ -178,6 +186,8 @@ impl Store {
                 next: format!("{numbers} more numbers lead to it; `number remove` them first"),
             });
         }
+        voicemail::leave_behind(&mut tx, sid).await?;
+        sound::forget_greeting(&mut tx, account, sid).await?;
         tx.execute("DELETE FROM binding WHERE user_sid = $1", values![sid]).await?;
         tx.execute("DELETE FROM account_user WHERE sid = $1", values![sid]).await?;
         tx.commit().await
@@ -226,8 +236,18 @@ impl Store {
                 account,
                 row.bytes_or_null("forwarding")?,
             )?,
+            mailbox: UserMailbox {
+                policy: row.parse_or_null("voicemail")?,
+                greeting: row.parse_or_null("greeting")?,
+                new: count(row, "messages_new")?,
+                old: count(row, "messages_old")?,
+            },
         })
     }
+}
+
+fn count(row: &Row, column: &str) -> Result<u32> {
+    Ok(u32::try_from(row.unsigned(column)?).unwrap_or(u32::MAX))
 }
 
 /// Both secrets in one value, a space between them: they are hexadecimal.

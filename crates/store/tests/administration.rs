@@ -6,7 +6,7 @@ use common::{at, contains, new_user, personal};
 use landline_call::binding::{Binding, BindingChange, FlowTransport, Received};
 use landline_call::tenancy::{
     CallsFrom, EdgePolicy, EncryptionPolicy, Forwarding, ForwardingChange, HoldMusic, MediaPolicy,
-    NumberTarget, RecordingPolicy, TrunkCredentials,
+    NumberTarget, RecordingPolicy, TrunkCredentials, VoicemailPolicy,
 };
 use landline_control::Sound;
 use landline_region::{Secret, UserSid};
@@ -60,6 +60,7 @@ on_both_engines! {
             encryption: None,
             calls_from: Some(CallsFrom::Region),
             hold_music: Some(HoldMusic::Off),
+            voicemail: Some(VoicemailPolicy::On),
         };
         let changed = store.account_set(made.sid, &change).await.unwrap();
         assert_eq!(changed.edge_policy, EdgePolicy::Redirect);

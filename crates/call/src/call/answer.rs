@@ -37,7 +37,7 @@ impl Call {
         self.phase = Phase::Answering;
         self.decide_on_recording(leg);
         self.nowhere_else(cx);
-        self.other_early_dialog(cx, leg);
+        self.other_early_dialog(cx, Some(leg));
         if self.is_gathering() {
             self.ask_guests_anew();
             return self.gather(cx);
@@ -113,8 +113,8 @@ impl Call {
     /// Where the caller heard another branch's early media, this answer is
     /// another dialog to it: one To tag has one session description
     /// (RFC 3261 §13.2.1).
-    fn other_early_dialog(&mut self, cx: &mut Context, leg: usize) {
-        if self.early.is_none_or(|early| early == leg) {
+    pub(super) fn other_early_dialog(&mut self, cx: &mut Context, leg: Option<usize>) {
+        if self.early.is_none() || self.early == leg {
             return;
         }
         let key = self.key;
@@ -158,6 +158,9 @@ impl Call {
 
     /// The caller has answered our offer, and the callee has answered before.
     pub(super) fn join_caller(&mut self, cx: &mut Context) {
+        if self.is_in_mailbox() {
+            return self.mailbox_joined(cx);
+        }
         if let Some(leg) = self.winner.filter(|_| self.phase == Phase::Answering) {
             self.join(cx, leg);
         }
@@ -183,6 +186,9 @@ impl Call {
     /// know. An answered call that a death left without its answer could not be
     /// charged for.
     pub(super) fn joined(&mut self, cx: &mut Context) {
+        if self.is_in_mailbox() {
+            return self.mailbox_joined(cx);
+        }
         let winner = self.winner.filter(|_| self.phase == Phase::Answering);
         let Some(leg) = winner.and_then(|leg| self.legs.get(leg)).map(|it| it.sid) else { return };
         if self.answered_at.is_some() || self.must_hold_answer() {
@@ -195,6 +201,9 @@ impl Call {
     }
 
     pub(super) fn pass_answer(&mut self, cx: &mut Context) {
+        if self.is_in_mailbox() {
+            return self.mailbox_answers(cx);
+        }
         let winner = self.winner.filter(|_| self.phase == Phase::Answering);
         let Some(winner) = winner.filter(|_| self.answered_at.is_some()) else { return };
         let response = self.answer_for_caller(winner);
@@ -361,6 +370,9 @@ impl Call {
             let mut ending = Ending::new(Cause::NotAcceptable, 200);
             ending.reasons = vec![reason(488, "Not Acceptable Here").into()];
             return self.end(cx, ending);
+        }
+        if self.is_in_mailbox() {
+            return self.mailbox_heard(cx);
         }
         let (Some(session), Some(other)) = (self.session.clone(), self.other(leg)) else { return };
         let first = leg == A && !self.is_joined;

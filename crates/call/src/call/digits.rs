@@ -62,6 +62,11 @@ impl Call {
         true
     }
 
+    /// The key that an INFO says; `Some(None)`: none can be read.
+    pub(super) fn key_said(request: &Request) -> Option<Option<Key>> {
+        kind_of(request).map(|kind| read(kind, &request.body))
+    }
+
     /// A key that the relay has heard of a leg: the other side hears it by INFO.
     pub(super) fn key_pressed(
         &mut self,
@@ -72,6 +77,9 @@ impl Call {
     ) {
         if self.session.as_ref().is_none_or(|it| it.id != session) || self.ending.is_some() {
             return;
+        }
+        if self.is_in_mailbox() {
+            return self.mailbox_key(cx, pressed);
         }
         let leg = self.legs.iter().position(|it| it.relay_leg == leg);
         let Some(toward) = leg.and_then(|leg| self.other(leg)) else { return };

@@ -96,7 +96,7 @@ impl Call {
     }
 
     /// Whose phones were rung last, and who had sent the call there.
-    fn rung_last(&self) -> Option<(Arc<User>, Vec<Diversion>)> {
+    pub(super) fn rung_last(&self) -> Option<(Arc<User>, Vec<Diversion>)> {
         if let Some(stead) = self.last_of_several() {
             // Where several stand in for somebody, it is for that one to say what
             // is next; not the same again.

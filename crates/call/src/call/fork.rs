@@ -168,7 +168,11 @@ impl Call {
         let deadline = cx.now.instant + self.ring_time(cx) + grace;
         let timer = CallTimer::NoAnswer(self.group);
         cx.timers.set(deadline, Timer::Call(self.key, timer));
-        self.waits_for_sleepers(cx);
+        let is_rung =
+            self.rung().any(|leg| self.legs.get(leg).is_some_and(|it| it.state == LegState::Early));
+        if !self.waits_for_sleepers(cx) && !is_rung && self.mailed_to.is_some() {
+            return self.group_failed(cx);
+        }
         for leg in self.rung() {
             let fresh = self.legs.get_mut(leg).and_then(Leg::branch);
             if fresh.is_some_and(|branch| branch.request.is_none()) {
@@ -242,7 +246,12 @@ impl Call {
     pub(super) fn group_failed(&mut self, cx: &mut Context) {
         let mut rung = self.rung().filter_map(|leg| self.legs.get(leg));
         let still = rung.any(|leg| leg.state == LegState::Early);
-        if still || self.is_parked() || self.winner.is_some() || self.ending.is_some() {
+        if still
+            || self.is_in_mailbox()
+            || self.is_parked()
+            || self.winner.is_some()
+            || self.ending.is_some()
+        {
             return;
         }
         if self.groups.is_empty() {
@@ -250,6 +259,9 @@ impl Call {
                 return;
             }
             if !self.divert_failed(cx) {
+                if self.leave_to_mailbox(cx) {
+                    return;
+                }
                 return self.fail(cx);
             }
         }

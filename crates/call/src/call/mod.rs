@@ -16,6 +16,7 @@ mod fork;
 mod guests;
 mod keys;
 mod leg;
+mod mailbox;
 mod message;
 mod modify;
 mod modify_done;
@@ -63,6 +64,8 @@ use figures::Departed;
 use guests::Handover;
 use keys::Keyring;
 pub(crate) use leg::{Leg, tag_number, tag_text};
+use mailbox::Mailbox;
+pub(crate) use mailbox::MailboxStep;
 pub(crate) use message::{
     ContactFor, SDP, accept_header, allow_header, contact, own_uri, push_warning, reason,
 };
@@ -139,6 +142,10 @@ pub(crate) struct Call {
     handover: Option<Box<Handover>>,
     /// Its guest waits for whoever takes it.
     parked: Option<Parked>,
+    /// Whose mailbox it leads to where nobody is rung.
+    mailed_to: Option<Arc<User>>,
+    /// A mailbox has it.
+    mailbox: Option<Box<Mailbox>>,
     /// Sessions on relays that the call has left, until their figures are known.
     departed: Vec<Departed>,
     /// Of the recording, after the first: one for each relay that goes on with it.

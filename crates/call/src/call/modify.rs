@@ -10,7 +10,7 @@ use super::message::{SDP, push_warning};
 use super::open::read_description;
 use super::{A, Call, Leg, Phase};
 use crate::context::{ClientUse, Context, ServerUse};
-use crate::negotiate::{Description, LegMedia, Mismatch, Terms};
+use crate::negotiate::{Codec, Description, LegMedia, Mismatch, Terms};
 use crate::relays::RelayStep;
 use crate::timers::{CallTimer, Timer};
 
@@ -144,7 +144,10 @@ impl Call {
             Some(media.agreed.as_ref()?.peer.clone())
         };
         let peer = self.other(leg).and_then(|other| agreed(self, other));
-        let terms = peer.map(|peer| self.terms_of(&peer));
+        let terms = match self.is_in_mailbox() {
+            true => self.terms_of_mailbox(&Codec::ours()),
+            false => peer.map(|peer| self.terms_of(&peer)),
+        };
         let Some(it) = self.legs.get_mut(leg) else { return };
         let body = terms.and_then(|terms| it.media.as_mut()?.offer(terms));
         let (Some(body), Some(dialog)) = (body, it.dialog.as_mut()) else {
@@ -169,13 +172,18 @@ impl Call {
             cx.counters.encryption_missing += 1;
             return self.reject(cx, leg, key, &asked.request, Mismatch::Unencrypted);
         }
-        let Some(toward) = self.other(leg) else {
+        let alone = self.is_in_mailbox().then_some(leg);
+        let Some(toward) = self.other(leg).or(alone) else {
             return self.gone(cx, key, &asked.request);
         };
         let method = asked.request.method.clone();
         cx.servers.insert(key, ServerUse::Modify { call: self.key, leg });
         let Some(media) = self.legs.get(leg).and_then(|it| it.media.as_ref()) else { return };
         let (fits, restarts) = (media.fits(&asked.offer), media.restarts_ice(&asked.offer));
+        if alone.is_some() && !fits {
+            cx.servers.remove(&key);
+            return self.reject(cx, leg, key, &asked.request, Mismatch::Transport);
+        }
         self.modification = Some(Modification {
             asked: Some(asked),
             toward,
@@ -243,7 +251,7 @@ impl Call {
         let Some(asked) = &modification.asked else { return };
         let wanted = self.terms_of(&asked.offer);
         let toward = modification.toward;
-        if self.is_news(toward, &wanted) {
+        if !self.is_in_mailbox() && self.is_news(toward, &wanted) {
             return self.ask(cx, wanted);
         }
         self.apply(cx);

@@ -8,7 +8,7 @@ use super::modify::{Modification, ModifyStep};
 use super::open::read_answer;
 use super::{Call, Ending};
 use crate::context::Context;
-use crate::negotiate::{Mismatch, Terms};
+use crate::negotiate::{Description, Mismatch, Terms};
 use crate::relays::RelayStep;
 
 impl Call {
@@ -135,8 +135,7 @@ impl Call {
         let former = modification.former.as_ref().map(|(leg, _)| *leg);
         let asked = modification.asked.as_ref().map(|it| (it.leg, it.offer.clone()));
         if let Some((leg, offer)) = asked {
-            let terms = self.legs.get(toward).and_then(|it| it.media.as_ref()?.agreed.clone());
-            let terms = terms.map(|it| Terms { direction: it.peer.direction, ..it.terms });
+            let terms = self.terms_to_answer(toward, &offer);
             let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
             let body = media.zip(terms).and_then(|(media, terms)| media.answer(&offer, terms));
             if body.is_none() {
@@ -145,6 +144,7 @@ impl Call {
         }
         let mut ops: Vec<_> = match self.other(toward) {
             Some(other) => [other, toward].into_iter().flat_map(|it| self.remote_ops(it)).collect(),
+            None if self.is_in_mailbox() => self.mailbox_ops(),
             None => return,
         };
         let speak = self.other(toward).and_then(|other| self.speak_op(other, toward));
@@ -181,9 +181,7 @@ impl Call {
             self.keep(cx);
             return self.settle(cx, modification.toward);
         };
-        let terms =
-            self.legs.get(modification.toward).and_then(|it| it.media.as_ref()?.agreed.clone());
-        let terms = terms.map(|it| Terms { direction: it.peer.direction, ..it.terms });
+        let terms = self.terms_to_answer(modification.toward, &asked.offer);
         let Some(it) = self.legs.get_mut(asked.leg) else { return };
         let media = it.media.as_mut();
         let body = media.zip(terms).and_then(|(media, terms)| media.answer(&asked.offer, terms));
@@ -203,6 +201,16 @@ impl Call {
         self.session_taken(cx, asked.leg, &asked.request, &mut response);
         cx.respond(asked.key, response);
         self.keep(cx);
+    }
+
+    /// What an offer is answered by: what the other side agreed to, or what can be
+    /// heard here.
+    fn terms_to_answer(&self, toward: usize, offer: &Description) -> Option<Terms> {
+        if self.is_in_mailbox() {
+            return self.terms_of_mailbox(&offer.codecs);
+        }
+        let agreed = self.legs.get(toward)?.media.as_ref()?.agreed.clone()?;
+        Some(Terms { direction: agreed.peer.direction, ..agreed.terms })
     }
 
     /// What the other side was told last may be out of date by now.

@@ -144,6 +144,9 @@ impl Call {
     }
 
     pub(super) fn session_lost(&mut self, cx: &mut Context) {
+        if self.is_in_mailbox() {
+            return self.end(cx, Ending::relay_lost());
+        }
         self.set_adrift(cx);
         self.dissolve_modification(cx);
         match self.moving.as_ref().map(|it| it.stage) {
@@ -184,7 +187,8 @@ impl Call {
 
     /// Takes its place in the queue.
     pub(crate) fn want_move(&mut self, cx: &mut Context) {
-        if self.ending.is_some() {
+        // Nobody is left in a mailbox for longer than a relay waits.
+        if self.ending.is_some() || self.is_in_mailbox() {
             return;
         }
         let moving = self.moving.get_or_insert_with(Move::default);

@@ -132,6 +132,8 @@ impl Call {
             restored: None,
             lost_at: None,
             parked: None,
+            mailed_to: None,
+            mailbox: None,
         }
     }
 

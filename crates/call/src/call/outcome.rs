@@ -147,7 +147,8 @@ impl Call {
             Event::Fault(leg, fault) => (leg, fault),
             Event::Keyed(leg, keys) => return self.keyed(session, leg, *keys),
             Event::Key(leg, key) => return self.key_pressed(cx, session, leg, key),
-            Event::MediaStarted(_) | Event::Played(_) => return,
+            Event::Played(leg) => return self.played(cx, session, leg),
+            Event::MediaStarted(_) => return,
         };
         // One that is left falls silent, as it should.
         let is_there = self.session.as_ref().is_some_and(|it| it.id == session);

@@ -25,6 +25,9 @@ const PASSED: [&str; 2] = ["Info-Package", "Content-Disposition"];
 
 impl Call {
     pub(crate) fn pass(&mut self, cx: &mut Context, leg: usize, key: ServerKey, request: Request) {
+        if self.is_in_mailbox() && self.phase == Phase::Up {
+            return self.mailbox_info(cx, key, &request);
+        }
         if self.press(cx, leg, key, &request) {
             return;
         }

@@ -85,6 +85,7 @@ impl Call {
     pub(super) fn record_closed(&mut self, cx: &mut Context) {
         let Some(ending) = self.ending.clone() else { return };
         self.total_figures();
+        self.close_mailbox(cx);
         let closed_legs: Vec<_> = self
             .legs
             .iter()

@@ -17,6 +17,7 @@ impl Call {
     pub(super) fn follow(&mut self, route: Route) {
         self.groups = route.groups;
         self.sleepers = route.sleepers;
+        self.mailed_to = route.mailbox;
     }
 
     /// Has those that sleep woken, each once. True while any is waited for.

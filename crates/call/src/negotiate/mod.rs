@@ -20,7 +20,7 @@ pub(crate) use profile::{
     user_profiles,
 };
 pub(crate) use read::Description;
-pub(crate) use transcoding::speak;
+pub(crate) use transcoding::{heard_here, speak};
 
 /// Why a description is refused; becomes 400 or 488 and a Warning
 /// (RFC 3261 §20.43).

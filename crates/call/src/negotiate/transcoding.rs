@@ -118,6 +118,14 @@ fn known(codec: &Codec) -> Option<&'static str> {
     }
 }
 
+/// Of what was offered what the relay can play and record itself, with keys beside
+/// it. `None` where it can none.
+pub(crate) fn heard_here(offered: &[Codec]) -> Option<Vec<Codec>> {
+    let heard: Vec<_> =
+        offered.iter().filter(|it| known(it).is_some() || is_event(it)).cloned().collect();
+    heard.iter().any(|it| known(it).is_some()).then_some(heard)
+}
+
 /// What the relay has to know of two joined legs, where one may say what the
 /// other does not take. Nothing where they agree on all.
 pub(crate) fn speak(a: (LegId, &LegMedia), b: (LegId, &LegMedia)) -> Option<Op> {

@@ -166,6 +166,11 @@ impl Core {
     /// The accounts changed: nobody watches, or is watched, who is no more.
     pub(crate) fn check_subscriptions(&mut self) {
         let tenants = self.cx.tenants.clone();
+        // Messages came or went.
+        let subscriptions = &mut self.cx.subscriptions;
+        let summaries = subscriptions.all.values();
+        let summaries = summaries.filter(|it| it.package == Package::MessageSummary);
+        subscriptions.touched.extend(summaries.map(|it| it.user.sid));
         let is_there = |it: &Subscription, user| {
             tenants.user_by_sid(user).is_some_and(|user| user.account == it.account.sid)
         };
@@ -200,8 +205,11 @@ impl Context {
                 let dialogs = watched.map(|it| it.dialogs.values().take(DIALOGS).cloned());
                 Told::Dialogs(dialogs.into_iter().flatten().collect())
             }
-            // There is no mailbox that anything could wait in.
-            Package::MessageSummary => Told::Mailbox(Mailbox::default()),
+            Package::MessageSummary => {
+                let user = self.tenants.user_by_sid(it.user.sid).filter(|_| !is_over);
+                let mailbox = user.map(|user| user.mailbox).unwrap_or_default();
+                Told::Mailbox(Mailbox { new: mailbox.new, old: mailbox.old })
+            }
             Package::Presence => {
                 let now = self.now.unix;
                 Told::Presence(Presence {

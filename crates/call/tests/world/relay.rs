@@ -186,6 +186,12 @@ impl FakeRelay {
                     session.joined = Some((a, b));
                 }
                 Op::Record => session.is_recording = true,
+                Op::Note(leg, recording) => {
+                    if !known(&leg) {
+                        return Outcome::Refused(Refusal::UnknownLeg(leg));
+                    }
+                    (session.recording, session.is_recording) = (Some(recording.sid), true);
+                }
                 Op::Continue(segments) => {
                     (session.is_recording, session.segments) = (true, segments);
                 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use landline_call::tenancy::{
-    Account, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding, HoldMusic,
-    MediaPolicy, Number, NumberTarget, RecordingPolicy, Tenancy, Trunk, TrunkCredentials, User,
+    Account, AccountMailbox, CallsFrom, DigestSecrets, EdgePolicy, EncryptionPolicy, Forwarding,
+    HoldMusic, MediaPolicy, Number, NumberTarget, RecordingPolicy, Tenancy, Trunk,
+    TrunkCredentials, User, UserMailbox,
 };
 use landline_region::{AccountSid, Personal, Secret, TrunkSid, UserSid};
 use landline_sip::digest::{Algorithm, ha1};
@@ -70,6 +71,7 @@ pub fn account(sid: u128, domain: &str, home: &str) -> Arc<Account> {
         calls_from: CallsFrom::None,
         hold_music: HoldMusic::Off,
         hold_sound: None,
+        mailbox: AccountMailbox::default(),
         contracting_entity: "Landline Test Ltd".into(),
     })
 }
@@ -85,6 +87,7 @@ pub fn user(account: &Account, name: &str, sid: u128) -> User {
         media: MediaPolicy::Auto,
         recording: None,
         forwarding: Forwarding::default(),
+        mailbox: UserMailbox::default(),
     }
 }
 

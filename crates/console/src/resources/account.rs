@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use axum::http::header;
 use landline_call::tenancy::{
-    Account, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, RecordingPolicy,
+    Account, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, RecordingPolicy, VoicemailPolicy,
 };
 use landline_store::{AccountChange, directory};
 use schemars::JsonSchema;
@@ -32,6 +32,8 @@ pub struct AccountView {
     pub calls_from: &'static str,
     /// What those hear who are put on hold.
     pub hold_music: &'static str,
+    /// Whether callers may leave messages for users who have said nothing else.
+    pub voicemail: &'static str,
     /// Which calls are recorded.
     pub recording: &'static str,
     /// Whether apps must encrypt media.
@@ -55,6 +57,7 @@ pub struct AccountUris {
     pub residency_report: String,
     pub webhooks: String,
     pub hold_music: String,
+    pub greeting: String,
 }
 
 /// What is left out stays as it is.
@@ -72,6 +75,8 @@ pub struct AccountUpdate {
     /// `own` only where there is some.
     #[schemars(extend("enum" = HoldMusic::NAMES))]
     pub hold_music: Option<String>,
+    #[schemars(extend("enum" = VoicemailPolicy::NAMES))]
+    pub voicemail: Option<String>,
 }
 
 impl AccountView {
@@ -87,6 +92,7 @@ impl AccountView {
             edge_policy: account.edge_policy.name(),
             calls_from: account.calls_from.name(),
             hold_music: account.hold_music.name(),
+            voicemail: account.mailbox.policy.name(),
             recording: account.recording.name(),
             encryption: account.encryption.name(),
             contracting_entity: account.contracting_entity.clone(),
@@ -101,6 +107,7 @@ impl AccountView {
                 audit: format!("{uri}/Audit.json"),
                 webhooks: format!("{uri}/Webhooks.json"),
                 hold_music: format!("{uri}/HoldMusic.json"),
+                greeting: format!("{uri}/Greeting.json"),
                 residency_report: format!("{uri}/ResidencyReport.json"),
             },
             uri: format!("{uri}.json"),
@@ -124,6 +131,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         encryption: named("encryption", update.encryption.as_deref())?,
         calls_from: named("calls_from", update.calls_from.as_deref())?,
         hold_music: named("hold_music", update.hold_music.as_deref())?,
+        voicemail: named("voicemail", update.voicemail.as_deref())?,
     };
     let changed = app.store.account_set(account, &change).await?;
     if let Err(error) = directory::account_enter(app.store.gate(), app.homes.path(), &changed) {
@@ -134,6 +142,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
             encryption: Some(known.encryption),
             calls_from: Some(known.calls_from),
             hold_music: Some(known.hold_music),
+            voicemail: Some(known.mailbox.policy),
         };
         app.store.account_set(account, &former).await?;
         return Err(error.into());

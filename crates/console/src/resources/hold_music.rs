@@ -48,7 +48,13 @@ pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 }
 
 pub async fn put(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let account = input.account()?;
+    let samples = samples(&input, "music on hold").await?;
+    let record = app.store.hold_music_put(input.account()?, &samples).await?;
+    Reply::json(&HoldMusicView::new(&app, &record))
+}
+
+/// The WAV file of the body, at the rate that sounds are kept at.
+pub async fn samples(input: &Input, what: &str) -> Result<Vec<i16>, Problem> {
     if !matches!(
         input.media_type().as_str(),
         "audio/wav" | "audio/x-wav" | "audio/wave" | "application/octet-stream"
@@ -57,16 +63,14 @@ pub async fn put(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "media-type",
             "The body's type is not known here",
-            "music on hold is put as audio/wav".to_owned(),
+            format!("{what} is put as audio/wav"),
         ));
     }
     // Making one rate of another is work, and others wait for this thread.
     let file = input.body.clone();
     let read = tokio::task::spawn_blocking(move || read_wav(&file, SOUND_RATE, MOST_SOUND_SECONDS));
     let samples = read.await.map_err(|_| Problem::internal())?;
-    let samples = samples.map_err(|error| Problem::invalid("body", error.to_string()))?;
-    let record = app.store.hold_music_put(account, &samples).await?;
-    Reply::json(&HoldMusicView::new(&app, &record))
+    samples.map_err(|error| Problem::invalid("body", error.to_string()))
 }
 
 pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod audit;
 pub mod calls;
+pub mod greeting;
 pub mod hold_music;
 pub mod keys;
 pub mod numbers;
@@ -15,6 +16,7 @@ pub mod routes;
 pub mod trunks;
 pub mod usage;
 pub mod users;
+pub mod voicemail;
 pub mod webhooks;
 
 use landline_region::{AccountSid, Personal, UnixMillis};

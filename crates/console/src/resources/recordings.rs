@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::{Page, account_uri, page_of, rfc3339};
 use crate::app::App;
+use crate::audio::{self, Channels};
+use crate::cursor;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::time::rfc5322;
-use crate::{audio, cursor};
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RecordingPage {
@@ -164,7 +165,7 @@ pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let permit = Arc::clone(&app.renderers)
         .try_acquire_owned()
         .map_err(|_| Problem::unavailable("as many recordings are listened to as can be"))?;
-    let wav = audio::wav(&app.store, recording.sid, permit).await?;
+    let wav = audio::wav(&app.store, recording.sid, Channels::Both, permit).await?;
     let wav = wav.ok_or_else(|| {
         Problem::conflict("the recording is longer than a WAV file can be: 4 GiB")
     })?;

@@ -35,7 +35,7 @@ pub struct UserView {
     pub media: &'static str,
     /// `null`: as the account says.
     pub recording: Option<&'static str>,
-    /// Where all calls go in the user's stead: a user of the account, or E.164, or several: `&` stands between those that ring at once, a comma between those that ring one after the other.
+    /// Where all calls go in the user's stead: a user of the account, E.164, or `voicemail` for the user's own mailbox, or several: `&` stands between those that ring at once, a comma between those that ring one after the other.
     pub forward_always: Option<String>,
     /// When the user is busy or declines.
     pub forward_busy: Option<String>,
@@ -46,6 +46,11 @@ pub struct UserView {
     pub ring_seconds: Option<u64>,
     /// No phone rings; callers hear busy, or go where busy calls go.
     pub do_not_disturb: bool,
+    /// Whether callers may leave messages; `null`: as the account says.
+    pub voicemail: Option<&'static str>,
+    /// Messages in the mailbox that were not heard yet, and that were.
+    pub new_messages: u32,
+    pub old_messages: u32,
     /// A password that was made here; shown once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
@@ -89,6 +94,9 @@ pub struct UserUpdate {
     pub ring_seconds: Option<Seconds>,
     #[schemars(extend("enum" = ["on", "off"]))]
     pub do_not_disturb: Option<String>,
+    /// Empty: as the account says.
+    #[schemars(extend("enum" = ["off", "on", ""]))]
+    pub voicemail: Option<String>,
 }
 
 /// A number, or what a form writes for it.
@@ -116,6 +124,9 @@ impl UserView {
             forward_unreachable: place(&user.forwarding.unreachable),
             ring_seconds: user.forwarding.ring.map(|ring| ring.as_secs()),
             do_not_disturb: user.forwarding.do_not_disturb,
+            voicemail: user.mailbox.policy.map(|policy| policy.name()),
+            new_messages: user.mailbox.new,
+            old_messages: user.mailbox.old,
             password: None,
             uri: format!("{}/Users/{}.json", account_uri(user.account), user.sid),
         }
@@ -213,6 +224,10 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         Some("") => Some(None),
         other => named("recording", other)?.map(Some),
     };
+    let voicemail = match update.voicemail.as_deref() {
+        Some("") => Some(None),
+        other => named("voicemail", other)?.map(Some),
+    };
     let change = UserChange {
         // The digest is over the name as it was given, not as it stands in the path.
         digest: password
@@ -221,6 +236,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
         media: named("media", update.media.as_deref())?,
         recording,
         forwarding,
+        voicemail,
     };
     if let Some(Some(number)) = &change.number {
         number_free(&app, account, number)?;

@@ -5,7 +5,7 @@ use landline_store::{ApiRole, directory};
 use serde_json::{Value, json};
 
 use crate::on_both_engines;
-use crate::support::uri;
+use crate::support::{tone_file, uri};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -319,20 +319,4 @@ on_both_engines! {
         assert!(rows.iter().all(|row| row["actor"] == admin.sid && row["source"] == "127.0.0.1"));
         assert!(!format!("{rows:?}").contains("dave"));
     }
-}
-
-/// 700 Hz as people have it: two channels at 44.1 kHz, less for the long one.
-fn tone_file(seconds: u32) -> Vec<u8> {
-    let (channels, sample_rate) = if seconds < 60 { (2, 44_100) } else { (1, 8000) };
-    let sample_format = hound::SampleFormat::Int;
-    let spec = hound::WavSpec { channels, sample_rate, bits_per_sample: 16, sample_format };
-    let mut out = std::io::Cursor::new(Vec::new());
-    let mut writer = hound::WavWriter::new(&mut out, spec).unwrap();
-    let mut samples = vec![0; (seconds * sample_rate) as usize];
-    landline_media::audio::ToneGenerator::new(700.0, sample_rate).fill(&mut samples);
-    for sample in samples {
-        (0..channels).for_each(|_| writer.write_sample(sample).unwrap());
-    }
-    writer.finalize().unwrap();
-    out.into_inner()
 }

@@ -11,4 +11,5 @@ mod receipts;
 mod receiver;
 mod recordings;
 mod support;
+mod voicemail;
 mod webhooks;

@@ -537,3 +537,19 @@ impl Authority {
         files
     }
 }
+
+/// 700 Hz as people have it: two channels at 44.1 kHz, less for the long one.
+pub fn tone_file(seconds: u32) -> Vec<u8> {
+    let (channels, sample_rate) = if seconds < 60 { (2, 44_100) } else { (1, 8000) };
+    let sample_format = hound::SampleFormat::Int;
+    let spec = hound::WavSpec { channels, sample_rate, bits_per_sample: 16, sample_format };
+    let mut out = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut out, spec).unwrap();
+    let mut samples = vec![0; (seconds * sample_rate) as usize];
+    landline_media::audio::ToneGenerator::new(700.0, sample_rate).fill(&mut samples);
+    for sample in samples {
+        (0..channels).for_each(|_| writer.write_sample(sample).unwrap());
+    }
+    writer.finalize().unwrap();
+    out.into_inner()
+}

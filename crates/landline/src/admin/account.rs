@@ -52,6 +52,7 @@ pub async fn run(place: &Place, verb: AccountVerb, style: Style) -> Result<Strin
                 encryption: policies.encryption,
                 calls_from: policies.calls_from,
                 hold_music: policies.hold_music,
+                voicemail: policies.voicemail,
             };
             let account = home.store.account_set(home.account, &change).await?;
             enter(&home.store, place.directory_file(), &account).await?;
@@ -70,13 +71,17 @@ pub async fn run(place: &Place, verb: AccountVerb, style: Style) -> Result<Strin
 }
 
 async fn put_music(store: &Store, account: AccountSid, file: &Path) -> Result<()> {
+    store.hold_music_put(account, &sound_in(file)?).await?;
+    Ok(())
+}
+
+/// A file of sound that is put to be played.
+pub fn sound_in(file: &Path) -> Result<Vec<i16>> {
     let named = || format!("{}", file.display());
     let length = std::fs::metadata(file).with_context(named)?.len();
     anyhow::ensure!(length <= MOST_OCTETS, "{}: it is larger than {MOST_OCTETS} octets", named());
     let octets = std::fs::read(file).with_context(named)?;
-    let samples = read_wav(&octets, SOUND_RATE, MOST_SOUND_SECONDS).with_context(named)?;
-    store.hold_music_put(account, &samples).await?;
-    Ok(())
+    read_wav(&octets, SOUND_RATE, MOST_SOUND_SECONDS).with_context(named)
 }
 
 /// Writes the account into its home region's database, then its domain and
@@ -112,6 +117,7 @@ fn with(policies: AccountPolicies, name: String, domain: String, region: RegionC
         encryption: policies.encryption.unwrap_or_default(),
         calls_from: policies.calls_from.unwrap_or_default(),
         hold_music: policies.hold_music.unwrap_or_default(),
+        voicemail: policies.voicemail.unwrap_or_default(),
         ..NewAccount::new(name, domain, region)
     }
 }
@@ -127,6 +133,7 @@ fn shown(account: &Account) -> Value {
         "encryption": account.encryption.name(),
         "calls_from": account.calls_from.name(),
         "hold_music": account.hold_music.name(),
+        "voicemail": account.mailbox.policy.name(),
         "contracting_entity": account.contracting_entity,
     })
 }

@@ -16,12 +16,14 @@ pub mod relay;
 mod residency;
 mod trunk;
 mod user;
+mod voicemail;
 
 use anyhow::Result;
 
 use crate::cli::{
     AccountVerb, BackupVerb, CallsVerb, KeyVerb, LedgerVerb, NumberVerb, ReceiptVerb,
-    RecordingVerb, RegionVerb, ResidencyVerb, RestoreArgs, TrunkVerb, UserVerb, Where,
+    RecordingVerb, RegionVerb, ResidencyVerb, RestoreArgs, TrunkVerb, UserVerb, VoicemailVerb,
+    Where,
 };
 use crate::output::{Style, say};
 
@@ -38,6 +40,7 @@ pub enum Task {
     Trunk(TrunkVerb),
     Calls(CallsVerb),
     Recording(RecordingVerb),
+    Voicemail(VoicemailVerb),
     Key(KeyVerb),
     Ledger(LedgerVerb),
     Receipt(ReceiptVerb),
@@ -64,6 +67,7 @@ pub async fn run(place: &Where, task: Task) -> Result<()> {
         Task::Trunk(verb) => trunk::run(&place, verb, style).await,
         Task::Calls(verb) => calls::run(&place, verb, style).await,
         Task::Recording(verb) => recording::run(&place, verb, style).await,
+        Task::Voicemail(verb) => voicemail::run(&place, verb, style).await,
         Task::Key(verb) => key::run(&place, verb, style).await,
         Task::Ledger(verb) => ledger::run(&place, verb, style).await,
         Task::Receipt(verb) => receipt::run(&place, verb, style).await,

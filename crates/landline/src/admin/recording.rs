@@ -120,19 +120,28 @@ pub async fn recorded_tones(store: &Store, sid: RecordingSid) -> Result<Vec<Opti
 }
 
 fn write_wav(file: &Path, audio: &Rendered) -> Result<()> {
+    write_channels(file, audio, 2)
+}
+
+/// The caller alone.
+pub fn write_mono(file: &Path, audio: &Rendered) -> Result<()> {
+    write_channels(file, audio, 1)
+}
+
+fn write_channels(file: &Path, audio: &Rendered, channels: u16) -> Result<()> {
     let format = hound::WavSpec {
-        channels: 2,
+        channels,
         sample_rate: audio.rate,
         bits_per_sample: 16,
         sample_format: hound::SampleFormat::Int,
     };
     let mut writer = hound::WavWriter::create(file, format)?;
-    let length = u32::try_from(audio.samples.len() * 2)
+    let heard = usize::from(channels);
+    let length = u32::try_from(audio.samples.len() * heard)
         .context("the recording is too long for a WAV file")?;
     let mut samples = writer.get_i16_writer(length);
-    for pair in &audio.samples {
-        samples.write_sample(pair[0]);
-        samples.write_sample(pair[1]);
+    for sample in audio.samples.iter().flat_map(|pair| pair.iter().take(heard)) {
+        samples.write_sample(*sample);
     }
     samples.flush()?;
     Ok(writer.finalize()?)

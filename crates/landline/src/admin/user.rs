@@ -77,6 +77,7 @@ async fn set(home: &Home, user: &str, changes: UserChanges, style: Style) -> Res
         media: changes.media,
         recording: changes.recording.map(|change| change.0),
         forwarding,
+        voicemail: changes.voicemail.map(|change| change.0),
     };
     if let Some(Some(number)) = &change.number {
         home.number_free(number)?;
@@ -128,5 +129,8 @@ fn shown(user: &User, domain: &str) -> Value {
         "forward_unreachable": user.forwarding.unreachable.as_ref().map(Personal::expose),
         "ring_seconds": user.forwarding.ring.map(|ring| ring.as_secs()),
         "do_not_disturb": user.forwarding.do_not_disturb,
+        "voicemail": user.mailbox.policy.map(|policy| policy.name()),
+        "new_messages": user.mailbox.new,
+        "old_messages": user.mailbox.old,
     })
 }

@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use landline_call::tenancy::{
     Asserted, CallsFrom, EdgePolicy, EncryptionPolicy, HoldMusic, MediaPolicy, RecordingPolicy,
-    TrunkAddress, is_e164, is_prefix,
+    TrunkAddress, VoicemailPolicy, is_e164, is_prefix,
 };
-use landline_region::{ApiKeySid, CallSid, Jurisdiction, RecordingSid, RegionCode};
+use landline_region::{ApiKeySid, CallSid, Jurisdiction, RecordingSid, RegionCode, VoicemailSid};
 use landline_store::ApiRole;
 
 use super::receipt::{CheckArgs, ProveArgs};
@@ -110,6 +110,9 @@ pub struct AccountPolicies {
     /// What those hear who are put on hold: off, built-in, or own, which `account music` puts.
     #[arg(long, value_name = "MUSIC")]
     pub hold_music: Option<HoldMusic>,
+    /// Whether callers may leave messages for users who do not answer: off or on.
+    #[arg(long, value_name = "POLICY")]
+    pub voicemail: Option<VoicemailPolicy>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -173,7 +176,7 @@ pub struct UserChanges {
     /// off, all, or account to follow the account's policy.
     #[arg(long = "record", alias = "recording", value_name = "POLICY", value_parser = recording_override)]
     pub recording: Option<RecordingOverride>,
-    /// Send all calls on: to a user, an E.164 number, or none; to several, `a&b`
+    /// Send all calls on: to a user, an E.164 number, voicemail, or none; to several, `a&b`
     /// rings them at once and `a,b` one after the other. So with the others.
     #[arg(long, value_name = "PLACES|none", value_parser = place_change)]
     pub forward_always: Option<PlaceChange>,
@@ -192,7 +195,14 @@ pub struct UserChanges {
     /// on: no phone rings, callers hear busy or go where busy calls are sent.
     #[arg(long, value_name = "on|off", value_parser = on_or_off)]
     pub do_not_disturb: Option<bool>,
+    /// Whether callers may leave messages: on, off, or account to follow the account.
+    #[arg(long, value_name = "on|off|account", value_parser = voicemail_override)]
+    pub voicemail: Option<VoicemailOverride>,
 }
+
+/// A user's own policy, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoicemailOverride(pub Option<VoicemailPolicy>);
 
 /// Where calls are sent on to, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -343,6 +353,56 @@ pub enum RecordingVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum VoicemailVerb {
+    /// What a user's mailbox holds, the newest first.
+    List {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        user: String,
+    },
+    /// Open, check and write a message as a WAV file.
+    Export {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        message: VoicemailSid,
+        #[arg(value_name = "FILE.wav")]
+        file: PathBuf,
+    },
+    /// Say that a message was heard.
+    Heard {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        message: VoicemailSid,
+        /// It counts as new again.
+        #[arg(long)]
+        not: bool,
+    },
+    /// Remove a message with what was recorded of it.
+    Remove {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        message: VoicemailSid,
+        /// A person's data is to go (GDPR Art. 17).
+        #[arg(long)]
+        erasure: bool,
+    },
+    /// Put a WAV file as what callers hear before they leave a message, or take it
+    /// away: for one user, or for all who have none of their own.
+    Greeting {
+        #[arg(help = ACCOUNT)]
+        account: String,
+        /// One or two channels of 8 to 48 kHz, at most 300 seconds.
+        #[arg(value_name = "FILE.wav", required_unless_present = "remove")]
+        file: Option<PathBuf>,
+        #[arg(long)]
+        user: Option<String>,
+        /// The account's greeting, or the built-in one, is heard then.
+        #[arg(long, conflicts_with = "file")]
+        remove: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum ResidencyVerb {
     /// A signed report of an account's calls over a period, with every receipt.
     Prove(ProveArgs),
@@ -480,6 +540,16 @@ fn number_change(text: &str) -> Result<NumberChange, String> {
     match text {
         "none" => Ok(NumberChange(None)),
         _ => e164(text).map(|number| NumberChange(Some(number))),
+    }
+}
+
+fn voicemail_override(text: &str) -> Result<VoicemailOverride, String> {
+    match text {
+        "account" => Ok(VoicemailOverride(None)),
+        _ => text
+            .parse()
+            .map(|policy| VoicemailOverride(Some(policy)))
+            .map_err(|_| "wanted on, off or account".to_owned()),
     }
 }
 

@@ -9,7 +9,7 @@ mod run;
 pub use admin::{
     AccountPolicies, AccountVerb, CallsVerb, KeyVerb, LedgerVerb, NumberTargetArg, NumberVerb,
     PlaceChange, RecordingVerb, RegionVerb, ResidencyVerb, TrunkArgs, TrunkVerb, UserArgs,
-    UserChanges, UserVerb, Where,
+    UserChanges, UserVerb, VoicemailVerb, Where,
 };
 pub use backup::{BackupVerb, RestoreArgs};
 pub use receipt::{CheckArgs, ProveArgs, ReceiptVerb, TrustArgs};
@@ -93,6 +93,13 @@ pub enum Command {
         place: Where,
         #[command(subcommand)]
         verb: RecordingVerb,
+    },
+    /// Messages that callers left for users.
+    Voicemail {
+        #[command(flatten)]
+        place: Where,
+        #[command(subcommand)]
+        verb: VoicemailVerb,
     },
     /// Signed statements of where a call was, and files to check them with.
     Receipt {

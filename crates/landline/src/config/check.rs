@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::load::Finding;
-use super::{Codes, Config, Problem, Proxy, Regions, Relay};
+use super::{Codes, Config, Problem, Proxy, Regions, Relay, Voicemail};
 
 /// What a role wants of the files that the configuration names.
 pub trait CheckFiles {
@@ -118,6 +118,17 @@ impl Findings {
     }
 }
 
+/// What a mailbox can be.
+fn check_voicemail(voicemail: Voicemail, findings: &mut Findings) {
+    let Voicemail { max_seconds, max_messages } = voicemail;
+    if !(2..=3600).contains(&max_seconds) {
+        findings.add("proxy.voicemail.max_seconds", "wanted 2 to 3600");
+    }
+    if !(1..=1000).contains(&max_messages) {
+        findings.add("proxy.voicemail.max_messages", "wanted 1 to 1000");
+    }
+}
+
 /// What phones can dial, and no two that could be meant by one number.
 fn check_codes(codes: &Codes, findings: &mut Findings) {
     let is_code = |code: &str| {
@@ -190,6 +201,7 @@ fn check_proxy(proxy: &Proxy, findings: &mut Findings) {
         }
     }
     check_codes(&proxy.codes, findings);
+    check_voicemail(proxy.voicemail, findings);
     let registrar = &proxy.registrar;
     let ordered = registrar.min_expires_seconds <= registrar.default_expires_seconds
         && registrar.default_expires_seconds <= registrar.max_expires_seconds;

@@ -154,6 +154,8 @@ pub struct Proxy {
     #[serde(default)]
     pub codes: Codes,
     #[serde(default)]
+    pub voicemail: Voicemail,
+    #[serde(default)]
     pub registrar: Registrar,
     #[serde(default)]
     pub limits: ProxyLimits,
@@ -161,6 +163,22 @@ pub struct Proxy {
 
 const fn yes() -> bool {
     true
+}
+
+/// What mailboxes take.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Voicemail {
+    /// The longest message.
+    pub max_seconds: u32,
+    /// Messages that one mailbox holds.
+    pub max_messages: u32,
+}
+
+impl Default for Voicemail {
+    fn default() -> Self {
+        Self { max_seconds: 180, max_messages: 100 }
+    }
 }
 
 /// What users dial for more than a call; empty turns it off.

@@ -9,8 +9,8 @@ use landline_region::{Jurisdiction, RegionCode};
 use super::{
     BindAddress, Codes, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress,
     InterRegion, KeyPair, Listen, Media, Phone, PortRange, Proxy, ProxyLimits, Region, Regions,
-    Registrar, Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, Webhooks,
-    ninety,
+    Registrar, Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, Voicemail,
+    Webhooks, ninety,
 };
 use crate::pki;
 
@@ -107,6 +107,7 @@ impl Draft {
             dns_servers: Vec::new(),
             transcoding: true,
             codes: Codes::default(),
+            voicemail: Voicemail::default(),
             registrar: Registrar::default(),
             limits: ProxyLimits::default(),
         }

@@ -206,6 +206,8 @@ pub fn limits(proxy: &Proxy) -> landline_proxy::Limits {
         calls: limits.max_calls as usize,
         ring: seconds(limits.ring_timeout_seconds),
         parked: seconds(proxy.codes.park_seconds),
+        longest_message: seconds(proxy.voicemail.max_seconds),
+        voicemails_per_user: proxy.voicemail.max_messages,
         session: seconds(limits.session_expires_seconds),
         min_session: seconds(limits.min_session_expires_seconds),
         longest_wait: Duration::from_millis(u64::from(limits.longest_wait_milliseconds)),

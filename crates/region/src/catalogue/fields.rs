@@ -48,6 +48,7 @@ pub static FIELDS: &[&Field] = &[
     &CONSENT,
     &AUDIO,
     &RECORDING_TIME,
+    &VOICEMAIL,
     &SOUND,
     &API_KEY_NAME,
     &API_KEY_SECRET,
@@ -127,6 +128,7 @@ pub static USER_NAME: Field = Field {
         "UserView.user",
         "UserNew.user",
         "UserVerb.user",
+        "VoicemailVerb.user",
     ],
     carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Logs, Form::Pseudonym)],
 };
@@ -476,6 +478,8 @@ pub static CALLER: Field = Field {
         "CallQuery.from",
         "CallView.from",
         "WrittenStep.from",
+        "VoicemailRecord.from",
+        "VoicemailView.from",
     ],
     carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Webhook, Form::Pseudonym)],
 };
@@ -586,10 +590,21 @@ pub static RECORDING_TIME: Field = Field {
     carried: NOWHERE,
 };
 
+pub static VOICEMAIL: Field = Field {
+    name: "voicemail",
+    class: DataClass::Traffic,
+    what: "Whose mailbox a message is in, whether it was heard, and how many there are",
+    purpose: Purpose::Recording,
+    retention: Retention::AsConfigured,
+    basis: Some(LegalBasis::Consent),
+    held: &["VoicemailRecord.heard_at"],
+    carried: NOWHERE,
+};
+
 pub static SOUND: Field = Field {
     name: "account.sound",
     class: DataClass::Content,
-    what: "Music that an account has put to be played to its callers on hold",
+    what: "Music on hold and greetings that an account has put to be played to its callers",
     purpose: Purpose::Administration,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),

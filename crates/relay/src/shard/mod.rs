@@ -245,6 +245,7 @@ impl<N: Network> Shard<N> {
         }
         let (partner, recorded) = (leg.partner, leg.recorded);
         let tells_keys = leg.keys.is_some();
+        let is_alone = partner.is_none() && (recorded || leg.playing.is_some());
         let translation = leg.translation.as_ref().map(|it| &it.translator);
         match received {
             Received::Rtp(info) => {
@@ -254,6 +255,8 @@ impl<N: Network> Shard<N> {
                 }
                 match translated {
                     _ if tells_keys && self.take_key(now, slot, &info) => {}
+                    // With nobody at the other end, and as it is to be.
+                    _ if is_alone => {}
                     true => self.translate(now, slot, Some(&info)),
                     false => self.forward(now, partner, Component::Rtp),
                 }

@@ -173,6 +173,7 @@ impl<N: Network> Shard<N> {
                 }
                 Op::Press(leg, key) => self.press(now, session, leg, key)?,
                 Op::TellKeys(leg) => self.tell_keys_of(session, leg)?,
+                Op::Note(leg, recording) => self.take_note(now, session, leg, *recording)?,
             }
         }
         Ok(locals)

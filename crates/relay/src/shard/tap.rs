@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use landline_control::{Recorded, Recording, Refusal};
+use landline_control::{LegId, Recorded, Recording, Refusal};
 use landline_region::UnixMillis;
 use landline_store::{Part, RecordingStart};
 use tokio::sync::oneshot;
@@ -61,6 +61,24 @@ impl<N: Network> Shard<N> {
                 self.record_leg(session, slot);
             }
         }
+        Ok(())
+    }
+
+    /// Records one leg with nobody at its other end.
+    pub(super) fn take_note(
+        &mut self,
+        now: Instant,
+        session: usize,
+        leg: LegId,
+        recording: Recording,
+    ) -> Result<(), Refusal> {
+        let slot = self.session(session)?.slot(leg)?;
+        let found = self.session_mut(session)?;
+        if found.tap.is_none() {
+            found.recording = Some(recording);
+        }
+        self.start_recording(now, session, 0)?;
+        self.record_leg(session, slot);
         Ok(())
     }
 

@@ -193,6 +193,35 @@ async fn in_place_of_what_cannot_be_had_the_tune_is_heard_and_it_is_counted() {
     assert_eq!(line.relay.metric("players", None), 1.0);
 }
 
+/// A greeting that was taken away, and the tone, to a caller who is alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_greeting_is_greeted_all_the_same_and_hears_the_tone() {
+    let relay = relay_with(|config| config.sounds = Some(Arc::new(Tones))).await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let locals = proxy.opened(1, &[(A, spec(Protocol::Rtp))]).await;
+    let at = local(&locals, A);
+    let mut caller = Phone::new(Protocol::Rtp).await;
+    proxy.changed(1, vec![describe(A, caller.describe(&at, DtlsRole::Server))]).await;
+    caller.learn(&at, DtlsRole::Server).await;
+    for own in [Some(SoundSid::from_u128(1)), Some(TONE)] {
+        proxy.changed(1, vec![play(A, &[Sound::Greeting(own), Sound::Beep], false)]).await;
+        let greeting = if own == Some(TONE) { 50 } else { 250 };
+        let (_, samples) = hears(&mut caller, greeting).await;
+        let heard = strongest_tone(&samples[160 * 10..], 8000).map(|(hz, _)| hz);
+        let is_tone = heard.is_some_and(|hz| (hz - 620.0).abs() < 8.0);
+        assert_eq!(is_tone, own == Some(TONE), "{heard:?}");
+        let mut rest = Vec::new();
+        while !caller.hears_nothing().await {
+            rest.push(());
+        }
+        assert_eq!(played(&mut proxy).await, A);
+        if own == Some(TONE) {
+            assert!((30..40).contains(&rest.len()), "the tone: {}", rest.len());
+        }
+    }
+    assert_eq!(relay.metric("missing_sounds_total", None), 1.0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_is_forgotten_in_time_though_nobody_asks_for_another() {
     let mut line = line_at(Protocol::Rtp, |config| {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::support::proxy::{close, describe};
 use crate::support::{A, B, Phone, Proxy, TestRelay, local, relay_with, rtp, spec, until};
 use landline_control::{
-    Direction, DtlsRole, LegId, LegLocal, Op, Outcome, PayloadType, Protocol, Recorded, Remote,
-    SessionId, ToRelay, VideoType,
+    Consent, Direction, DtlsRole, LegId, LegLocal, Op, Outcome, PayloadType, Protocol, Recorded,
+    Recording, Remote, SessionId, ToRelay, VideoType,
 };
 use landline_media::Component;
-use landline_region::{CallSid, RecordingSid};
+use landline_region::{CallSid, RecordingSid, UnixMillis};
 use landline_relay::{Full, Part, RecordingSink, RecordingStart};
 use tokio::sync::oneshot;
 
@@ -302,4 +302,47 @@ async fn a_session_whose_proxy_is_gone_has_its_recording_finished() {
     until(|| !keeper.state.lock().unwrap().finishing.is_empty()).await;
     keeper.store_all();
     call.relay.handle.shutdown().await;
+}
+
+/// A caller alone, as of a mailbox.
+#[tokio::test]
+async fn one_leg_is_recorded_with_nobody_at_its_other_end() {
+    for protocol in [Protocol::Rtp, Protocol::Sdes] {
+        let keeper = Keeper::with_room(100);
+        let sink = Arc::clone(&keeper);
+        let relay = relay_with(|config| config.recordings = Some(sink)).await;
+        let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+        let locals = proxy.opened(1, &[(A, spec(protocol))]).await;
+        let at = local(&locals, A);
+        let mut caller = Phone::new(protocol).await;
+        caller.learn(&at, DtlsRole::Server).await;
+        let described = describe(A, caller.describe(&at, DtlsRole::Server));
+        proxy.changed(1, vec![described]).await;
+        caller.say(Component::Rtp, &rtp(0xa, 1)).await;
+        relay.metric_reaches("drops_total", Some("unjoined"), 1.0).await;
+        let sid = RecordingSid::from_u128(77);
+        let consent = Consent { by_policy: false, granted_at: UnixMillis(5) };
+        let note = Op::Note(A, Box::new(Recording { sid, consent }));
+        proxy.changed(1, vec![note]).await;
+        for n in 2..=20 {
+            caller.say(Component::Rtp, &rtp(0xa, n)).await;
+        }
+        until(|| keeper.frames() == 19).await;
+        assert_eq!(relay.metric("drops_total", Some("unjoined")), 1.0, "it is not lost");
+        {
+            let kept = keeper.state.lock().unwrap();
+            let start = &kept.starts[0];
+            assert_eq!((start.part.sid(), start.consent), (sid, consent));
+            assert_eq!(kept.described.len(), 1);
+            assert!(
+                kept.frames
+                    .iter()
+                    .zip(2..)
+                    .all(|((leg, _, packet), n)| { *leg == A && *packet == rtp(0xa, n) })
+            );
+        }
+        let unknown = Op::Note(B, Box::new(Recording { sid, consent }));
+        let outcome = proxy.change(1, vec![unknown]).await;
+        assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+    }
 }

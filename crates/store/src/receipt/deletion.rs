@@ -14,6 +14,7 @@ use crate::error::{Result, StoreError};
 use crate::recording::RecordingRecord;
 use crate::sql::{Row, Tx, values};
 use crate::store::{Store, now};
+use crate::voicemail;
 
 /// Calls that one transaction deletes when their time is over.
 const SWEPT: i64 = 64;
@@ -82,6 +83,7 @@ impl Store {
             self.audio_delete(&mut tx, &mut growth, part.sid, &about).await?;
         }
         growth.write(&mut tx, self, now).await?;
+        voicemail::forget_recording(&mut tx, found.sid).await?;
         tx.commit().await?;
         self.recording_show(recording).await
     }
@@ -146,6 +148,7 @@ impl Store {
         };
         growth.delete(RECORD, &call.to_string(), self.deletion(about, Some(record), None))?;
         crate::usage::keep(tx, call).await?;
+        voicemail::forget_call(tx, call).await?;
         for delete in [
             "DELETE FROM recording_chunk WHERE recording IN \
              (SELECT sid FROM recording WHERE call = $1)",

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use landline_region::receipt::DeletionReason;
 use tokio::sync::watch;
 
+use super::deletion::DeletedBy;
 use crate::error::Result;
 use crate::store::{Store, now};
 
@@ -50,6 +52,8 @@ async fn run(store: Store, every: Duration, mut stopped: watch::Receiver<bool>) 
 }
 
 async fn sweep(store: &Store, stopped: &watch::Receiver<bool>) -> Result<()> {
+    let by = DeletedBy { reason: DeletionReason::Request, actor: "voicemail".to_owned() };
+    while !*stopped.borrow() && store.voicemail_sweep(&by).await? > 0 {}
     let (mut calls, mut recordings) = (0, 0);
     while !*stopped.borrow() {
         let swept = store.retention_sweep(now()).await?;
