@@ -26,7 +26,8 @@ for stage in ${*:-register wss call media talk memory overload}; do
 		both kamailio sip --profile register --rate 4000 ;;
 	wss)
 		export BENCH_USERS=10000
-		both kamailio wss --rate 1500 ;;
+		both kamailio wss --rate 1500
+		both kamailio wss --rate 4000 ;;
 	call)
 		export BENCH_USERS=10000
 		both kamailio sip --profile call-media-auth --rate 100
