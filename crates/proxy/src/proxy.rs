@@ -286,6 +286,9 @@ async fn open_ledger(config: &ProxyConfig, peering: &Peering) -> Result<Ledger, 
     };
     let opening = LedgerConfig::new(&config.ledger);
     let ledger = Ledger::open(opening, config.store.clone()).await.map_err(failed)?;
+    // First what we have to say: the database may be away for long, and what the
+    // peers say before tells nothing of what they take up meanwhile.
+    ledger.flush().await.map_err(failed)?;
     ledger.spare(peering.carried_by(&config.peers).await);
     let lost = ledger.sweep_lost(&config.name).await.map_err(failed)?;
     if !lost.is_empty() {
