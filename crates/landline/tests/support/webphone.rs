@@ -203,11 +203,22 @@ impl WebPhone {
 
     #[track_caller]
     pub fn hears(&self, sent: u32) {
-        eventually(
-            &format!("{} hears {sent} Hz, not {:?}", self.name, self.heard()),
-            Duration::from_secs(20),
-            || tone::same(self.heard(), sent).then_some(()),
-        );
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !tone::same(self.heard(), sent) {
+            assert!(
+                Instant::now() < deadline,
+                "{} hears {sent} Hz, not {:?}; {:#}",
+                self.name,
+                self.heard(),
+                self.js(MEDIA)
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// How the page's connections stand, for a test that fails.
+    pub fn media(&self) -> Value {
+        self.js(MEDIA)
     }
 
     /// Waits until an expression is true of the page; its value.
@@ -328,6 +339,19 @@ const EAR: &str = "(() => {
   const strongest = levels.indexOf(Math.max(...levels));
   return { hz: strongest * 48000 / 16384, decibels: Math.max(levels[strongest], -200) };
 })()";
+
+/// What the browser knows of the page's voice connections.
+const MEDIA: &str = "Promise.all(window.witnessed.connections.map(async (it) => ({
+  state: `${it.signalingState}, ${it.iceConnectionState}, ${it.connectionState}`,
+  lines: it.getTransceivers().map(({ mid, direction, currentDirection, sender, receiver }) =>
+    `${mid}: ${direction}, agreed ${currentDirection}; sends ${sender.track?.enabled} ` +
+    `${sender.track?.readyState}; gets ${receiver.track.readyState}, muted ${receiver.track.muted}`),
+  streams: [...(await it.getStats()).values()].filter(({ type }) => /^(in|out)bound-rtp$/.test(type))
+    .map(({ type, packetsSent, packetsReceived, packetsDiscarded, ssrc, totalAudioEnergy, concealedSamples }) =>
+    ({ type, ssrc, packetsSent, packetsReceived, packetsDiscarded, totalAudioEnergy, concealedSamples })),
+}))).then((connections) => ({ connections, page: document.body.innerText,
+  player: [...document.querySelectorAll('.call audio')].map((it) =>
+    `paused ${it.paused}, ended ${it.ended}, tracks ${it.srcObject?.getTracks().map((track) => track.readyState)}`) }))";
 
 /// The DevTools connection of the browser's one page.
 #[track_caller]
