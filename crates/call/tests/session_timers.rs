@@ -178,14 +178,55 @@ fn a_silent_refresher_on_either_side_ends_the_call_before_the_interval_does() {
     }
 }
 
+/// What it answers is of no account, but for one answer.
 #[test]
-fn a_side_that_does_not_take_part_is_left_alone() {
+fn a_side_without_timers_is_asked_whether_it_is_there() {
     let (mut world, mut a, b, told) = up(5, ["", ""]);
     assert_eq!(told, "none");
-    world.wait(4 * 3600);
-    assert!(!is_asked(&world, &a) && !is_asked(&world, &b));
+    for status in [200, 405, 401, 500] {
+        world.wait(898);
+        assert!(!is_asked(&world, &a) && !is_asked(&world, &b));
+        world.wait(4);
+        for leg in [&a, &b] {
+            let asked = world.reply_within(leg, Method::Options, status, &[]);
+            assert_eq!(session(&asked.headers), "none");
+        }
+        assert_eq!(world.proxies[0].core.live().count(), 1, "after {status}");
+    }
     world.hang_up(&mut a);
     world.assert_at_rest();
+
+    let (mut world, a, b, _) = up(17, ["", ""]);
+    world.wait(902);
+    world.reply_within(&b, Method::Options, 200, &[]);
+    world.reply_within(&a, Method::Options, 481, &[]);
+    world.settle();
+    assert!(world.phones[b.phone].take(Method::Bye).is_some());
+    assert_eq!(world.proxies[0].ledger.last().cause, "signalling_lost");
+    world.assert_at_rest();
+}
+
+/// Nobody misses the media of who is on hold.
+#[test]
+fn a_held_call_whose_phones_are_gone_ends() {
+    let (mut world, mut a, b, _) = up(18, ["", ""]);
+    world.wait(100);
+    let offer = sdp(ip(&a), 4000, "a=inactive\r\n");
+    world.within(&mut a, Method::Invite, Some(&offer));
+    let (key, asked) = world.phones[b.phone].take(Method::Invite).expect("a re-INVITE");
+    let mut response = b.dialog.respond(&asked, StatusCode::OK);
+    response.set_body("application/sdp", sdp(ip(&b), 4000, "a=inactive\r\n"));
+    world.respond(b.phone, key, response);
+    let answered = world.phones[a.phone].take_final().unwrap();
+    world.ack(&a, answered.cseq().unwrap().number, None);
+    world.wait(890);
+    assert!(!is_asked(&world, &a) && !is_asked(&world, &b), "both were heard of since");
+    world.wait(60);
+    for leg in [&a, &b] {
+        assert!(world.phones[leg.phone].take(Method::Options).is_some());
+    }
+    assert_eq!(world.proxies[0].core.live().count(), 0);
+    assert_eq!(world.proxies[0].ledger.last().cause, "signalling_lost");
 }
 
 #[test]

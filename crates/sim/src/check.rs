@@ -104,7 +104,10 @@ impl World {
         for (call, sequence) in &self.cx.model.promised {
             let row = books.rows.get(call);
             // Once it is another's, what its former proxy still says is set aside.
-            let taken = row.is_some_and(|row| row.taken_over || row.taken.contains(sequence));
+            let is_late = self.cx.model.take_overs.contains(&(*call, *sequence));
+            let taken = row.is_some_and(|row| {
+                row.taken_over || row.taken.contains(sequence) || is_late && row.closed.is_some()
+            });
             if !taken && !self.may_lack(books, *call, *sequence) {
                 wrong.push(format!("{call}: step {sequence} was acknowledged and is lost"));
             }
@@ -219,10 +222,11 @@ impl World {
         let callee = self.callee(books, *sid);
         if line.up_at.is_none() {
             let fits = match line.end {
-                // A callee may answer and hang up before the CANCEL comes.
-                Some(End::WeCancelled) => {
-                    [(Cause::CallerCancelled, 487), (Cause::CalleeHungUp, 487)].contains(&end)
-                }
+                Some(End::WeCancelled) => match end {
+                    // One answered, and hung up before the CANCEL came.
+                    (Cause::CalleeHungUp, 487) => self.was_hung_up_by_a_callee(books, *sid),
+                    end => end == (Cause::CallerCancelled, 487),
+                },
                 Some(End::Refused(status)) => status == closed.sip_status,
                 _ => true,
             };
@@ -260,6 +264,18 @@ impl World {
             self.check_heard(line, callee, wrong);
             self.check_heard(callee, line, wrong);
         }
+    }
+
+    /// Whether one of those that rang, in this region or the other one, answered
+    /// and hung up.
+    fn was_hung_up_by_a_callee(&self, books: &Books, sid: CallSid) -> bool {
+        let Some(row) = books.rows.get(&sid) else { return false };
+        let joined = |other: &&&Row| row.join.is_some() && other.join == row.join;
+        let rows = books.rows.values().filter(joined).chain([row]);
+        let mut lines = rows
+            .flat_map(|row| &row.legs)
+            .filter_map(|leg| books.rung.get(leg.sip_call_id.expose().as_str()));
+        lines.any(|line| line.dialog.is_some() && line.end == Some(End::WeHungUp))
     }
 
     /// The line that took the call, in this region's record or in the one that

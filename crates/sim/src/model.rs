@@ -39,6 +39,9 @@ pub struct Model {
     stated: BTreeMap<(usize, CallSid), Stated>,
     /// What somebody was told to be on disk.
     pub promised: BTreeSet<(CallSid, u32)>,
+    /// Which of that says that somebody took a call over: too late, once it is
+    /// over.
+    pub take_overs: BTreeSet<(CallSid, u32)>,
     /// The Call-IDs of legs that cores made.
     pub legs: BTreeMap<String, CallSid>,
     /// Calls that an administrator ended.
@@ -127,6 +130,8 @@ impl Model {
 
     pub fn journaled(&mut self, events: &[CallEvent]) {
         self.promised.extend(events.iter().map(|event| (event.call, event.sequence)));
+        let over = |it: &&CallEvent| matches!(it.step, Step::TakenOver { .. });
+        self.take_overs.extend(events.iter().filter(over).map(|it| (it.call, it.sequence)));
     }
 
     /// Has part in what crosses: roams, or talks with the other region.

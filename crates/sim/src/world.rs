@@ -25,6 +25,9 @@ use crate::tenants;
 const REST: Duration = Duration::from_secs(230);
 /// Transactions of phones that are switched off by then are over.
 const SILENCE: Duration = Duration::from_secs(90);
+/// Who was put on hold may be silent for good: such a call ends once a phone is
+/// asked whether it is there, at half of this.
+const SESSION: Duration = Duration::from_secs(1_800);
 /// Events that may wait: messages on their way and what was planned.
 const MOST_WAITING: usize = 20_000;
 
@@ -133,6 +136,10 @@ impl World {
             phone.power_off(&mut self.cx);
         }
         self.run_for(SILENCE);
+        let end = self.cx.at() + SESSION;
+        while !self.proxies.iter().all(ProxyHost::is_at_rest) && self.cx.at() < end {
+            self.run_for(SILENCE);
+        }
         self.check();
     }
 

@@ -102,3 +102,16 @@ fn seed_100458_says_who_hung_up() {
 fn seed_100548_answers_the_way_the_request_came() {
     well(Plan::of(100_548));
 }
+
+/// Both phones of a held call were gone, and neither knew of session timers.
+#[test]
+fn seed_567_ends_a_held_call_that_nobody_is_in_any_more() {
+    well(Plan::of(567));
+}
+
+/// A proxy whose clock was two hours fast had numbered a record's steps by it, and
+/// the end that the next owner wrote was dropped as an earlier one.
+#[test]
+fn seed_1042_numbers_by_the_relay_where_there_is_one() {
+    well(Plan::of(1042));
+}

@@ -136,6 +136,7 @@ impl Call {
         held: Vec<(usize, ServerKey, Request)>,
     ) {
         if cx.config.has_peers {
+            self.number_by_time(cx);
             self.record_taken_over(cx);
         }
         if let Some(session) = &mut self.session {

@@ -54,9 +54,6 @@ impl Call {
     /// of it, and what is said twice changes nothing.
     pub(super) fn settle_music(&mut self, cx: &mut Context) {
         let Some(session) = self.session.clone() else { return };
-        if self.account.hold_sound().is_none() && self.music.is_none() {
-            return;
-        }
         let legs = [Some(A), self.winner].into_iter().flatten();
         let legs = legs.filter_map(|leg| self.legs.get(leg)).map(|it| it.relay_leg);
         let hush = legs.filter(|leg| self.music != Some(*leg)).map(Op::Hush);

@@ -2,7 +2,8 @@
 //! peers, and the end of a side that is silent.
 //!
 //! A refresh ends here: the other side has a timer of its own, and hears of
-//! nothing but a changed description.
+//! nothing but a changed description. A side without a timer is asked by OPTIONS
+//! (RFC 3261 §11): any answer but that it knows of no such dialog will do.
 
 use std::time::Duration;
 
@@ -23,8 +24,11 @@ impl Call {
         let now = self.now(cx);
         let is_restored = self.restored.is_some();
         for leg in [Some(A), self.winner].into_iter().flatten() {
-            if let Some(it) = self.legs.get_mut(leg).filter(|_| is_restored) {
-                it.timer.resume(now);
+            if let Some(it) = self.legs.get_mut(leg) {
+                match is_restored {
+                    true => it.timer.resume(now),
+                    false => it.timer.answered(now),
+                }
             }
             self.watch_session(cx, leg);
         }
@@ -33,11 +37,10 @@ impl Call {
     /// The next thing to do for this side.
     fn watch_session(&self, cx: &mut Context, leg: usize) {
         let now = self.now(cx);
-        let due = self.legs.get(leg).and_then(|it| it.timer.due(now));
-        let wait = match due {
-            Some(Due::At(then)) => until(now, then),
-            Some(Due::Refresh | Due::Expired) => Duration::ZERO,
-            None => return,
+        let Some(it) = self.legs.get(leg) else { return };
+        let wait = match it.timer.due(cx.config.session_policy(), now) {
+            Due::At(then) => until(now, then),
+            Due::Refresh | Due::Ask | Due::Expired => Duration::ZERO,
         };
         let timer = Timer::Call(self.key, CallTimer::Session(leg));
         cx.timers.set(cx.now.instant + wait, timer);
@@ -48,31 +51,33 @@ impl Call {
             return;
         }
         let now = self.now(cx);
-        match self.legs.get(leg).and_then(|it| it.timer.due(now)) {
-            Some(Due::Refresh) => {
+        let Some(it) = self.legs.get(leg) else { return };
+        match it.timer.due(cx.config.session_policy(), now) {
+            Due::Refresh | Due::Ask => {
                 self.refresh_side(cx, leg);
                 if let Some(it) = self.legs.get(leg) {
                     let again = cx.now.instant + it.timer.patience();
                     cx.timers.set(again, Timer::Call(self.key, CallTimer::Session(leg)));
                 }
             }
-            Some(Due::Expired) => {
+            Due::Expired => {
                 cx.counters.sessions_expired += 1;
                 let text = "Session expired";
                 self.end(cx, Ending::because(Cause::SignallingLost, 200, 408, text));
             }
             // Refreshed since: that has set its own.
-            Some(Due::At(_)) | None => {}
+            Due::At(_) => {}
         }
     }
 
     /// By UPDATE, which changes nothing else (§7.4), or by a re-INVITE with the
-    /// description that the peer has.
+    /// description that the peer has. What does not expire needs neither.
     fn refresh_side(&mut self, cx: &mut Context, leg: usize) {
         let Some(it) = self.legs.get(leg).filter(|it| it.refreshing.is_none()) else { return };
-        let is_sent = match it.takes_update {
-            true => self.send_update(cx, leg),
-            false => {
+        let is_sent = match (it.timer.agreed, it.takes_update) {
+            (None, _) => self.send_within(cx, leg, Method::Options),
+            (Some(_), true) => self.send_update(cx, leg),
+            (Some(_), false) => {
                 self.offer_same(cx, leg);
                 None
             }
@@ -85,12 +90,18 @@ impl Call {
 
     /// An UPDATE without an offer: our Contact, and the session timer.
     pub(super) fn send_update(&mut self, cx: &mut Context, leg: usize) -> Option<ClientKey> {
+        self.send_within(cx, leg, Method::Update)
+    }
+
+    fn send_within(&mut self, cx: &mut Context, leg: usize, method: Method) -> Option<ClientKey> {
         let it = self.legs.get_mut(leg)?;
-        let mut update = it.dialog.as_mut()?.request(Method::Update);
-        it.timer.ask_again(cx.config.session_policy(), &mut update.headers);
-        it.prove(cx, &mut update);
+        let mut request = it.dialog.as_mut()?.request(method);
+        if request.method == Method::Update {
+            it.timer.ask_again(cx.config.session_policy(), &mut request.headers);
+        }
+        it.prove(cx, &mut request);
         let destination = it.destination(cx)?;
-        Some(cx.send(ClientUse::Refresh { call: self.key, leg }, update, destination))
+        Some(cx.send(ClientUse::Refresh { call: self.key, leg }, request, destination))
     }
 
     /// Whatever is under way in the call goes first; the next try comes soon.
@@ -133,6 +144,9 @@ impl Call {
         if self.ending.is_some() {
             return;
         }
+        if response.cseq().is_ok_and(|it| it.method == Method::Options) {
+            return self.asked(cx, leg, response);
+        }
         if status.is_success() {
             cx.counters.sessions_refreshed += u64::from(is_refresh);
             if let Some(dialog) = self.legs.get_mut(leg).and_then(|it| it.dialog.as_mut())
@@ -146,6 +160,21 @@ impl Call {
         // What merely told the peer where we are may be refused.
         if is_refresh {
             self.refresh_refused(cx, leg, response);
+        }
+    }
+
+    /// Its word on whether it is there.
+    fn asked(&mut self, cx: &mut Context, leg: usize, response: &Response) {
+        if Self::dialog_gone(response.status) {
+            return self.end(cx, Ending::dialog_lost(leg));
+        }
+        if self.challenged(leg, response) {
+            return self.refresh_side(cx, leg);
+        }
+        let now = self.now(cx);
+        if let Some(it) = self.legs.get_mut(leg) {
+            it.timer.answered(now);
+            self.watch_session(cx, leg);
         }
     }
 

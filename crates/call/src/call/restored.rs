@@ -334,13 +334,18 @@ impl Call {
         }
     }
 
-    /// The record says that the call is ours now, under a number that no former
-    /// owner has used or is going to use: the relay gave it, or, where no relay
-    /// has the session any more, it follows from how long the call lasted.
-    pub(super) fn record_taken_over(&mut self, cx: &mut Context) {
+    /// Where no relay has the session any more, how long the call lasted gives the
+    /// number that no former owner has used. Where one has, its word counts alone:
+    /// after a wall clock that went wrong no later owner would come up to it.
+    pub(super) fn number_by_time(&mut self, cx: &Context) {
         let lasted = self.now(cx).0.saturating_sub(self.opened_at.0).max(0);
         let lasted = u32::try_from(lasted).unwrap_or(LAST_JUMP).min(LAST_JUMP);
         self.sequence = self.sequence.max(lasted);
+    }
+
+    /// The record says that the call is ours now, under a number that no former
+    /// owner has used or is going to use.
+    pub(super) fn record_taken_over(&mut self, cx: &mut Context) {
         let proxy = cx.config.proxy.clone();
         self.journal(cx, Step::TakenOver { proxy });
         self.keep(cx);

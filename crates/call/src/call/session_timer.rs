@@ -3,7 +3,9 @@
 //!
 //! Each side of a call has its own. Who refreshes does so at half the interval;
 //! a session that was not refreshed by a third of it, or 32 seconds, before its
-//! end is given up (§10).
+//! end is given up (§10). A peer that knows of no timers is asked as often
+//! whether it is still there: it may have gone while it was on hold, when
+//! nobody misses its media.
 
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ pub(crate) struct SessionTimer {
     pub agreed: Option<Agreed>,
     /// Refreshes of ours since it was last refreshed.
     pub attempts: u32,
+    /// When the peer last agreed to something.
+    pub heard: UnixMillis,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +60,8 @@ pub(crate) enum Due {
     /// Not yet; then.
     At(UnixMillis),
     Refresh,
+    /// Without a session that expires: whether the peer is there.
+    Ask,
     Expired,
 }
 
@@ -108,7 +114,13 @@ impl SessionTimer {
             },
             since: now,
         });
+        self.answered(now);
+    }
+
+    /// The peer is there, whatever it says.
+    pub(crate) fn answered(&mut self, now: UnixMillis) {
         self.attempts = 0;
+        self.heard = now;
     }
 
     /// The peer wants a longer interval (§7.3). False: not longer than what it
@@ -130,7 +142,7 @@ impl SessionTimer {
         let asked = request.session_expires().ok().flatten();
         let knows = knows_timers(request);
         let former = self.agreed;
-        self.attempts = 0;
+        self.answered(now);
         if !knows && asked.is_none() && former.is_none() {
             return;
         }
@@ -163,27 +175,32 @@ impl SessionTimer {
 
     /// What there is to do. A session that is late because we were away is
     /// refreshed once before it is given up.
-    pub(crate) fn due(&self, now: UnixMillis) -> Option<Due> {
-        let Agreed { seconds, by, since } = self.agreed?;
+    pub(crate) fn due(&self, policy: SessionPolicy, now: UnixMillis) -> Due {
+        let Some(Agreed { seconds, by, since }) = self.agreed else {
+            let half = u64::from(policy.interval.max(policy.least()) / 2);
+            let then = self.heard.plus(Duration::from_secs(half));
+            return if now < then { Due::At(then) } else { Due::Ask };
+        };
         let after = |seconds: u32| since.plus(Duration::from_secs(u64::from(seconds)));
         let (refresh, end) = (after(seconds / 2), after(seconds - MARGIN.min(seconds / 3)));
-        Some(match by {
+        match by {
             By::Us if now < refresh => Due::At(refresh),
             By::Us if now < end || self.attempts == 0 => Due::Refresh,
             By::Peer if now < end => Due::At(end),
             By::Us | By::Peer => Due::Expired,
-        })
+        }
     }
 
     /// How long after a refresh that failed the next is tried.
     pub(crate) fn patience(&self) -> Duration {
-        let seconds = self.agreed.map_or(0, |agreed| agreed.seconds);
+        let seconds = self.agreed.map_or(u32::MAX, |agreed| agreed.seconds);
         Duration::from_secs(u64::from((seconds / 18).clamp(5, 60)))
     }
 
     /// Another process had it, and may have heard a refresh that was not kept:
     /// the peer has its whole time again.
     pub(crate) fn resume(&mut self, now: UnixMillis) {
+        self.heard = now;
         if let Some(agreed) = self.agreed.as_mut().filter(|agreed| agreed.by == By::Peer) {
             agreed.since = now;
         }
@@ -273,14 +290,14 @@ mod tests {
         let at = |seconds: i64| UnixMillis(START.0 + seconds * 1000);
         let mut timer = SessionTimer::default();
         timer.accepted(&headers(&[(HeaderName::SessionExpires, "300;refresher=uac")]), START);
-        assert_eq!(timer.due(START), Some(Due::At(at(150))));
-        assert_eq!(timer.due(at(150)), Some(Due::Refresh));
+        assert_eq!(timer.due(POLICY, START), Due::At(at(150)));
+        assert_eq!(timer.due(POLICY, at(150)), Due::Refresh);
         timer.attempts = 1;
-        assert_eq!(timer.due(at(267)), Some(Due::Refresh));
-        assert_eq!(timer.due(at(268)), Some(Due::Expired));
+        assert_eq!(timer.due(POLICY, at(267)), Due::Refresh);
+        assert_eq!(timer.due(POLICY, at(268)), Due::Expired);
         // Late through no fault of its own, it is tried once.
         timer.attempts = 0;
-        assert_eq!(timer.due(at(4000)), Some(Due::Refresh));
+        assert_eq!(timer.due(POLICY, at(4000)), Due::Refresh);
     }
 
     #[test]
@@ -288,13 +305,16 @@ mod tests {
         let at = |seconds: i64| UnixMillis(START.0 + seconds * 1000);
         let mut timer = SessionTimer::default();
         timer.accepted(&headers(&[(HeaderName::SessionExpires, "90;refresher=uas")]), START);
-        assert_eq!(timer.due(at(59)), Some(Due::At(at(60))));
-        assert_eq!(timer.due(at(60)), Some(Due::Expired));
+        assert_eq!(timer.due(POLICY, at(59)), Due::At(at(60)));
+        assert_eq!(timer.due(POLICY, at(60)), Due::Expired);
         timer.resume(at(60));
-        assert_eq!(timer.due(at(60)), Some(Due::At(at(120))));
+        assert_eq!(timer.due(POLICY, at(60)), Due::At(at(120)));
         // It takes its word back.
         timer.accepted(&Headers::new(), at(61));
-        assert_eq!(timer.due(at(999)), None);
+        assert_eq!(timer.due(POLICY, at(960)), Due::At(at(961)));
+        assert_eq!(timer.due(POLICY, at(961)), Due::Ask);
+        timer.answered(at(970));
+        assert_eq!(timer.due(POLICY, at(970)), Due::At(at(1870)));
     }
 
     #[test]

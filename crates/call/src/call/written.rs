@@ -138,7 +138,7 @@ impl WrittenTimer {
     pub fn read(self, legs: &mut [Leg]) {
         if let Some(leg) = legs.get_mut(self.leg as usize) {
             let agreed = Some(self.agreed);
-            leg.timer = SessionTimer { least: self.least, agreed, attempts: 0 };
+            leg.timer = SessionTimer { least: self.least, agreed, ..SessionTimer::default() };
         }
     }
 }

@@ -128,8 +128,12 @@ impl Phone {
             (Some(key), Method::Invite, false) => self.called(cx, key, request),
             (Some(key), Method::Bye, _) => self.hung_up(cx, key, request),
             (Some(key), Method::Invite | Method::Update, true) => self.changed(cx, key, request),
-            (Some(key), ..) => {
-                let response = Response::for_request(request, StatusCode::OK);
+            (Some(key), _, is_within) => {
+                let status = match is_within && self.line_of(request).is_none() {
+                    true => StatusCode::CALL_DOES_NOT_EXIST,
+                    false => StatusCode::OK,
+                };
+                let response = Response::for_request(request, status);
                 self.sip(cx, sip::Input::Respond { key, response });
             }
         }

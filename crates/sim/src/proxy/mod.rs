@@ -70,6 +70,8 @@ pub struct ProxyHost {
 enum Stage {
     /// What the former run left is shipped.
     Shipping,
+    /// The other proxies say what they have of it.
+    Asking,
     /// What that left open was closed, which is shipped.
     Sweeping,
     Up,
@@ -171,7 +173,6 @@ impl ProxyHost {
             kept: Vec::new(),
         });
         self.later(cx, Duration::ZERO, Task::Ship);
-        self.ask_peers(cx);
     }
 
     pub fn task(&mut self, cx: &mut Cx, task: Task) {
@@ -230,9 +231,18 @@ impl ProxyHost {
         if life.stage == Stage::Up || !is_shipped || !cx.databases[region].is_up() {
             return;
         }
-        if life.stage == Stage::Sweeping {
-            life.stage = Stage::Up;
-            return self.open(cx);
+        match life.stage {
+            // The database may have been away for long: what they would have said
+            // before tells nothing.
+            Stage::Shipping => {
+                life.stage = Stage::Asking;
+                return self.ask_peers(cx);
+            }
+            Stage::Sweeping => {
+                life.stage = Stage::Up;
+                return self.open(cx);
+            }
+            Stage::Asking | Stage::Up => {}
         }
         let alive = life.desk.journal().last_alive();
         let open = cx.databases[region].open_calls();
@@ -391,6 +401,14 @@ impl ProxyHost {
             Kind::Border => self.border(cx, stream, side, what),
             Kind::Peer => self.peer(cx, stream, side, what),
         }
+    }
+
+    /// Nothing is under way, or it is not up.
+    pub fn is_at_rest(&self) -> bool {
+        let machines = self.life.as_ref().and_then(|life| life.machines.as_ref());
+        machines.is_none_or(|it| {
+            it.endpoint.is_empty() && it.core.under_way().iter().all(|(_, count)| *count == 0)
+        })
     }
 
     pub fn timeout(&self) -> Option<Instant> {
