@@ -105,7 +105,7 @@ fn a_softphone_with_ice_has_ports_of_its_own_and_is_heard() {
         ice: Some(&host),
         ..Options::of(&demo, "ie1", "udp", &ivy)
     };
-    let mut plain = Baresip::registered(directory.path(), &Options { ice: None, ..plain });
+    let mut plain = Baresip::registered(directory.path(), &plain);
     let mut with_ice = Baresip::registered(directory.path(), &with_ice);
     for target in ["sip:ivy@acme.test", "sip:desk@acme.test"] {
         let (caller, callee) = match target.contains("ivy") {
@@ -123,6 +123,8 @@ fn a_softphone_with_ice_has_ports_of_its_own_and_is_heard() {
         callee.expect("CALL_CLOSED", Duration::from_secs(5));
         caller.forget();
         callee.forget();
+        let checked = with_ice.log().matches("connectivity check is complete").count();
+        assert!(checked > 0 && !with_ice.log().contains("check failed"), "{}", with_ice.log());
     }
 }
 

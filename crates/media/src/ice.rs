@@ -2,7 +2,7 @@
 //! peer addresses they validated, and which one was nominated.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use landline_control::IceCredentials;
 use landline_region::Entropy;
@@ -13,6 +13,10 @@ use crate::stun::{BINDING, Class, Message, Writer, attribute};
 
 /// Validated peer addresses of one leg: its hosts, NAT bindings and relays.
 const MAX_PAIRS: usize = 16;
+
+/// Refusals that a leg answers within a second. They go to whoever is said to
+/// have asked, who may be somebody else.
+const MAX_REFUSALS: u32 = 20;
 
 pub struct IceLite {
     local: IceCredentials,
@@ -25,6 +29,8 @@ pub struct IceLite {
     /// The selected addresses were nominated under the present credentials.
     nominated: [bool; 2],
     checks: u64,
+    /// Since when, and how many.
+    refusals: Option<(Instant, u32)>,
 }
 
 /// By which of our sockets, and to where.
@@ -53,6 +59,7 @@ impl IceLite {
             selected: [None; 2],
             nominated: [false; 2],
             checks: 0,
+            refusals: None,
         }
     }
 
@@ -138,10 +145,10 @@ impl IceLite {
         message: &Message<'_>,
     ) -> Answer {
         let (Some(username), true) = (message.username, message.has_integrity()) else {
-            return Answer::error(message, None, 400, "Bad Request", DropCause::StunIntegrity);
+            return self.refuse(now, message, 400, "Bad Request");
         };
         let Some(current) = self.credentials_of(username, message) else {
-            return Answer::error(message, None, 401, "Unauthenticated", DropCause::StunIntegrity);
+            return self.refuse(now, message, 401, "Unauthenticated");
         };
         let password = if current {
             &self.local.pwd
@@ -163,6 +170,17 @@ impl IceLite {
             .finish();
         self.validate(now, component, from, message.use_candidate, current);
         Answer { reply: Some(reply), refused: None }
+    }
+
+    /// What proves nothing is told so, now and then.
+    fn refuse(&mut self, now: Instant, message: &Message<'_>, code: u16, reason: &str) -> Answer {
+        let lately = self.refusals.filter(|(since, _)| now < *since + Duration::from_secs(1));
+        let (since, refused) = lately.unwrap_or((now, 0));
+        self.refusals = Some((since, refused.saturating_add(1)));
+        match refused < MAX_REFUSALS {
+            true => Answer::error(message, None, code, reason, DropCause::StunIntegrity),
+            false => Answer::refused(DropCause::StunIntegrity),
+        }
     }
 
     /// Whether the check is authentic under the present credentials (true) or

@@ -247,6 +247,28 @@ fn the_check_must_name_the_fragment_that_the_peer_signalled() {
     assert_eq!(checks.code(&bytes), Some(401));
 }
 
+/// Whoever has seen a fragment, and lies about where he is, has somebody else told
+/// of it a few times a second, and no more.
+#[test]
+fn refusals_are_few_however_many_ask() {
+    let mut lite = spec(Protocol::Rtp);
+    lite.ice = true;
+    let now = Instant::now();
+    let mut checks = Checks { side: Side::new(config(lite, 6), 1, now), now };
+    let (username, pwd) = (checks.username(), checks.ice().pwd);
+    let named = || check().attribute(attribute::USERNAME, &username);
+    let (guess, bare) = (named().integrity("guess").finish(), check().finish());
+    let good = named().integrity(&pwd).finish();
+    for second in 1..4 {
+        let asked = [&guess, &bare].into_iter().cycle().take(500);
+        let answered = asked.filter(|it| checks.ask(it).1.is_some()).count();
+        assert_eq!(answered, 20);
+        assert_eq!(checks.side.leg.drops().of(DropCause::StunIntegrity), second * 500);
+        assert_eq!(checks.ask(&good).0, Received::Handled, "who proves himself is answered");
+        checks.now += Duration::from_secs(1);
+    }
+}
+
 /// A peer with many addresses cannot make the list of them grow for ever.
 #[test]
 fn many_validated_addresses_do_not_push_out_the_nominated_one() {

@@ -1,7 +1,7 @@
 //! The port that legs with ICE share: who has proved his address is heard by his
 //! own leg, and nobody else is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::browser::{Browser, THEIRS, check, credentials, described};
 use crate::support::proxy::describe;
@@ -430,5 +430,35 @@ async fn a_flood_is_counted_and_the_call_goes_on() {
     }
     relay.dropped("ice_unknown_ufrag", 490.0).await;
     relay.dropped("ice_unknown_source", 980.0).await;
+    relay.knows(1.0).await;
+}
+
+/// With the fragment alone, as somebody has it who saw a check pass.
+#[tokio::test]
+async fn who_has_seen_a_fragment_can_neither_take_the_call_nor_have_others_told_of_it() {
+    let relay = one_shard().await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let mut call = Call::new(&mut proxy, 1).await;
+    let (browser, stranger) = (Browser::new().await, Browser::new().await);
+    browser.prove(&call.at_a).await;
+    let guess = IceCredentials { ufrag: call.ice().ufrag.clone(), pwd: "guess".into() };
+    let packet = check(&guess, THEIRS);
+    let began = Instant::now();
+    for n in 1..=500 {
+        stranger.say(call.at_a.rtp, &packet).await;
+        if n % 20 == 0 {
+            call.talk(&browser, n).await;
+        }
+    }
+    relay.dropped("stun_integrity", 500.0).await;
+    let seconds = began.elapsed().as_secs() + 1;
+    let mut answers = 0;
+    while !stranger.hears_nothing().await {
+        answers += 1;
+    }
+    assert!(answers <= 20 * seconds, "{answers} answers in {seconds} seconds");
+    stranger.say(call.at_a.rtp, &rtp(0xbad, 1)).await;
+    relay.dropped("ice_unknown_source", 1.0).await;
+    call.talk(&browser, 501).await;
     relay.knows(1.0).await;
 }
