@@ -87,11 +87,13 @@ pub struct FeatureCodes {
     /// A call that is transferred there waits, under the number that follows or
     /// the first that is free; with a number dialled it is taken.
     pub park: String,
+    /// Plays the caller's own messages.
+    pub voicemail: String,
 }
 
 impl Default for FeatureCodes {
     fn default() -> Self {
-        Self { pickup: "*8".to_owned(), park: "*7".to_owned() }
+        Self { pickup: "*8".to_owned(), park: "*7".to_owned(), voicemail: "*97".to_owned() }
     }
 }
 

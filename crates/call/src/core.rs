@@ -73,6 +73,11 @@ impl Core {
             Input::PeerStarts(peer) => self.peer_starts(peer),
             Input::Replica { peer, replica } => self.replica(peer, *replica),
             Input::ReplicaGone { peer, call } => self.replica_gone(peer, call),
+            Input::Messages { call, messages } => {
+                if let Some(key) = self.calls.by_sid(call) {
+                    self.with(key, |call, cx| call.messages_found(cx, messages));
+                }
+            }
             Input::HangUp(sid) => {
                 if let Some(key) = self.calls.by_sid(sid) {
                     self.end_by_admin(key);

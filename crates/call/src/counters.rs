@@ -150,6 +150,8 @@ counters! {
     mailboxes_reached,
     /// And those that it did not, for it holds as many messages as it may.
     mailboxes_full,
+    /// Users who listened to their messages.
+    mailboxes_listened,
     /// Messages that callers began, those of them that are kept, and those that were
     /// too short.
     voicemails_begun,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use landline_control::{FromRelay, Hello, RelayId, Request, RequestId};
 use landline_region::egress::Refused;
-use landline_region::{AccountSid, CallSid, Personal, RegionCode, Token, UnixMillis, UserSid};
+use landline_region::{
+    AccountSid, CallSid, Personal, RecordingSid, RegionCode, Token, UnixMillis, UserSid,
+    VoicemailSid,
+};
 
 use crate::binding::{Binding, BindingChange};
 use crate::directory::Directory;
@@ -87,6 +90,12 @@ pub enum Input {
         peer: PeerId,
         call: CallSid,
     },
+    /// What the mailbox holds that [`Output::Messages`] asked for, in the order that it
+    /// is listened to; `None`: it cannot be read.
+    Messages {
+        call: CallSid,
+        messages: Option<Vec<StoredMessage>>,
+    },
     /// An administrator ends a call.
     HangUp(CallSid),
     /// A call that no phone begins: one user is rung, then whom he is to talk to.
@@ -120,9 +129,23 @@ pub enum Output {
         token: BindingsToken,
         changes: Vec<BindingChange>,
     },
+    /// The caller listens to the own mailbox: [`Input::Messages`] is waited for.
+    Messages {
+        call: CallSid,
+        account: AccountSid,
+        user: UserSid,
+    },
     /// A device sleeps that a call is for: its push service is to be asked.
     Wake(Wake),
     Log(Log),
+}
+
+/// A message that waits to be listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredMessage {
+    pub sid: VoicemailSid,
+    pub recording: RecordingSid,
+    pub is_new: bool,
 }
 
 /// Who is to talk with whom.

@@ -42,7 +42,7 @@ mod transfer;
 pub use self::core::Core;
 pub use config::{CoreConfig, CoreLimits, CoreTimers, FeatureCodes, LocalAddress};
 pub use counters::Counters;
-pub use io::{BindingsToken, Input, JournalToken, LiveCall, Log, Output, StartCall};
+pub use io::{BindingsToken, Input, JournalToken, LiveCall, Log, Output, StartCall, StoredMessage};
 pub use push::{PushPolicy, PushTarget, Wake};
 pub use snapshot::Snapshot;
 pub use standby::{PeerId, Replica};

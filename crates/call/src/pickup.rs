@@ -1,6 +1,7 @@
 //! Who takes a call that is another's: by naming its dialog (RFC 3891), or by a
 //! code that is dialled.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use landline_sip::{Flow, HeaderName, Replaces, Request, ServerKey, StatusCode, Uri};
@@ -10,7 +11,7 @@ use crate::calls::CallKey;
 use crate::context::Context;
 use crate::core::Core;
 use crate::record::{CallDirection, Cause};
-use crate::route::{NOT_FOUND, Refusal};
+use crate::route::{NOT_FOUND, Refusal, Route, Side};
 use crate::tenancy::{Account, User};
 use crate::transfer::Refused;
 
@@ -174,6 +175,27 @@ impl Core {
         let slot = after(dialled, &codes.park)?;
         let parked = slot.parse().ok().and_then(|slot| self.parked_at(account, slot));
         Some(parked.map(|call| (call, None)).ok_or(NOTHING_PARKED))
+    }
+
+    /// The code that plays the caller's own messages; needs no other proof.
+    pub(crate) fn own_mailbox(
+        &self,
+        account: &Account,
+        user: &Arc<User>,
+        uri: &Uri,
+        dialled: &str,
+    ) -> Option<Route> {
+        let is_code = *dialled == self.cx.config.codes.voicemail && !dialled.is_empty();
+        let is_name = self.cx.tenants.user(account.sid, dialled).is_some();
+        let is_meant = is_code && !is_name && self.cx.is_own_address(account, uri);
+        is_meant.then(|| Route {
+            direction: CallDirection::Internal,
+            groups: VecDeque::new(),
+            sleepers: Vec::new(),
+            to_user: user.name.clone(),
+            callee: Side::User(user.clone()),
+            mailbox: Some(user.clone()),
+        })
     }
 
     /// Of the calls that ring at this user's, or at any colleague's, the one that

@@ -74,6 +74,13 @@ pub enum Step {
     MessageDropped {
         message: VoicemailSid,
     },
+    /// The caller has listened to this message of the own mailbox, or removed it.
+    MessageHeard {
+        message: VoicemailSid,
+    },
+    MessageRemoved {
+        message: VoicemailSid,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -232,13 +232,21 @@ impl Core {
         let Some(dialled) = dialled(&request.uri) else {
             return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
         };
-        let (route, dialled) = match self.coded(account, &user, &request.uri, &dialled) {
+        let own = self.own_mailbox(account, &user, &request.uri, &dialled);
+        let coded = match &own {
+            Some(_) => None,
+            None => self.coded(account, &user, &request.uri, &dialled),
+        };
+        let (route, dialled) = match coded {
             Some(Ok((call, instead))) => {
                 let by = Taker { key, flow: flow.clone(), request, account: account.clone(), user };
                 return self.pick_up(by, call, instead);
             }
             Some(Err(refusal)) => (Err(refusal), dialled),
-            None => self.route_to_uri(account, &request.uri, dialled),
+            None => match own {
+                Some(route) => (Ok(route), dialled),
+                None => self.route_to_uri(account, &request.uri, dialled),
+            },
         };
         self.open(Attempt {
             key,

@@ -210,6 +210,11 @@ pub enum Sound {
     Greeting(Option<SoundSid>),
     /// From here on the caller is recorded.
     Beep,
+    /// What a caller left in a mailbox of the account's.
+    Message(RecordingSid),
+    /// To who listens: the mailbox is empty, or has no more.
+    NoMessages,
+    NoMoreMessages,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -80,6 +80,12 @@ fn streams() -> Vec<(String, Vec<u8>)> {
     streams.push(("to-relay-change-keys".into(), stream(0, &[keys])));
     let sounds =
         vec![Sound::Greeting(Some(SoundSid::from_u128(6))), Sound::Greeting(None), Sound::Beep];
+    let stored = Sound::Message(RecordingSid::from_u128(7));
+    let heard = vec![stored, Sound::NoMessages, Sound::NoMoreMessages];
+    let heard = Op::Play(LegId(0), Box::new(Play { sounds: heard, repeats: false }));
+    let listens = Request::Change(SessionId(9), vec![heard]);
+    let listens = ToRelay::Request(RequestId(11), listens);
+    streams.push(("to-relay-change-listen".into(), stream(0, &[listens])));
     let greets = Op::Play(LegId(0), Box::new(Play { sounds, repeats: false }));
     let note = Op::Note(LegId(0), Box::new(open().recording.unwrap()));
     let mailbox = Request::Change(SessionId(9), vec![greets, note]);

@@ -25,7 +25,7 @@ use crate::replica::Replication;
 use crate::resolve::Dns;
 use crate::shared::Shared;
 use crate::wire::{Failed, Wire};
-use crate::{bindings, journal};
+use crate::{bindings, journal, mailboxes};
 
 /// Messages taken from one source before the others have their turn.
 const BATCH: usize = 64;
@@ -48,6 +48,7 @@ pub(crate) struct Driver {
     /// is taken from the network, so the calls that are open bound it.
     pub(crate) unjournaled: VecDeque<journal::Entry>,
     pub(crate) bindings: mpsc::Sender<bindings::Entry>,
+    pub(crate) mailboxes: mpsc::Sender<mailboxes::Entry>,
     pub(crate) push: Option<mpsc::Sender<Wake>>,
     pub(crate) dns: Arc<Dns>,
     pub(crate) resolutions: Arc<Semaphore>,
@@ -258,6 +259,9 @@ impl Driver {
             | Incoming::Replica { .. }
             | Incoming::ReplicaGone { .. }
             | Incoming::PeerAsks { .. } => self.peer(now, incoming),
+            Incoming::Messages { call, messages } => {
+                self.core.handle_input(now, Call::Messages { call, messages });
+            }
             Incoming::HangUp(call) => self.core.handle_input(now, Call::HangUp(call)),
             Incoming::StartCall(start) => {
                 self.core.handle_input(now, Call::StartCall(*start));
@@ -386,6 +390,12 @@ impl Driver {
                 self.replication.journaled(now.instant, token, &events, state.as_ref());
                 let calls = state.map(KeptCall::State).into_iter().collect();
                 self.journal(journal::Entry { token, events, calls });
+            }
+            landline_call::Output::Messages { call, account, user } => {
+                if self.mailboxes.try_send((call, account, user)).is_err() {
+                    let none = landline_call::Input::Messages { call, messages: None };
+                    self.core.handle_input(now, none);
+                }
             }
             landline_call::Output::Wake(wake) => {
                 let orders = self.push.as_ref();

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use landline_call::directory::Directory;
-use landline_call::{BindingsToken, JournalToken, PeerId, Replica, StartCall, Tenants};
+use landline_call::{
+    BindingsToken, JournalToken, PeerId, Replica, StartCall, StoredMessage, Tenants,
+};
 use landline_control::{FromRelay, Hello, RelayId, Request, RequestId};
 use landline_region::CallSid;
 use landline_sip::{ClientKey, Flow, FlowId, Target};
@@ -111,6 +113,11 @@ pub(crate) enum Incoming {
     PeerAsks {
         peer: PeerId,
         reply: oneshot::Sender<Vec<CallSid>>,
+    },
+    /// What a mailbox holds whose owner listens.
+    Messages {
+        call: CallSid,
+        messages: Option<Vec<StoredMessage>>,
     },
     /// By an administrator.
     HangUp(CallSid),

@@ -16,6 +16,7 @@ mod inbox;
 mod journal;
 mod keeper;
 mod listen;
+mod mailboxes;
 mod metrics;
 mod mirror;
 mod origin;

@@ -36,7 +36,7 @@ use crate::sweeper::Sweeper;
 use crate::tls::{self, Reloading};
 use crate::upkeep;
 use crate::wire::Wire;
-use crate::{PeerAddress, ProxyConfig, StartError, bindings, journal};
+use crate::{PeerAddress, ProxyConfig, StartError, bindings, journal, mailboxes};
 
 /// What the proxy calls itself in User-Agent and Server headers.
 const PRODUCT: &str = concat!("Landline/", env!("CARGO_PKG_VERSION"));
@@ -339,6 +339,7 @@ impl Parts {
         let inter_region = self.sockets.inter_region.as_ref().map(Listener::local);
         let (journal, entries) = mpsc::channel(journal::QUEUE);
         let (bindings, changes) = mpsc::channel(bindings::QUEUE);
+        let (mailboxes, owners) = mpsc::channel(mailboxes::QUEUE);
         let driver = Driver {
             shared: Arc::clone(&self.shared),
             endpoint,
@@ -350,6 +351,7 @@ impl Parts {
             journal,
             unjournaled: Default::default(),
             bindings,
+            mailboxes,
             push: self.config.push.as_ref().map(|it| it.orders.clone()),
             resolutions: Arc::new(Semaphore::new(self.config.limits.resolutions)),
             dns: Arc::clone(&self.dns),
@@ -364,6 +366,7 @@ impl Parts {
         let Self { config, certificates, sockets, kept, ledger, shared, dns, .. } = self;
         let keeper = kept.map(|kept| KeeperLink::start(kept, &shared));
         tasks.spawn(bindings::run(config.store.clone(), changes, Arc::clone(&shared)));
+        tasks.spawn(mailboxes::run(config.store.clone(), owners, Arc::clone(&shared)));
         tasks.spawn(journal::heartbeat(ledger.clone(), Arc::clone(&shared)));
         let sweeper = Sweeper {
             store: config.store.clone(),

@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use landline_control::Sound;
-use landline_media::audio::{Codec, beep, greeting, tune};
+use landline_control::{LegId, Sound};
+use landline_media::audio::{Codec, Renderer, beep, greeting, no_messages, no_more_messages, tune};
 use landline_media::play::{Clip, SOUND_RATE};
-use landline_region::{AccountSid, SoundSid};
-use landline_store::{Store, StoreError};
+use landline_region::{AccountSid, RecordingSid, SoundSid};
+use landline_store::{RecordedEntry, Store, StoreError};
 use prometheus::{IntCounter, IntGauge};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -31,6 +31,16 @@ pub type Loading = Pin<Box<dyn Future<Output = Result<Vec<i16>, StoreError>> + S
 /// Where the accounts' own sounds come from: the region's database.
 pub trait SoundSource: Send + Sync {
     fn load(&self, account: AccountSid, sound: SoundSid) -> Loading;
+
+    /// What a caller left in a mailbox.
+    fn message(&self, account: AccountSid, recording: RecordingSid) -> Loading {
+        Box::pin(async move { Err(no_message(account, recording)) })
+    }
+}
+
+fn no_message(account: AccountSid, recording: RecordingSid) -> StoreError {
+    let what = format!("recording {recording} of account {account}");
+    StoreError::NotFound { what, next: "another message is played".to_owned() }
 }
 
 impl SoundSource for Store {
@@ -38,12 +48,45 @@ impl SoundSource for Store {
         let store = self.clone();
         Box::pin(async move { store.sound_samples(account, sound).await })
     }
+
+    fn message(&self, account: AccountSid, recording: RecordingSid) -> Loading {
+        let store = self.clone();
+        Box::pin(async move {
+            if store.recording_show(recording).await?.account != account {
+                return Err(no_message(account, recording));
+            }
+            rendered(&store, recording).await
+        })
+    }
 }
 
 impl fmt::Debug for dyn SoundSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SoundSource(..)")
     }
+}
+
+/// The caller's side of a recording, verified on the way.
+async fn rendered(store: &Store, recording: RecordingSid) -> Result<Vec<i16>, StoreError> {
+    let mut reader = store.recording_reader(recording).await?;
+    let (mut renderer, mut frames) = (Renderer::new(SOUND_RATE), Vec::new());
+    while let Some(entries) = reader.next().await? {
+        for entry in &entries {
+            match entry {
+                RecordedEntry::PayloadTypes { leg: LegId(0), types } => {
+                    renderer.payload_types(0, types);
+                }
+                RecordedEntry::Packet { leg: LegId(0), at_ms, packet } => {
+                    renderer.push(u64::from(*at_ms), 0, packet, &mut frames);
+                }
+                _ => {}
+            }
+        }
+        // Decoding is work, and others wait for this thread.
+        tokio::task::yield_now().await;
+    }
+    renderer.finish(&mut frames);
+    Ok(frames.into_iter().map(|[caller, _]| caller).collect())
 }
 
 /// A sound that is on its way, or there, or not to be had.
@@ -135,7 +178,7 @@ impl Clips {
         sound: Sound,
         codec: Codec,
     ) -> Awaited {
-        let owner = own(sound).map(|_| account);
+        let owner = is_stored(sound).then_some(account);
         let name = (owner, sound, codec);
         let mut known = self.lock();
         known.retain(|_, it| !it.is_stale(now, self.time));
@@ -177,19 +220,23 @@ impl Clips {
         codec: Codec,
     ) {
         let _permit = self.work.acquire().await;
-        let samples = match (own(sound), &self.source) {
-            (Some(sid), Some(source)) => match source.load(account, sid).await {
+        let loading = self.source.as_ref().and_then(|source| match sound {
+            Sound::Message(recording) => Some(source.message(account, recording)),
+            _ => own(sound).map(|sid| source.load(account, sid)),
+        });
+        let samples = match loading {
+            Some(loading) => match loading.await {
                 Ok(samples) => Some(samples),
                 Err(error) => {
-                    tracing::warn!(sound = %sid, %error, "a sound could not be had");
+                    tracing::warn!(?sound, %error, "a sound could not be had");
                     None
                 }
             },
-            _ => None,
+            None => None,
         };
         // Who waits is to hear something: an account's own may be gone, or its
         // database out of reach.
-        let is_wanted = samples.is_some() || own(sound).is_none();
+        let is_wanted = samples.is_some() || !is_stored(sound);
         let encoded = tokio::task::spawn_blocking(move || {
             let samples = samples.unwrap_or_else(|| built_in(sound));
             Clip::encode(codec, &samples)
@@ -206,12 +253,17 @@ impl Clips {
     }
 }
 
-/// What lies in the region's database.
+/// What an account has put to be played.
 const fn own(sound: Sound) -> Option<SoundSid> {
     match sound {
         Sound::Own(sid) | Sound::Greeting(Some(sid)) => Some(sid),
-        Sound::Tune | Sound::Greeting(None) | Sound::Beep => None,
+        _ => None,
     }
+}
+
+/// What lies in the region's database.
+const fn is_stored(sound: Sound) -> bool {
+    own(sound).is_some() || matches!(sound, Sound::Message(_))
 }
 
 fn built_in(sound: Sound) -> Vec<i16> {
@@ -219,5 +271,9 @@ fn built_in(sound: Sound) -> Vec<i16> {
         Sound::Tune | Sound::Own(_) => tune(SOUND_RATE),
         Sound::Greeting(_) => greeting(SOUND_RATE),
         Sound::Beep => beep(SOUND_RATE),
+        // One that is gone: the next follows.
+        Sound::Message(_) => Vec::new(),
+        Sound::NoMessages => no_messages(SOUND_RATE),
+        Sound::NoMoreMessages => no_more_messages(SOUND_RATE),
     }
 }

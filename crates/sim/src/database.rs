@@ -161,6 +161,8 @@ impl Row {
             | Step::LegDiverted { .. }
             | Step::MessageBegun { .. }
             | Step::MessageDropped { .. }
+            | Step::MessageHeard { .. }
+            | Step::MessageRemoved { .. }
             | Step::Moved { .. } => {}
             Step::TakenOver { proxy } => {
                 self.opened.proxy = proxy.clone();

@@ -187,6 +187,8 @@ pub fn shown(step: &Step) -> String {
         Step::Moved { from, to } => format!("moved from {from} to {to}"),
         Step::LegByEdge { .. } => "by another region's proxy".into(),
         Step::MessageBegun { .. } => "message begun".into(),
+        Step::MessageHeard { .. } => "message heard".into(),
+        Step::MessageRemoved { .. } => "message removed".into(),
         Step::MessageDropped { .. } => "message dropped".into(),
         Step::LegDiverted { reason, .. } => format!("leg diverted: {reason}"),
     }

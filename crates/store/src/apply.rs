@@ -164,6 +164,8 @@ struct Batch {
     /// Messages that callers leave, and those that were none.
     begun: Vec<voicemail::Begun>,
     dropped: Vec<(VoicemailSid, UnixMillis)>,
+    /// Those that their owner has heard or removed by phone.
+    listened: Vec<(AccountSid, VoicemailSid, UnixMillis, bool)>,
     /// What webhooks may want to be told.
     happened: Vec<Happened>,
     applied: Applied,
@@ -358,6 +360,12 @@ impl Batch {
                 at: event.at,
             }),
             Step::MessageDropped { message } => self.dropped.push((*message, event.at)),
+            Step::MessageHeard { message } => {
+                self.listened.push((event.account, *message, event.at, false));
+            }
+            Step::MessageRemoved { message } => {
+                self.listened.push((event.account, *message, event.at, true));
+            }
             Step::Ringing => {
                 if call.ringing_at.is_none() {
                     call.ringing_at = Some(event.at);
@@ -468,6 +476,9 @@ impl Batch {
         }
         for (message, at) in self.dropped {
             voicemail::drop_message(tx, message, at).await?;
+        }
+        for (account, message, at, is_removed) in self.listened {
+            voicemail::listened(tx, account, message, at, is_removed).await?;
         }
         delivery::enqueue(tx, store.database(), &self.happened).await?;
         if !self.closed.is_empty() {

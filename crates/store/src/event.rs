@@ -82,6 +82,12 @@ enum WrittenStep {
     MessageDropped {
         message: VoicemailSid,
     },
+    MessageHeard {
+        message: VoicemailSid,
+    },
+    MessageRemoved {
+        message: VoicemailSid,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -164,6 +170,8 @@ fn written_step(step: &Step) -> WrittenStep {
             WrittenStep::MessageBegun { message: *message, user: *user, recording: *recording }
         }
         Step::MessageDropped { message } => WrittenStep::MessageDropped { message: *message },
+        Step::MessageHeard { message } => WrittenStep::MessageHeard { message: *message },
+        Step::MessageRemoved { message } => WrittenStep::MessageRemoved { message: *message },
     }
 }
 
@@ -228,5 +236,7 @@ fn read_step(step: WrittenStep) -> Result<Step, String> {
             Step::MessageBegun { message, user, recording }
         }
         WrittenStep::MessageDropped { message } => Step::MessageDropped { message },
+        WrittenStep::MessageHeard { message } => Step::MessageHeard { message },
+        WrittenStep::MessageRemoved { message } => Step::MessageRemoved { message },
     })
 }

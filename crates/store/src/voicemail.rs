@@ -181,6 +181,30 @@ pub(crate) async fn drop_message(tx: &mut Tx, message: VoicemailSid, at: UnixMil
     tx.execute(update, values![message, at]).await.map(drop)
 }
 
+/// Its owner has heard it on the phone, or removed it: what was recorded follows.
+pub(crate) async fn listened(
+    tx: &mut Tx,
+    account: AccountSid,
+    message: VoicemailSid,
+    at: UnixMillis,
+    is_removed: bool,
+) -> Result<()> {
+    let update = match is_removed {
+        true => {
+            "UPDATE voicemail SET removed_at = $3 WHERE sid = $1 AND account = $2 \
+             AND removed_at IS NULL RETURNING user_sid"
+        }
+        false => {
+            "UPDATE voicemail SET heard_at = COALESCE(heard_at, $3) WHERE sid = $1 \
+             AND account = $2 AND removed_at IS NULL RETURNING user_sid"
+        }
+    };
+    match tx.row(update, values![message, account, at]).await? {
+        Some(row) => recount(tx, &[row.parse("user_sid")?]).await,
+        None => Ok(()),
+    }
+}
+
 /// Their calls are over: the messages are there.
 pub(crate) async fn finish(tx: &mut Tx, database: &Database, closed: Vec<String>) -> Result<()> {
     let select = format!(

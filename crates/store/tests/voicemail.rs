@@ -144,6 +144,33 @@ on_both_engines! {
         assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
     }
 
+    async fn what_its_owner_hears_and_removes_by_phone_is_written_by_that_call(region: Region) {
+        let (store, account) = (&region.store, region.account().await);
+        let bob = region.user(&account, "bob").await;
+        with_audio(&region, &account, bob.sid, 1).await;
+        with_audio(&region, &account, bob.sid, 2).await;
+        let mut steps = events(&account, 9, false);
+        let closed = steps.pop().unwrap();
+        for step in [
+            Step::MessageHeard { message: message(1) },
+            Step::MessageRemoved { message: message(2) },
+            // Of one that is gone there is nothing to say.
+            Step::MessageHeard { message: message(2) },
+            Step::MessageRemoved { message: message(77) },
+        ] {
+            let sequence = steps.len() as u32;
+            steps.push(CallEvent { sequence, step, ..closed.clone() });
+        }
+        steps.push(CallEvent { sequence: steps.len() as u32, ..closed });
+        store.apply_events(&steps).await.unwrap();
+        assert_eq!(counts(&region, &bob).await, (0, 1));
+        let messages = store.voicemail_list(account.sid, bob.sid).await.unwrap();
+        assert_eq!((messages.len(), messages[0].sid), (1, message(1)));
+        assert!(messages[0].heard_at.is_some());
+        assert_eq!(store.voicemail_sweep(&by()).await.unwrap(), 1);
+        assert!(store.recording_show(recording(2)).await.unwrap().deleted_at.is_some());
+    }
+
     async fn with_its_user_and_with_its_call_a_message_goes(region: Region) {
         let (store, account) = (&region.store, region.account().await);
         let [bob, carol] = ["bob", "carol"].map(|name| region.user(&account, name));

@@ -18,7 +18,7 @@ use landline_sip::{HeaderName, Request, Response, ServerKey, StatusCode};
 use super::message::{SDP, push_warning};
 use super::{A, Call, Ending, Leg, Phase};
 use crate::context::Context;
-use crate::io::Log;
+use crate::io::{Log, StoredMessage};
 use crate::negotiate::{Codec, Terms, heard_here};
 use crate::record::{Cause, DivertReason, Step};
 use crate::relays::RelayStep;
@@ -31,12 +31,15 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// and as long as the relay waits for it and for the peer.
 const GREETING: Duration = Duration::from_secs(300 + 330);
 /// RFC 4733 §3.2: ends what is under way.
-const HASH: u8 = 11;
+pub(super) const HASH: u8 = 11;
 
 pub(super) struct Mailbox {
     /// Whose it is.
-    user: Arc<User>,
-    step: MailboxStep,
+    pub user: Arc<User>,
+    pub step: MailboxStep,
+    /// To be listened to, and which of them is heard.
+    pub messages: Vec<StoredMessage>,
+    pub at: usize,
     message: VoicemailSid,
     /// When what is recorded began.
     began_at: UnixMillis,
@@ -48,6 +51,12 @@ pub(crate) enum MailboxStep {
     Greeting,
     /// And speaks.
     Message,
+    /// The owner listens: the messages are looked for,
+    Looking,
+    /// one after the other is heard,
+    Listening,
+    /// and that there are none, or no more.
+    Farewell,
 }
 
 impl Call {
@@ -62,7 +71,8 @@ impl Call {
         if self.has_guests() || self.parked.is_some() || self.rings_first() {
             return false;
         }
-        if user.mailbox.is_full(cx.config.limits.voicemails_per_user) {
+        let listens = self.caller.sid() == user.sid.as_u128();
+        if !listens && user.mailbox.is_full(cx.config.limits.voicemails_per_user) {
             cx.counters.mailboxes_full += 1;
             if let Some(best) = &mut self.best {
                 best.warning = Some((399, "The mailbox is full"));
@@ -77,7 +87,9 @@ impl Call {
         }
         self.mailbox = Some(Box::new(Mailbox {
             user,
-            step: MailboxStep::Greeting,
+            step: if listens { MailboxStep::Looking } else { MailboxStep::Greeting },
+            messages: Vec::new(),
+            at: 0,
             message: VoicemailSid::new(&mut cx.entropy),
             began_at: self.now(cx),
         }));
@@ -116,8 +128,11 @@ impl Call {
         let last = rung.as_ref().map(|(user, _)| user.sid);
         let routed = self.mailed_to.as_ref().map(|user| user.sid);
         let all = [first, sent_on, routed, last].into_iter().flatten();
+        // What a mailbox holds is its owner's also when it takes no more.
+        let is_own =
+            |user: &User| self.mailed_to.is_some() && self.caller.sid() == user.sid.as_u128();
         let mut users = all.filter_map(|sid| cx.tenants.user_by_sid(sid));
-        users.find(|user| user.has_mailbox(&self.account)).cloned()
+        users.find(|user| user.has_mailbox(&self.account) || is_own(user)).cloned()
     }
 
     /// What the caller is told of what plays and listens here: the answer to its
@@ -179,7 +194,15 @@ impl Call {
         cx.timers.set(cx.now.instant + GREETING, Timer::Call(self.key, timer));
         self.is_joined = self.caller_hears();
         if self.is_joined {
-            self.greet(cx, false);
+            self.begin_mailbox(cx);
+        }
+    }
+
+    /// The caller can hear something.
+    fn begin_mailbox(&mut self, cx: &mut Context) {
+        match self.mailbox.as_ref().map(|it| it.step) {
+            Some(MailboxStep::Looking) => self.look_for_messages(cx),
+            _ => self.greet(cx, false),
         }
     }
 
@@ -199,7 +222,7 @@ impl Call {
         let ops = self.mailbox_ops();
         self.have_relay(cx, ops);
         if !std::mem::replace(&mut self.is_joined, true) {
-            self.greet(cx, false);
+            self.begin_mailbox(cx);
         }
     }
 
@@ -221,7 +244,7 @@ impl Call {
         self.have_relay(cx, ops);
     }
 
-    fn have_relay(&mut self, cx: &mut Context, ops: Vec<Op>) {
+    pub(super) fn have_relay(&mut self, cx: &mut Context, ops: Vec<Op>) {
         if let Some(session) = self.session.clone().filter(|it| !it.lost) {
             let change = RelayRequest::Change(session.id, ops);
             cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
@@ -232,9 +255,14 @@ impl Call {
     pub(super) fn played(&mut self, cx: &mut Context, session: SessionId, leg: LegId) {
         let is_ours = self.session.as_ref().is_some_and(|it| it.id == session)
             && self.legs.first().is_some_and(|it| it.relay_leg == leg);
-        let is_greeting = self.mailbox.as_ref().is_some_and(|it| it.step == MailboxStep::Greeting);
-        if is_ours && is_greeting && self.phase == Phase::Up && self.ending.is_none() {
-            self.begin_message(cx);
+        if !is_ours || self.phase != Phase::Up || self.ending.is_some() {
+            return;
+        }
+        match self.mailbox.as_ref().map(|it| it.step) {
+            Some(MailboxStep::Greeting) => self.begin_message(cx),
+            Some(MailboxStep::Listening) => self.message_heard(cx),
+            Some(MailboxStep::Farewell) => self.end(cx, Ending::new(Cause::Voicemail, 200)),
+            Some(MailboxStep::Message | MailboxStep::Looking) | None => {}
         }
     }
 
@@ -268,6 +296,10 @@ impl Call {
                 MailboxStep::Message => {
                     Ending::because(Cause::Voicemail, 200, 200, "Longest message")
                 }
+                MailboxStep::Looking => Ending::because(Cause::Failed, 200, 500, "No mailbox"),
+                MailboxStep::Listening | MailboxStep::Farewell => {
+                    Ending::because(Cause::Voicemail, 200, 200, "Listened for long enough")
+                }
             };
             self.end(cx, ending);
         }
@@ -276,14 +308,16 @@ impl Call {
     /// A key of the caller's: the greeting is skipped, or the message is over.
     pub(super) fn mailbox_key(&mut self, cx: &mut Context, key: Key) {
         let Some(mailbox) = &self.mailbox else { return };
-        if key.event != HASH || self.phase != Phase::Up || self.ending.is_some() {
+        if self.phase != Phase::Up || self.ending.is_some() {
             return;
         }
-        match mailbox.step {
-            MailboxStep::Greeting => self.greet(cx, true),
-            MailboxStep::Message => {
+        match (mailbox.step, key.event) {
+            (MailboxStep::Greeting, HASH) => self.greet(cx, true),
+            (MailboxStep::Message, HASH) => {
                 self.end(cx, Ending::because(Cause::Voicemail, 200, 200, "Message taken"));
             }
+            (MailboxStep::Listening, event) => self.listening_key(cx, event),
+            _ => {}
         }
     }
 

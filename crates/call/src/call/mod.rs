@@ -16,6 +16,7 @@ mod fork;
 mod guests;
 mod keys;
 mod leg;
+mod listening;
 mod mailbox;
 mod message;
 mod modify;

@@ -98,6 +98,8 @@ pub struct Proxy {
     pub stored: Vec<BindingChange>,
     /// Devices that push services are asked to wake.
     pub wakes: Vec<Wake>,
+    /// Calls whose callers listen to their messages.
+    pub listening: Vec<CallSid>,
     pub tenancy: Tenancy,
     pub logs: Vec<Log>,
     pub listeners: Vec<(Transport, SocketAddr)>,
@@ -235,6 +237,7 @@ impl World {
             kept: BTreeMap::new(),
             stored: Vec::new(),
             wakes: Vec::new(),
+            listening: Vec::new(),
             tenancy: tenancy.clone(),
             logs: Vec::new(),
             listeners,
@@ -743,6 +746,7 @@ impl World {
                     self.answer_core(proxy, Input::Journaled(token));
                 }
             }
+            Output::Messages { call, .. } => self.proxies[proxy].listening.push(call),
             Output::Wake(wake) => self.proxies[proxy].wakes.push(wake),
             Output::Forget(call) => {
                 self.proxies[proxy].kept.remove(&call);

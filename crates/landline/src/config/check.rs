@@ -134,14 +134,24 @@ fn check_codes(codes: &Codes, findings: &mut Findings) {
     let is_code = |code: &str| {
         code.len() <= 6 && code.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'*' | b'#'))
     };
-    for (key, code) in [("proxy.codes.pickup", &codes.pickup), ("proxy.codes.park", &codes.park)] {
+    let all = [
+        ("proxy.codes.pickup", &codes.pickup),
+        ("proxy.codes.park", &codes.park),
+        ("proxy.codes.voicemail", &codes.voicemail),
+    ];
+    for (key, code) in all {
         if !code.is_empty() && (!is_code(code) || !code.starts_with(['*', '#'])) {
             findings.add(key, "wanted `*` or `#` and up to five digits, `*` or `#`, or nothing");
         }
     }
-    let both = !codes.pickup.is_empty() && !codes.park.is_empty();
-    if both && (codes.pickup.starts_with(&codes.park) || codes.park.starts_with(&codes.pickup)) {
-        findings.add("proxy.codes.park", "begins as proxy.codes.pickup does");
+    for (n, (key, code)) in all.iter().enumerate() {
+        let begins = |other: &&(&str, &String)| {
+            other.1.starts_with(code.as_str()) || code.starts_with(other.1.as_str())
+        };
+        let mut former = all[..n].iter().filter(|other| !other.1.is_empty());
+        if let Some((other, _)) = former.find(begins).filter(|_| !code.is_empty()) {
+            findings.add(*key, format!("begins as {other} does"));
+        }
     }
     at_least_one("proxy.codes.park_seconds", codes.park_seconds, findings);
 }

@@ -187,6 +187,8 @@ impl Default for Voicemail {
 pub struct Codes {
     pub pickup: String,
     pub park: String,
+    /// Plays the caller's own messages.
+    pub voicemail: String,
     /// How long a parked call waits before it rings where it came from.
     pub park_seconds: u32,
 }
@@ -194,7 +196,12 @@ pub struct Codes {
 impl Default for Codes {
     fn default() -> Self {
         let codes = landline_call::FeatureCodes::default();
-        Self { pickup: codes.pickup, park: codes.park, park_seconds: 120 }
+        Self {
+            pickup: codes.pickup,
+            park: codes.park,
+            voicemail: codes.voicemail,
+            park_seconds: 120,
+        }
     }
 }
 

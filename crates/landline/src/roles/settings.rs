@@ -101,7 +101,11 @@ pub fn proxy(
         },
         trunk_authorities: proxy.trunk_ca.clone(),
         transcoding: proxy.transcoding,
-        codes: FeatureCodes { pickup: proxy.codes.pickup.clone(), park: proxy.codes.park.clone() },
+        codes: FeatureCodes {
+            pickup: proxy.codes.pickup.clone(),
+            park: proxy.codes.park.clone(),
+            voicemail: proxy.codes.voicemail.clone(),
+        },
         push: None,
         limits: limits(proxy),
         registry: registry.clone(),

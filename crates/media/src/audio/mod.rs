@@ -16,7 +16,7 @@ mod wav;
 pub use codec::{AudioError, Codec, Decoder, Encoder};
 pub use conceal::Concealer;
 pub use g711::{alaw_decode, alaw_encode, ulaw_decode, ulaw_encode};
-pub use prompt::{beep, greeting};
+pub use prompt::{beep, greeting, no_messages, no_more_messages};
 pub use render::{Rendered, Renderer, best_rate, render};
 pub use resample::{Upsampler, resampled};
 pub use tone::{ToneGenerator, strongest_tone};

@@ -7,12 +7,26 @@ use super::{ToneGenerator, read_wav};
 /// it is recorded.
 const GREETING: &[u8] = include_bytes!("../../sounds/greeting.wav");
 
+/// By the same voice.
+const NO_MESSAGES: &[u8] = include_bytes!("../../sounds/no-messages.wav");
+const NO_MORE_MESSAGES: &[u8] = include_bytes!("../../sounds/no-more-messages.wav");
+
 /// No prompt is longer.
 const MOST_SECONDS: usize = 10;
 
 /// About six seconds at so many samples a second.
 pub fn greeting(rate: u32) -> Vec<i16> {
     spoken(GREETING, rate)
+}
+
+/// Who listens to a mailbox that is empty.
+pub fn no_messages(rate: u32) -> Vec<i16> {
+    spoken(NO_MESSAGES, rate)
+}
+
+/// And who has heard all that there is.
+pub fn no_more_messages(rate: u32) -> Vec<i16> {
+    spoken(NO_MORE_MESSAGES, rate)
 }
 
 /// A third of a second between two silences: whoever waits for it hears it begin
@@ -42,6 +56,11 @@ mod tests {
             let seconds = said.len() as f64 / f64::from(rate);
             assert!((4.0..9.0).contains(&seconds), "{seconds}");
             assert!(said.iter().any(|it| it.unsigned_abs() > 8000));
+            for said in [no_messages(rate), no_more_messages(rate)] {
+                let seconds = said.len() as f64 / f64::from(rate);
+                assert!((0.8..2.5).contains(&seconds), "{seconds}");
+                assert!(said.iter().any(|it| it.unsigned_abs() > 8000));
+            }
             let heard = beep(rate);
             let middle = &heard[heard.len() / 2 - rate as usize / 10..][..rate as usize / 5];
             let (hz, level) = strongest_tone(middle, rate).unwrap();

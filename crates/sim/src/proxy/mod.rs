@@ -465,7 +465,8 @@ impl ProxyHost {
                 }
             }
             Output::Relay { relay, id, request } => self.ask_relay(cx, &relay, id, request),
-            Output::Wake(_) => {}
+            // Nobody listens to messages here.
+            Output::Wake(_) | Output::Messages { .. } => {}
             Output::Forget(call) => {
                 if let Some(life) = &mut self.life {
                     life.peers.replication.forget(call);
