@@ -292,20 +292,25 @@ fn a_phone_with_a_browsers_profile_has_a_second_port() {
 }
 
 #[test]
-fn a_web_socket_client_that_answers_without_ice_is_told_that_it_is_needed() {
-    let mut world = World::ie1(33);
-    let [alice] = world.registered(["alice"]);
-    let dave = world.phone_at("dave", "acme.test", 7, 0, Transport::Ws);
-    world.register(dave);
-    world.dial(alice, "sip:dave@acme.test");
-    let rung = world.phones[dave].take(Method::Invite).unwrap();
-    world.answer(dave, &rung, &dtls("10.1.0.2", "UDP/TLS/RTP/SAVPF", "active"));
-    assert!(world.phones[dave].take(Method::Bye).is_some());
-    let refused = world.phones[alice].take_final().unwrap();
-    assert_eq!(refused.status.code(), 488);
-    let warning = refused.headers.get(&HeaderName::Warning).unwrap().to_str_lossy().into_owned();
-    assert!(warning.contains("ICE is required"), "{warning}");
-    world.assert_at_rest();
+fn a_web_socket_client_that_answers_without_ice_or_apart_is_told_what_is_needed() {
+    let without_ice = dtls("10.1.0.2", "UDP/TLS/RTP/SAVPF", "active");
+    let apart = webrtc("active").replace("a=rtcp-mux\r\n", "");
+    for (seed, answer) in [(33, without_ice), (35, apart)] {
+        let mut world = World::ie1(seed);
+        let [alice] = world.registered(["alice"]);
+        let dave = world.phone_at("dave", "acme.test", 7, 0, Transport::Ws);
+        world.register(dave);
+        world.dial(alice, "sip:dave@acme.test");
+        let rung = world.phones[dave].take(Method::Invite).unwrap();
+        world.answer(dave, &rung, &answer);
+        assert!(world.phones[dave].take(Method::Bye).is_some());
+        let refused = world.phones[alice].take_final().unwrap();
+        assert_eq!(refused.status.code(), 488);
+        let warning = refused.headers.get(&HeaderName::Warning).unwrap();
+        let warning = warning.to_str_lossy().into_owned();
+        assert!(warning.contains("ICE is required") && warning.contains("rtcp-mux"), "{warning}");
+        world.assert_at_rest();
+    }
 }
 
 #[test]

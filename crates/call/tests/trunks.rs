@@ -58,6 +58,28 @@ fn a_carrier_with_ice_has_ports_for_each_of_its_calls() {
 }
 
 #[test]
+fn a_carrier_that_takes_up_ice_within_a_call_has_ports_still() {
+    let mut world = World::ie1(13);
+    let [bob] = world.registered(["bob"]);
+    let carrier = carrier(&mut world);
+    let invite = incoming(&mut world, carrier, "sip:+353100000002@10.0.1.1:5060");
+    world.pick_up(bob);
+    let mut a = world.confirm(carrier, &invite, None);
+    // Other keys want another leg of the relay's.
+    let more = "a=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
+         a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNk\r\n";
+    let offer = sdp("10.9.0.1", 4000, more).replace("RTP/AVP", "RTP/SAVP");
+    world.within(&mut a, Method::Invite, Some(&offer));
+    let response = world.phones[carrier].take_final().unwrap();
+    assert_eq!(response.status, StatusCode::OK);
+    let spec = &world.proxies[0].relay.session().specs[&LegId(2)];
+    assert_eq!((spec.ice, spec.rtcp_mux), (true, false));
+    world.ack(&a, response.cseq().unwrap().number, None);
+    world.hang_up(&mut a);
+    world.assert_at_rest();
+}
+
+#[test]
 fn carriers_write_numbers_in_many_ways() {
     let mut world = World::ie1(2);
     let [bob] = world.registered(["bob"]);

@@ -211,6 +211,7 @@ impl Call {
         let (Some(offer), Some(media)) = (offer, it.media.as_ref()) else { return };
         match media.replaced(&offer, session) {
             Ok(media) => {
+                let media = if it.side.is_trunk() { media.by_ports() } else { media };
                 let spec = media.spec.clone();
                 let former = it.media.replace(media);
                 let former_id = std::mem::replace(&mut it.relay_leg, fresh);

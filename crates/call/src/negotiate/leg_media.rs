@@ -135,7 +135,8 @@ impl LegMedia {
         self.spec.rtcp_mux || self.spec.ice
     }
 
-    /// The relay has no port for this leg alone: without ICE its peer is not found.
+    /// The relay has no port for this leg alone: without ICE its peer is not found,
+    /// nor is RTCP that comes by another.
     fn shares_port(&self) -> bool {
         self.spec.ice && self.local.as_ref().is_some_and(|local| local.rtcp == local.rtp)
     }
@@ -364,6 +365,9 @@ impl LegMedia {
     /// media, while the answer that counts is still to come (RFC 6337 §2.1).
     pub(crate) fn preview(&mut self, answer: Description, plain: bool) -> Result<(), Mismatch> {
         let offered = self.offered.clone().ok_or(Mismatch::Unreadable)?;
+        if self.shares_port() && (answer.ice.is_none() || !answer.mux) {
+            return Err(Mismatch::Checks);
+        }
         let codecs = self.widened(&offered.codecs);
         let codecs = common(&codecs, &answer.codecs).ok_or(Mismatch::Codec)?;
         match self.spec.protocol {
@@ -380,9 +384,6 @@ impl LegMedia {
                     _ => DtlsRole::Server,
                 });
             }
-        }
-        if answer.ice.is_none() && self.shares_port() {
-            return Err(Mismatch::Checks);
         }
         self.mux = self.may_multiplex() && answer.mux;
         let direction = narrowed(self.heard(offered.direction), mirrored(answer.direction));
@@ -570,5 +571,53 @@ pub(crate) fn narrowed(a: Direction, b: Direction) -> Direction {
         (true, false) => Direction::SendOnly,
         (false, true) => Direction::ReceiveOnly,
         (false, false) => Direction::Inactive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use landline_control::IceCredentials;
+    use landline_sip::Limits;
+
+    const ANSWER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n\
+        a=group:BUNDLE 0\r\na=fingerprint:sha-256 \
+        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:\
+        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 0\r\nc=IN IP4 0.0.0.0\r\n\
+        a=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=setup:active\r\n\
+        a=mid:0\r\na=rtcp-mux\r\n";
+
+    fn read(text: &str) -> Description {
+        Description::read(text.as_bytes(), &Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn what_a_refused_answer_says_of_roles_is_forgotten() {
+        let mut media = LegMedia::offering(Profile::Webrtc, IpFamily::V4, 7);
+        let at = "192.0.2.9:4000".parse().unwrap();
+        let pwd = "p".repeat(24);
+        media.local = Some(LegLocal {
+            rtp: at,
+            rtcp: at,
+            ice: Some(IceCredentials { ufrag: "ours".into(), pwd }),
+            fingerprint: read(ANSWER).fingerprints.first().cloned(),
+            sdes: Vec::new(),
+        });
+        let terms = LegMedia::terms_of(&read(ANSWER));
+        media.offer(terms.clone()).unwrap();
+        media.accept(read(ANSWER), false).unwrap();
+        let agreed = media.remote();
+        media.offer(terms).unwrap();
+        let passive = ANSWER.replace("setup:active", "setup:passive");
+        let without_ice = passive.replace("a=ice-ufrag:abcd\r\n", "").replace("a=ice-pwd:", "a=x:");
+        for answer in [passive.replace("a=rtcp-mux\r\n", ""), without_ice] {
+            let refused = media.accept(read(&answer), false);
+            assert!(matches!(refused, Err(Mismatch::Checks)), "{answer}");
+            assert_eq!(media.remote(), agreed);
+        }
+        media.accept(read(&passive), false).unwrap();
+        assert_eq!(media.remote().unwrap().dtls.unwrap().role, DtlsRole::Client);
     }
 }

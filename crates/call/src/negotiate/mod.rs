@@ -36,7 +36,7 @@ pub(crate) enum Mismatch {
     Unencrypted,
     /// Encrypted, with nothing that we have in common.
     Keys,
-    /// No ICE where nothing else finds the peer.
+    /// No ICE, or RTCP apart, where nothing else finds the peer.
     Checks,
 }
 
@@ -58,7 +58,9 @@ impl Mismatch {
             Self::Codec => (305, "no media format in common"),
             Self::Unencrypted => (399, "encryption is required: offer SRTP by DTLS or SDES"),
             Self::Keys => (399, "no SRTP suite or fingerprint that can be used"),
-            Self::Checks => (399, "ICE is required: an ice-ufrag and an ice-pwd are missing"),
+            Self::Checks => {
+                (399, "ICE is required: ice-ufrag, ice-pwd and rtcp-mux, of which one is missing")
+            }
         }
     }
 }
