@@ -142,7 +142,7 @@ pub struct Limits {
     /// Of them, those of one host or IPv6 network.
     pub strangers_per_source: usize,
     /// Addresses that peers with ICE have proved, of one shard on one media
-    /// address.
+    /// address. A leg gets two beyond.
     pub ice_peers: usize,
     /// Octets of sounds that are kept encoded, to be played.
     pub sound_octets: usize,

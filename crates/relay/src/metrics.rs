@@ -33,6 +33,9 @@ pub(crate) struct Metrics {
     pub ice_legs: IntGauge,
     /// Addresses that their peers have proved.
     pub ice_peers: IntGauge,
+    /// What their sockets have room for.
+    pub ice_room_receive: IntGauge,
+    pub ice_room_send: IntGauge,
     /// Peers' connections for media.
     pub streams: IntGauge,
     pub refused_streams: IntCounterVec,
@@ -60,6 +63,11 @@ impl Metrics {
         let packets = family.counters("packets_total", "Media packets.", "direction")?;
         let octets = family.counters("octets_total", "Octets of media packets.", "direction")?;
         let ports = family.gauges("port_pairs", "Port pairs by state.", "state")?;
+        let room = family.gauges(
+            "ice_buffer_octets",
+            "Room that the kernel gave the sockets of such legs: the least of them.",
+            "direction",
+        )?;
         Ok(Self {
             sessions: family.gauge("sessions", "Open media sessions.")?,
             legs: family.gauge("legs", "Open legs.")?,
@@ -92,6 +100,8 @@ impl Metrics {
                 .gauge("ice_legs", "Legs with ICE that share a port: they use no port pair.")?,
             ice_peers: family
                 .gauge("ice_addresses", "Addresses that the peers of such legs have proved.")?,
+            ice_room_receive: room.with_label_values(&["receive"]),
+            ice_room_send: room.with_label_values(&["send"]),
             streams: family.gauge("streams", "Connections that legs have with their peers.")?,
             refused_streams: family.counters(
                 "refused_streams_total",

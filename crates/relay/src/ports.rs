@@ -8,6 +8,9 @@ use landline_region::Entropy;
 
 use crate::config::StartError;
 
+/// Fewer pairs than this are hardly meant: four calls of phones at a time.
+const FEW: usize = 8;
+
 /// The port pairs of one local address. Shared by the shards, at set-up and
 /// tear-down of legs only.
 ///
@@ -76,6 +79,11 @@ impl PortAllocator {
         }
         let state = State { free: free.into(), ..State::default() };
         Ok(Self { address, quarantine, state: Mutex::new(state) })
+    }
+
+    /// Whether there are so few pairs that a handful of calls uses them up.
+    pub fn are_few(&self) -> bool {
+        self.lock().free.len() < FEW
     }
 
     /// A pair that nobody uses and whose quarantine is over.
@@ -151,6 +159,13 @@ mod tests {
         taken.sort();
         assert_eq!(taken, [PortPair(4002), PortPair(4006)]);
         assert!(allocator_beside(&[4000], 4000..=4001).is_err());
+    }
+
+    #[test]
+    fn a_range_that_browsers_leave_little_of_is_told_from_others() {
+        assert!(!allocator(4000..=4015).unwrap().are_few());
+        assert!(allocator_beside(&[4000], 4000..=4015).unwrap().are_few());
+        assert!(!allocator_beside(&[4000, 4001], 4000..=4017).unwrap().are_few());
     }
 
     #[test]

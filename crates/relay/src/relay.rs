@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{RelayConfig, StartError};
-use crate::ice_ports;
+use crate::ice_ports::{self, IceSocket};
 use crate::owner::Owners;
 use crate::server::Server;
-use crate::shard::{ShardThreads, bind_shared};
+use crate::shard::{Room, ShardThreads, bind_shared};
 use crate::shared::Shared;
 use crate::streams::{self, Reception};
 use crate::tls;
@@ -47,6 +47,7 @@ impl Relay {
         let runtime = Handle::current();
         let shared = Shared::new(config, streams, &ice, identity, &mut entropy, runtime)?;
         let shared = Arc::new(shared);
+        report_room(&shared, &ice);
         let threads = ShardThreads::start(&shared, ice, &mut entropy).map_err(StartError::Shard)?;
         let owners = Arc::new(Owners::new(shared.config.limits.proxies));
         let (stop, stopped) = watch::channel(false);
@@ -203,6 +204,25 @@ fn try_addresses(config: &RelayConfig) -> Result<(), StartError> {
             .map_err(|source| StartError::MediaAddress { address: bind, source })?;
     }
     Ok(())
+}
+
+/// How much may wait at the ports that browsers share. What does not fit is the
+/// kernel's to drop, and to count.
+fn report_room(shared: &Shared, ice: &[Vec<IceSocket<UdpSocket>>]) {
+    let rooms = ice.iter().flatten().filter_map(|it| Room::of(&it.socket).ok());
+    let Some(room) = rooms.reduce(Room::least) else { return };
+    shared.metrics.ice_room_receive.set(room.receive as i64);
+    shared.metrics.ice_room_send.set(room.send as i64);
+    for (setting, wanted) in room.wants() {
+        tracing::warn!(
+            setting,
+            wanted,
+            receive = room.receive,
+            send = room.send,
+            "the sockets that browsers share have less room than they want: under load packets \
+             are lost in the kernel; raise the setting (sysctl) and start the relay again"
+        );
+    }
 }
 
 /// The listeners for peers' connections, and what peers are told of them.

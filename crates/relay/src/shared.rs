@@ -63,6 +63,13 @@ impl Shared {
             told.extend(taken.iter().map(|port| SocketAddr::new(media.advertise, *port)));
             let (range, rest) = (&config.ports, config.port_quarantine);
             let ports = PortAllocator::new(media.bind, range, &taken, rest, entropy)?;
+            if config.ice_port.is_none() && ports.are_few() {
+                tracing::warn!(
+                    address = %media.bind,
+                    "relay.ports leaves few pairs for phones: browsers have the first ports of \
+                     it; widen it, or name others for browsers in relay.ice_port"
+                );
+            }
             addresses.push(LocalAddress { advertise: media.advertise, ports });
         }
         let metrics = Metrics::register(&config.registry, config.region, &config.name)?;

@@ -46,6 +46,10 @@ causes! {
     NoAddress = "no_address",
     /// The leg's output queue is full.
     Overflow = "overflow",
+    /// A check from where another leg's peer was heard a moment ago.
+    AddressInUse = "ice_address_in_use",
+    /// A check from a new address, with as many known as there may be.
+    TooManyAddresses = "ice_too_many_addresses",
 }
 
 /// Packets dropped, by cause.

@@ -256,6 +256,16 @@ impl Leg {
         self.ice.as_ref().is_some_and(|ice| ice.is_validated(by, from))
     }
 
+    /// Whether its peer has described itself.
+    pub fn is_described(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Counts a packet of its own that was not let through to it.
+    pub fn refuse(&mut self, cause: DropCause) {
+        self.drops.count(cause);
+    }
+
     /// How many authentic connectivity checks came.
     pub fn checks(&self) -> u64 {
         self.ice.as_ref().map_or(0, IceLite::checks)

@@ -52,14 +52,10 @@ pub(super) enum OwnDrop {
     UnknownFragment,
     /// There, too: no check, and from an address that no check has proved.
     UnknownSource,
-    /// A check from where another leg's peer was heard a moment ago.
-    AddressInUse,
-    /// A check from a new address, with as many known as there may be.
-    TooManyPeers,
 }
 
 impl OwnDrop {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 12] = [
         Self::Unjoined,
         Self::PartnerNotReady,
         Self::TooLong,
@@ -72,8 +68,6 @@ impl OwnDrop {
         Self::Unrecorded,
         Self::UnknownFragment,
         Self::UnknownSource,
-        Self::AddressInUse,
-        Self::TooManyPeers,
     ];
 
     const fn name(self) -> &'static str {
@@ -90,8 +84,6 @@ impl OwnDrop {
             Self::Unrecorded => "unrecorded_video",
             Self::UnknownFragment => "ice_unknown_ufrag",
             Self::UnknownSource => "ice_unknown_source",
-            Self::AddressInUse => "ice_address_in_use",
-            Self::TooManyPeers => "ice_too_many_addresses",
         }
     }
 }

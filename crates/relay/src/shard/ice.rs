@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use landline_media::{Component, stun};
+use landline_media::{Component, DropCause, stun};
 use rustc_hash::FxHashMap;
 
 use super::counters::OwnDrop;
@@ -16,6 +16,14 @@ use crate::ice_ports::IceSocket;
 
 /// Datagrams taken from the port before commands and timers have their turn.
 const DATAGRAMS_PER_ROUND: usize = 512;
+
+/// Addresses that a leg may always have, whatever others have taken: the first that
+/// answers, and the one that its peer moves to.
+const ASSURED: usize = 2;
+
+/// Those of a leg whose peer has not described itself: it has shown no more than
+/// that it knows the credentials.
+const UNDESCRIBED: usize = 4;
 
 /// A socket, and who is behind it. Legs are told by their slots.
 pub(super) struct IcePort<S> {
@@ -28,6 +36,8 @@ pub(super) struct IcePort<S> {
     /// By the addresses that valid checks came from, and by no other. Whoever has
     /// an account chooses among these, so they are hashed by a key.
     peers: HashMap<SocketAddr, usize>,
+    /// How many legs share it.
+    pub legs: usize,
 }
 
 /// What a leg has of such a port.
@@ -48,7 +58,7 @@ pub(super) struct Peer {
 }
 
 impl<S> IcePort<S> {
-    /// With room for as many peers as there may be, from the start on.
+    /// With room for as many peers as there may well be, from the start on.
     pub fn new(bound: IceSocket<S>, advertised: SocketAddr, peers: usize) -> Self {
         Self {
             socket: Arc::new(bound.socket),
@@ -56,10 +66,12 @@ impl<S> IcePort<S> {
             advertised,
             fragments: FxHashMap::default(),
             peers: HashMap::with_capacity(peers),
+            legs: 0,
         }
     }
 
-    pub fn share(&self, port: usize) -> IceShare<S> {
+    pub fn share(&mut self, port: usize) -> IceShare<S> {
+        self.legs += 1;
         let (socket, advertised) = (Arc::clone(&self.socket), self.advertised);
         IceShare { port, socket, advertised, peers: Vec::new() }
     }
@@ -130,17 +142,15 @@ impl<N: Network> Shard<N> {
     fn check(&mut self, now: Instant, at: usize, slot: usize, from: SocketAddr) {
         let Some(port) = self.ice.get(at) else { return };
         let former = port.peers.get(&from).copied();
-        if former != Some(slot) {
-            let refused = match former {
-                Some(former) if self.is_in_use(now, former, from) => Some(OwnDrop::AddressInUse),
-                None if port.peers.len() >= self.shared.config.limits.ice_peers => {
-                    Some(OwnDrop::TooManyPeers)
-                }
-                _ => None,
-            };
-            if let Some(cause) = refused {
-                return self.counters.lost(cause);
-            }
+        let refused = match former {
+            Some(former) if former == slot => None,
+            Some(former) => self.is_in_use(now, former, from).then_some(DropCause::AddressInUse),
+            None => (!self.has_room(at, slot)).then_some(DropCause::TooManyAddresses),
+        };
+        if let Some(cause) = refused {
+            // Its own call is mute by that, so its own statistics say why.
+            self.legs.get_mut(slot).into_iter().for_each(|leg| leg.machine.refuse(cause));
+            return self.counters.dropped(cause);
         }
         let checks = |shard: &Self| shard.legs.get(slot).map(|leg| leg.machine.checks());
         let before = checks(self);
@@ -163,6 +173,16 @@ impl<N: Network> Shard<N> {
         let share = self.legs.get(slot).and_then(|leg| leg.sockets.ice());
         let heard = share.and_then(|share| share.heard(from));
         heard.is_some_and(|heard| now < heard + self.shared.config.address_quiet)
+    }
+
+    /// Whether the leg may have one more address, which nobody has.
+    fn has_room(&self, at: usize, slot: usize) -> bool {
+        let (Some(port), Some(leg)) = (self.ice.get(at), self.legs.get(slot)) else {
+            return false;
+        };
+        let has = leg.sockets.ice().map_or(0, |share| share.peers.len());
+        let is_full = port.peers.len() >= self.shared.config.limits.ice_peers;
+        has < ASSURED || !is_full && (has < UNDESCRIBED || leg.machine.is_described())
     }
 
     fn bind_peer(&mut self, now: Instant, at: usize, slot: usize, from: SocketAddr) {
@@ -197,6 +217,7 @@ impl<N: Network> Shard<N> {
             for peer in share.peers {
                 port.peers.remove(&peer.address);
             }
+            port.legs = port.legs.saturating_sub(1);
         }
         self.shared.metrics.ice_legs.dec();
         self.count_peers();

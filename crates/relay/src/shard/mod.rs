@@ -35,7 +35,7 @@ use self::counters::{Counters, OwnDrop};
 use self::ice::IcePort;
 use self::leg::{Ready, RelayLeg, from_token};
 pub use self::network::Network;
-pub(crate) use self::network::{EXPEDITED_FORWARDING, bind_shared};
+pub(crate) use self::network::{EXPEDITED_FORWARDING, Room, bind_shared};
 use self::pacing::Pacing;
 use self::poller::{Found, Poller};
 use self::session::Session;

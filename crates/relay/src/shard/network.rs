@@ -1,6 +1,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::poller::Poller;
@@ -12,8 +13,7 @@ pub(crate) const EXPEDITED_FORWARDING: u32 = 46 << 2;
 /// voice through a stalled shard, and little enough for a flood.
 const RECEIVE_BUFFER: usize = 64 * 1024;
 
-/// The same where many legs share a socket: a tenth of a second of a thousand. The
-/// kernel gives no more than `net.core.rmem_max`.
+/// The same where many legs share a socket: a tenth of a second of a thousand.
 const SHARED_BUFFER: usize = 2 * 1024 * 1024;
 
 /// What the legs' ports are bound in: the kernel's sockets for a relay, and
@@ -67,9 +67,40 @@ impl Network for Poller {
     }
 }
 
+/// What the kernel gave a socket for many legs, in octets as it counts them: with
+/// what it keeps of each datagram besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Room {
+    pub receive: usize,
+    pub send: usize,
+}
+
+impl Room {
+    pub fn of(socket: &UdpSocket) -> io::Result<Self> {
+        let socket = SockRef::from(socket);
+        Ok(Self { receive: socket.recv_buffer_size()?, send: socket.send_buffer_size()? })
+    }
+
+    /// The least that there is of either.
+    pub fn least(self, other: Self) -> Self {
+        Self { receive: self.receive.min(other.receive), send: self.send.min(other.send) }
+    }
+
+    /// The settings of the kernel that kept it from what was asked for, and what
+    /// they have to be.
+    pub fn wants(self) -> impl Iterator<Item = (&'static str, usize)> {
+        let all = [("net.core.rmem_max", self.receive), ("net.core.wmem_max", self.send)];
+        // It doubles what it is asked for.
+        let little = all.into_iter().filter(|(_, given)| *given < 2 * SHARED_BUFFER);
+        little.map(|(setting, _)| (setting, SHARED_BUFFER))
+    }
+}
+
 /// A socket for many legs, and its port.
 pub(crate) fn bind_shared(address: IpAddr, port: u16) -> io::Result<(UdpSocket, u16)> {
     let socket = bind(address, port, SHARED_BUFFER)?;
+    // Beyond what the kernel's settings allow: for the privileged alone.
+    let _ = set_socket_recv_buffer_size_force(&socket, SHARED_BUFFER);
     let _ = SockRef::from(&socket).set_send_buffer_size(SHARED_BUFFER);
     let port = socket.local_addr()?.port();
     Ok((socket, port))
@@ -90,4 +121,31 @@ fn bind(address: IpAddr, port: u16, receive_buffer: usize) -> io::Result<UdpSock
     }
     socket.bind(&SocketAddr::new(address, port).into())?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_did_not_give_is_named_by_its_setting() {
+        let full = Room { receive: 2 * SHARED_BUFFER, send: 2 * SHARED_BUFFER };
+        assert_eq!(full.wants().count(), 0);
+        // As with a kernel's defaults.
+        let little = Room { receive: 425_984, ..full };
+        let wants: Vec<_> = full.least(little).wants().collect();
+        assert_eq!(wants, [("net.core.rmem_max", SHARED_BUFFER)]);
+        let wants: Vec<_> = Room { send: 425_984, ..full }.wants().collect();
+        assert_eq!(wants, [("net.core.wmem_max", SHARED_BUFFER)]);
+    }
+
+    #[test]
+    fn a_shared_socket_has_more_room_than_a_legs_own() {
+        let address = "127.0.0.1".parse().unwrap();
+        let (shared, _) = bind_shared(address, 0).unwrap();
+        let own = bind(address, 0, RECEIVE_BUFFER).unwrap();
+        let (shared, own) = (Room::of(&shared).unwrap(), Room::of(&own).unwrap());
+        assert!(shared.receive > own.receive, "{shared:?} {own:?}");
+        assert!(shared.send >= own.send, "{shared:?} {own:?}");
+    }
 }

@@ -109,12 +109,13 @@ impl<N: Network> Shard<N> {
         Ok(())
     }
 
-    fn share_ice_port(&self, family: IpFamily) -> Result<Sockets<N::Socket>, Refusal> {
+    /// That of the media address of the family which has the fewest such legs.
+    fn share_ice_port(&mut self, family: IpFamily) -> Result<Sockets<N::Socket>, Refusal> {
         let is_of = |address: usize| {
             self.shared.addresses.get(address).is_some_and(|local| local.is(family))
         };
-        let mut ports = self.ice.iter().enumerate();
-        let (at, port) = ports.find(|(_, port)| is_of(port.address)).ok_or(Refusal::NoFamily)?;
+        let ports = self.ice.iter_mut().enumerate().filter(|(_, port)| is_of(port.address));
+        let (at, port) = ports.min_by_key(|(_, port)| port.legs).ok_or(Refusal::NoFamily)?;
         self.shared.metrics.ice_legs.inc();
         Ok(Sockets::Ice(port.share(at)))
     }

@@ -294,7 +294,7 @@ async fn a_leg_that_is_over_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn addresses_are_limited_in_all_and_for_each_leg() {
+async fn addresses_are_limited_and_a_call_has_two_all_the_same() {
     let relay = with(|config| config.limits.ice_peers = 20).await;
     let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
     let mut greedy = Call::new(&mut proxy, 1).await;
@@ -314,16 +314,85 @@ async fn addresses_are_limited_in_all_and_for_each_leg() {
     for _ in 0..4 {
         Browser::new().await.prove(&second.at_a).await;
     }
+    relay.knows(20.0).await;
+    // Who comes late is heard, and may go to another network. More he may not.
+    let mut third = Call::new(&mut proxy, 3).await;
+    for n in 3..5 {
+        let late = Browser::new().await;
+        late.prove(&third.at_a).await;
+        third.talk(&late, n).await;
+    }
+    relay.knows(22.0).await;
     let late = Browser::new().await;
-    let third = Call::new(&mut proxy, 3).await;
     late.say(third.at_a.rtp, &check(third.ice(), THEIRS)).await;
     relay.dropped("ice_too_many_addresses", 1.0).await;
     assert!(late.hears_nothing().await);
-    greedy.talk(&others[19], 3).await;
+    greedy.talk(&others[19], 5).await;
     proxy.close(2).await;
-    let mut third = third;
+    relay.knows(18.0).await;
     late.prove(&third.at_a).await;
-    third.talk(&late, 4).await;
+    third.talk(&late, 6).await;
+    // The statistics of the call itself say why it was mute.
+    let Outcome::Closed { legs, .. } = proxy.close(3).await else { panic!("it was open") };
+    let dropped = &legs.iter().find(|(leg, _)| *leg == A).unwrap().1.dropped;
+    assert_eq!(dropped, &[("ice_too_many_addresses".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn who_has_described_nothing_has_few_addresses() {
+    let relay = one_shard().await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let locals = proxy.opened(1, &[(A, browsers(Protocol::Rtp))]).await;
+    let at_a = local(&locals, A);
+    for _ in 0..4 {
+        Browser::new().await.prove(&at_a).await;
+    }
+    let fifth = Browser::new().await;
+    fifth.say(at_a.rtp, &check(at_a.ice.as_ref().unwrap(), THEIRS)).await;
+    relay.dropped("ice_too_many_addresses", 1.0).await;
+    assert!(fifth.hears_nothing().await);
+    proxy.changed(1, vec![describe(A, described())]).await;
+    fifth.prove(&at_a).await;
+    relay.knows(5.0).await;
+}
+
+#[tokio::test]
+async fn media_addresses_of_one_family_have_as_many_browsers_each() {
+    let relay = with(|config| {
+        config.media.push(MediaAddress::direct("127.0.0.2".parse().unwrap()));
+    })
+    .await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let mut at = Vec::new();
+    for session in 1..=4 {
+        let mut call = Call::new(&mut proxy, session).await;
+        let browser = Browser::new().await;
+        browser.prove(&call.at_a).await;
+        call.talk(&browser, 1).await;
+        at.push(call.at_a.rtp);
+    }
+    let ports = relay.handle.ice_addrs();
+    assert_eq!(at, [ports[0], ports[1], ports[0], ports[1]]);
+    // The next one takes the place of who left.
+    proxy.close(2).await;
+    proxy.close(4).await;
+    for session in 5..=6 {
+        assert_eq!(Call::new(&mut proxy, session).await.at_a.rtp, ports[1]);
+    }
+}
+
+/// What the kernel gives depends on its settings, and on who asks.
+#[tokio::test]
+async fn the_room_of_shared_sockets_is_told() {
+    let relay = one_shard().await;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = socket2::SockRef::from(&socket);
+    socket.set_recv_buffer_size(2 << 20).unwrap();
+    socket.set_send_buffer_size(2 << 20).unwrap();
+    let given = [socket.recv_buffer_size().unwrap(), socket.send_buffer_size().unwrap()];
+    let told = ["receive", "send"].map(|it| relay.metric("ice_buffer_octets", Some(it)) as usize);
+    assert!(told[0] == given[0] || told[0] == 4 << 20, "{told:?} {given:?}");
+    assert_eq!(told[1], given[1]);
 }
 
 #[tokio::test]
