@@ -147,6 +147,31 @@ fn proxies_that_stand_in_for_each_other_are_named_by_both() {
 }
 
 #[test]
+fn ports_of_browsers_are_as_many_as_there_are_shards() {
+    let minimal = std::fs::read_to_string(root().join("sipconf/minimal.toml")).unwrap();
+    let ports = "ports = \"30000-30999\"\n";
+    assert!(minimal.contains(ports) && !minimal.contains("shards"));
+    for (more, wanted) in [
+        ("ice_port = 3480\n", Some("relay.shards: wanted a number")),
+        ("ice_port = 3480\nshards = 0\n", Some("relay.shards: wanted a number")),
+        ("ice_port = 65534\nshards = 3\n", Some("relay.ice_port: wanted")),
+        ("ice_port = 29999\nshards = 2\n", Some("lies within relay.ports")),
+        ("ice_port = 29999\nshards = 1\n", None),
+        ("shards = 0\n", None),
+    ] {
+        let text = minimal.replace(ports, &format!("{ports}{more}"));
+        let shown = load_text(&text).map_err(|error| error.to_string());
+        match wanted {
+            Some(wanted) => {
+                let shown = shown.unwrap_err();
+                assert!(shown.contains(wanted), "{more}: {shown}");
+            }
+            None => shown.unwrap(),
+        }
+    }
+}
+
+#[test]
 fn a_password_in_a_url_is_in_no_error() {
     for url in ["postgress://landline:hunter2@db/x", "postgres:/landline:hunter2@db/x"] {
         let (error, _) =

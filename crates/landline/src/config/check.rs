@@ -300,6 +300,10 @@ fn check_relay(relay: &Relay, findings: &mut Findings) {
     if relay.shards > 256 {
         findings.add("relay.shards", "wanted 0 (one for each processor) to 256");
     }
+    if relay.ice_port.is_some() && relay.shards == 0 {
+        let text = "wanted a number beside `ice_port`: each shard has a port from there on, and 0 makes as many as the machine has processors";
+        findings.add("relay.shards", text);
+    }
     if let Some(first) = relay.ice_port
         && ice_ports(first, relay).is_none()
     {
@@ -310,7 +314,7 @@ fn check_relay(relay: &Relay, findings: &mut Findings) {
     at_least_one("relay.timeouts.media_seconds", relay.timeouts.media_seconds, findings);
 }
 
-/// Those that are certain: how many processors there are the start tells.
+/// One for each shard.
 fn ice_ports(first: u16, relay: &Relay) -> Option<std::ops::RangeInclusive<u16>> {
     let last = first.checked_add(relay.shards.max(1) - 1)?;
     (first > 0).then_some(first..=last)
