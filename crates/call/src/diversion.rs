@@ -10,7 +10,7 @@ use landline_sip::{HeaderName, Headers, NameAddr, Uri};
 use crate::call::own_uri;
 use crate::context::Context;
 use crate::record::{CallDirection, Cause, DivertReason};
-use crate::route::{NOT_FOUND, Refusal, Route, Side};
+use crate::route::{Mailed, NOT_FOUND, Refusal, Route, Side};
 use crate::tenancy::{Account, MAILBOX, MOST_PLACES, User, places};
 
 /// How often one call may be sent on.
@@ -142,7 +142,7 @@ impl Context {
         };
         // What else became of the call is for who is rung; where nobody is, the
         // caller may leave a message.
-        route.or_else(|refusal| mailbox_of(account, user, direction).ok_or(refusal))
+        route.or_else(|refusal| mailbox_of(account, user, direction, refusal).ok_or(refusal))
     }
 
     /// Where a call leads that a user sends on: no further than if that user
@@ -160,7 +160,11 @@ impl Context {
             return Err(IN_A_CIRCLE);
         }
         if to.expose() == MAILBOX && self.tenants.user(account.sid, MAILBOX).is_none() {
-            return mailbox_of(account, by, direction).ok_or(NO_MAILBOX);
+            let refusal = match why {
+                DivertReason::DoNotDisturb => DO_NOT_DISTURB,
+                _ => Refusal::new(480, Cause::Unreachable),
+            };
+            return mailbox_of(account, by, direction, refusal).ok_or(NO_MAILBOX);
         }
         let most = MOST_PLACES / (past.len() + 1);
         let past = [past, &[Diversion { by: by.clone(), why }]].concat();
@@ -205,13 +209,13 @@ impl Context {
     ) -> Result<Route, Refusal> {
         let mut route = self.lead(account, to, past)?;
         // One of several who takes no calls leaves them to the others.
-        if list.is_some() && route.groups.is_empty() && route.sleepers.is_empty() {
+        if list.is_some() && !route.rings() {
             return Err(DO_NOT_DISTURB);
         }
         // A message is for whom was called, if it can be.
         let first = past.first().map(|it| &it.by).filter(|it| it.has_mailbox(account));
-        if let (Some(mailbox), Some(first)) = (&mut route.mailbox, first) {
-            mailbox.clone_from(first);
+        if let (Some(mailed), Some(first)) = (&mut route.mailbox, first) {
+            mailed.user.clone_from(first);
         }
         let stead = Stead { callee: route.to_user.clone(), past: past.to_vec(), list };
         let stead = Arc::new(stead);
@@ -230,15 +234,21 @@ impl Context {
     }
 }
 
-/// To nobody but a user's mailbox, if there is one.
-fn mailbox_of(account: &Account, user: &Arc<User>, direction: CallDirection) -> Option<Route> {
+/// To nobody but a user's mailbox, if there is one. The refusal is for callers that
+/// it does not take.
+fn mailbox_of(
+    account: &Account,
+    user: &Arc<User>,
+    direction: CallDirection,
+    refusal: Refusal,
+) -> Option<Route> {
     user.has_mailbox(account).then(|| Route {
         direction,
         groups: VecDeque::new(),
         sleepers: Vec::new(),
         to_user: user.name.clone(),
         callee: Side::User(user.clone()),
-        mailbox: Some(user.clone()),
+        mailbox: Some(Mailed { user: user.clone(), refusal }),
     })
 }
 

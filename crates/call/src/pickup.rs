@@ -11,7 +11,7 @@ use crate::calls::CallKey;
 use crate::context::Context;
 use crate::core::Core;
 use crate::record::{CallDirection, Cause};
-use crate::route::{NOT_FOUND, Refusal, Route, Side};
+use crate::route::{Mailed, NOT_FOUND, Refusal, Route, Side};
 use crate::tenancy::{Account, User};
 use crate::transfer::Refused;
 
@@ -194,7 +194,10 @@ impl Core {
             sleepers: Vec::new(),
             to_user: user.name.clone(),
             callee: Side::User(user.clone()),
-            mailbox: Some(user.clone()),
+            mailbox: Some(Mailed {
+                user: user.clone(),
+                refusal: Refusal::new(488, Cause::NotAcceptable),
+            }),
         })
     }
 

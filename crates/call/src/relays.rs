@@ -122,6 +122,8 @@ pub(crate) enum RelayStep {
     Prepare,
     /// What a re-INVITE or UPDATE changed.
     Modify,
+    /// What a mailbox's caller says is recorded.
+    Note,
     /// Legs that lost are given back; nothing waits for it.
     Release,
     Close,

@@ -171,13 +171,26 @@ pub(crate) struct Route {
     pub to_user: Personal<String>,
     pub callee: Side,
     /// Where nobody is rung, or none of those takes it: whose mailbox does.
-    pub mailbox: Option<Arc<User>>,
+    pub mailbox: Option<Mailed>,
+}
+
+/// Whose mailbox takes a call that rings nowhere.
+#[derive(Debug, Clone)]
+pub(crate) struct Mailed {
+    pub user: Arc<User>,
+    /// What the caller hears where it does not take it.
+    pub refusal: Refusal,
 }
 
 impl Route {
     /// The part of it that leads to another account's home region.
     pub(crate) fn away(&self) -> Option<&Side> {
         self.groups.iter().flatten().map(|target| &target.side).find(|side| side.is_region())
+    }
+
+    /// Somebody is rung, or woken for it.
+    pub(crate) fn rings(&self) -> bool {
+        !self.groups.is_empty() || !self.sleepers.is_empty()
     }
 
     pub(crate) fn is_away(&self) -> bool {

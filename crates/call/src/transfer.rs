@@ -63,6 +63,9 @@ impl Core {
         let user = call.user_of(leg).cloned().ok_or_else(|| {
             (StatusCode::FORBIDDEN, "only users of the account transfer its calls".to_owned())
         })?;
+        if call.is_in_mailbox() {
+            return Err((StatusCode::FORBIDDEN, "a mailbox goes to nobody else".to_owned()));
+        }
         let ReferTo { uri, replaces } =
             ReferTo::of(&request.headers).map_err(|error| bad(&error.to_string()))?;
         let is_callable = matches!(uri.scheme, Scheme::Sip | Scheme::Sips | Scheme::Tel);

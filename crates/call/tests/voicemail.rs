@@ -9,7 +9,7 @@ use landline_call::tenancy::{Forwarding, Tenancy, User, VoicemailPolicy};
 use landline_call::{Input, Tenants};
 use landline_control::{Event, FromRelay, Key, LegId, MediaFault, Op, Play, RelayId, Sound};
 use landline_region::{Personal, SoundSid, UserSid};
-use landline_sip::{HeaderName, Method, Request, Response, ServerKey, StatusCode};
+use landline_sip::{Dialog, HeaderName, Method, RAck, Request, Response, ServerKey, StatusCode};
 use world::phone::{Leg, sdp, text};
 use world::{World, tenants};
 
@@ -397,4 +397,122 @@ fn a_mailbox_tells_its_owner_of_what_came_and_went() {
         format!("Messages-Waiting: {waiting} {account} Voice-Message: {counts} (0/0)")
     };
     assert_eq!(heard, [said("no", "0/2"), said("yes", "1/2"), said("no", "0/3")]);
+}
+
+/// Where bob's phone sends it on to, nobody is rung: the mailbox has the call.
+#[test]
+fn a_phone_s_redirection_to_somebody_who_is_away_leads_to_the_mailbox() {
+    let mut world = World::new(19);
+    let carol_too = tenants::with_user(acme(|_| {}), "carol", |user| {
+        user.mailbox.policy = Some(VoicemailPolicy::On);
+        user.forwarding = Forwarding { do_not_disturb: true, ..Forwarding::default() };
+    });
+    world.add_proxy("ie1", 1, carol_too, |_| {});
+    world.share_directory();
+    let [alice, bob] = world.registered(["alice", "bob"]);
+    let (_, invite) = world.dial(alice, "sip:bob@acme.test");
+    let first = rung(&mut world, bob);
+    let response = Response::for_request(&first.1, StatusCode::MOVED_TEMPORARILY)
+        .with_to_tag("b")
+        .with_header(HeaderName::Contact, "<sip:carol@acme.test>");
+    world.respond(bob, first.0, response);
+    let mut a = world.confirm(alice, &invite, None);
+    played(&mut world);
+    world.wait(2);
+    world.hang_up(&mut a);
+    assert_eq!(steps(&world), ["mailbox", "answered", "begun", "caller_hung_up 200"]);
+    world.assert_at_rest();
+}
+
+/// One To tag has one session description (RFC 3261 §13.2.1).
+#[test]
+fn who_heard_the_callee_first_hears_the_mailbox_in_another_dialog() {
+    for (seed, is_reliable, offers) in [(20, false, true), (21, true, true), (22, true, false)] {
+        let mut world = with_mailbox(seed, |_| {});
+        let [alice, bob] = world.registered(["alice", "bob"]);
+        let body = sdp("10.1.0.1", 4000, "");
+        let offer = offers.then_some(body.as_str());
+        let mut request = world.invite_request(alice, "sip:bob@acme.test", offer);
+        if is_reliable {
+            request.headers.push(HeaderName::Supported, "100rel");
+        }
+        let (_, invite) = world.invite_by(alice, request);
+        let first = rung(&mut world, bob);
+        let mut said = Response::for_request(&first.1, StatusCode::SESSION_PROGRESS)
+            .with_to_tag(&format!("tag-{bob}"));
+        said.headers.push(HeaderName::Contact, world.phones[bob].contact());
+        said.set_body("application/sdp", sdp("10.1.0.2", 4000, ""));
+        world.respond(bob, first.0, said);
+        let heard = &world.phones[alice].responses;
+        let progress = heard.iter().find(|it| it.1.status == StatusCode::SESSION_PROGRESS);
+        let progress = progress.expect("183").1.clone();
+        assert!(text(&progress.body).contains("m=audio"));
+        if is_reliable {
+            let rack =
+                RAck { rseq: progress.rseq().unwrap().unwrap(), cseq: progress.cseq().unwrap() };
+            let mut prack = Dialog::uac(&invite, &progress)
+                .unwrap()
+                .request(Method::Prack)
+                .with_header(HeaderName::RAck, rack.to_string());
+            if !offers {
+                prack.set_body("application/sdp", body.clone());
+            }
+            let prack = world.send_request(alice, prack);
+            world.settle();
+            world.phones[alice].responses.retain(|it| it.0 != prack);
+        }
+        world.say(bob, &first, 486);
+        let heard = &world.phones[alice].responses;
+        let answer = heard.iter().find(|it| it.1.status == StatusCode::OK).expect("200").1.clone();
+        assert!(text(&answer.body).contains("m=audio"), "{is_reliable} {offers}");
+        let tag = |said: &Response| said.to().unwrap().tag().unwrap().to_owned();
+        assert_ne!(tag(&answer), tag(&progress), "{is_reliable} {offers}");
+        let mut a = world.confirm(alice, &invite, (!offers).then_some(body.as_str()));
+        let greeting = plays(&[Sound::Greeting(None), Sound::Beep]);
+        assert!(told(&world).contains(&greeting), "{is_reliable} {offers}");
+        played(&mut world);
+        world.wait(2);
+        world.hang_up(&mut a);
+        assert_eq!(steps(&world), ["mailbox", "answered", "begun", "caller_hung_up 200"]);
+        world.assert_at_rest();
+    }
+}
+
+#[test]
+fn what_became_of_the_call_is_said_where_the_mailbox_does_not_take_it() {
+    let quiet = |user: &mut User| user.forwarding.do_not_disturb = true;
+    let full = |user: &mut User| {
+        quiet(user);
+        user.mailbox.new = 100;
+    };
+    let offer = sdp("10.1.0.1", 4000, "");
+    let odd = offer.replace("RTP/AVP 0 8 101", "RTP/AVP 18 101");
+    let cases: [(&dyn Fn(&mut User), &str, &str); 2] =
+        [(&full, &offer, "The mailbox is full"), (&quiet, &odd, "The user takes no calls")];
+    for (seed, (change, offer, expected)) in (23..).zip(cases) {
+        let mut world = with_mailbox(seed, change);
+        let [alice] = world.registered(["alice"]);
+        world.invite(alice, "sip:bob@acme.test", Some(offer));
+        let refused = world.phones[alice].take_final().unwrap();
+        assert_eq!(refused.status, StatusCode::BUSY_HERE, "{expected}");
+        let warning = refused.headers.get(&HeaderName::Warning).unwrap().to_str_lossy();
+        assert!(warning.contains(expected), "{warning}");
+        assert_eq!(steps(&world), ["busy 486"]);
+        world.assert_at_rest();
+    }
+}
+
+#[test]
+fn a_mailbox_is_not_transferred() {
+    let mut world = with_mailbox(25, |_| {});
+    let mut a = in_mailbox(&mut world);
+    let mut refer = a.dialog.request(Method::Refer);
+    refer.headers.push(HeaderName::ReferTo, "<sip:carol@acme.test>");
+    world.phones[a.phone].responses.clear();
+    world.send_request(a.phone, refer);
+    world.settle();
+    let answer = world.phones[a.phone].take_final().unwrap();
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    world.hang_up(&mut a);
+    world.assert_at_rest();
 }

@@ -28,6 +28,11 @@ pub struct Input {
 }
 
 impl Input {
+    /// Who asks, as the log and its statements name it.
+    pub fn actor(&self) -> String {
+        self.key.as_ref().map_or_else(|| "api".to_owned(), |key| key.sid.to_string())
+    }
+
     pub fn part(&self, name: &str) -> &str {
         let found = self.parts.iter().find(|(known, _)| *known == name);
         found.map_or("", |(_, value)| value)

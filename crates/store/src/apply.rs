@@ -166,6 +166,8 @@ struct Batch {
     dropped: Vec<(VoicemailSid, UnixMillis)>,
     /// Those that their owner has heard or removed by phone.
     listened: Vec<(AccountSid, VoicemailSid, UnixMillis, bool)>,
+    /// Calls that were closed as lost before their messages were told of.
+    late_messages: Vec<CallSid>,
     /// What webhooks may want to be told.
     happened: Vec<Happened>,
     applied: Applied,
@@ -325,7 +327,14 @@ impl Batch {
             return Ok(());
         };
         if call.is_late(event) {
-            self.applied.late.push(event.clone());
+            match self.message(event) {
+                // What somebody said to a mailbox is no part of the record.
+                true => {
+                    self.applied.applied += 1;
+                    self.late_messages.push(event.call);
+                }
+                false => self.applied.late.push(event.clone()),
+            }
             return Ok(());
         }
         if event.sequence < call.next_sequence {
@@ -351,21 +360,10 @@ impl Batch {
                 self.moves.push((event.call, format!("{} {from} {to}", event.at.0)));
             }
             Step::TakenOver { proxy } => self.taken_over.push((event.call, proxy.clone())),
-            Step::MessageBegun { message, user, recording } => self.begun.push(voicemail::Begun {
-                sid: *message,
-                account: event.account,
-                user: *user,
-                call: event.call,
-                recording: *recording,
-                at: event.at,
-            }),
-            Step::MessageDropped { message } => self.dropped.push((*message, event.at)),
-            Step::MessageHeard { message } => {
-                self.listened.push((event.account, *message, event.at, false));
-            }
-            Step::MessageRemoved { message } => {
-                self.listened.push((event.account, *message, event.at, true));
-            }
+            Step::MessageBegun { .. }
+            | Step::MessageDropped { .. }
+            | Step::MessageHeard { .. }
+            | Step::MessageRemoved { .. } => drop(self.message(event)),
             Step::Ringing => {
                 if call.ringing_at.is_none() {
                     call.ringing_at = Some(event.at);
@@ -389,6 +387,29 @@ impl Batch {
             }
         }
         Ok(())
+    }
+
+    /// False where the event tells of none.
+    fn message(&mut self, event: &CallEvent) -> bool {
+        match &event.step {
+            Step::MessageBegun { message, user, recording } => self.begun.push(voicemail::Begun {
+                sid: *message,
+                account: event.account,
+                user: *user,
+                call: event.call,
+                recording: *recording,
+                at: event.at,
+            }),
+            Step::MessageDropped { message } => self.dropped.push((*message, event.at)),
+            Step::MessageHeard { message } => {
+                self.listened.push((event.account, *message, event.at, false));
+            }
+            Step::MessageRemoved { message } => {
+                self.listened.push((event.account, *message, event.at, true));
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn open(&mut self, store: &Store, event: &CallEvent, opened: &Opened, of_account: &Sealer) {
@@ -480,6 +501,8 @@ impl Batch {
         for (account, message, at, is_removed) in self.listened {
             voicemail::listened(tx, account, message, at, is_removed).await?;
         }
+        let late: Vec<_> = self.late_messages.iter().map(CallSid::to_string).collect();
+        voicemail::finish(tx, store.database(), late).await?;
         delivery::enqueue(tx, store.database(), &self.happened).await?;
         if !self.closed.is_empty() {
             close_legs(store, tx, &self.closed).await?;

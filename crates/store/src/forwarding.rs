@@ -99,8 +99,9 @@ impl Store {
             if named.len() > MOST_PLACES {
                 return invalid("calls are sent on to twelve places at the most");
             }
-            // A user's name may look like several.
-            if self.is_place(tx, account, user, to.expose()).await.is_ok() {
+            // The mailbox takes a call alone. A user's name may look like several.
+            if to.expose() == MAILBOX || self.is_place(tx, account, user, to.expose()).await.is_ok()
+            {
                 continue;
             }
             for place in named {
@@ -118,13 +119,17 @@ impl Store {
         place: &str,
     ) -> Result<()> {
         let problem = match self.user_sid(tx, account, place).await {
-            _ if is_e164(place) || place == MAILBOX => return Ok(()),
+            _ if is_e164(place) => return Ok(()),
             Ok(other) if other != user => return Ok(()),
             Ok(_) => "a user's calls lead to that user",
+            Err(StoreError::NotFound { .. }) if place == MAILBOX => {
+                "voicemail stands alone, not beside or after others: the mailbox takes what \
+                 none of them takes"
+            }
             Err(StoreError::NotFound { .. }) => {
-                "wanted users of the account, numbers of E.164 with +, or voicemail: one, or several with & \
+                "wanted users of the account, numbers of E.164 with +, one or several with & \
                  between those that ring at once and commas between those that ring one after \
-                 the other"
+                 the other; or voicemail alone"
             }
             Err(error) => return Err(error),
         };

@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0015_identity.sql"),
     // Numbered before the one that came first.
     include_str!("../migrations/0014_voicemail.sql"),
+    include_str!("../migrations/0016_removed_by.sql"),
 ];
 
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";

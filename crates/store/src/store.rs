@@ -73,6 +73,8 @@ pub struct StoreCounters {
     pub events_duplicate: u64,
     /// Events of calls whose opening never arrived, or of unknown accounts.
     pub events_orphaned: u64,
+    /// Messages that were removed could not be deleted: tried again.
+    pub voicemail_sweeps_failed: u64,
 }
 
 #[derive(Default)]
@@ -81,6 +83,7 @@ pub(crate) struct Counts {
     pub events_applied: AtomicU64,
     pub events_duplicate: AtomicU64,
     pub events_orphaned: AtomicU64,
+    pub voicemail_sweeps_failed: AtomicU64,
 }
 
 impl Store {
@@ -128,6 +131,7 @@ impl Store {
             events_applied: counts.events_applied.load(Relaxed),
             events_duplicate: counts.events_duplicate.load(Relaxed),
             events_orphaned: counts.events_orphaned.load(Relaxed),
+            voicemail_sweeps_failed: counts.voicemail_sweeps_failed.load(Relaxed),
         }
     }
 

@@ -171,8 +171,9 @@ impl Store {
         self.user_of(&row.ok_or_else(|| unknown(account))?).await
     }
 
-    /// Its bindings and its own number go with it.
-    pub async fn user_remove(&self, account: AccountSid, user: &str) -> Result<()> {
+    /// Its bindings, its own number and its messages go with it. `by` is who asks, as
+    /// a statement of the log names it.
+    pub async fn user_remove(&self, account: AccountSid, user: &str, by: &str) -> Result<()> {
         let mut tx = self.database().begin().await?;
         bump_revision(&mut tx).await?;
         let sid = self.user_sid(&mut tx, account, user).await?;
@@ -186,7 +187,7 @@ impl Store {
                 next: format!("{numbers} more numbers lead to it; `number remove` them first"),
             });
         }
-        voicemail::leave_behind(&mut tx, sid).await?;
+        voicemail::leave_behind(&mut tx, sid, by).await?;
         sound::forget_greeting(&mut tx, account, sid).await?;
         tx.execute("DELETE FROM binding WHERE user_sid = $1", values![sid]).await?;
         tx.execute("DELETE FROM account_user WHERE sid = $1", values![sid]).await?;

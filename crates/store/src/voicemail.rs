@@ -4,6 +4,7 @@
 //! region's proxies see it with everything else they know of the user.
 
 use landline_call::record::Cause;
+use landline_region::receipt::DeletionReason;
 use landline_region::{
     AccountSid, CallSid, Personal, RecordingSid, UnixMillis, UserSid, VoicemailSid,
 };
@@ -18,6 +19,16 @@ use crate::store::{Store, bump_revision, now};
 const MOST_LISTED: i64 = 1000;
 /// Of those that were removed that one sweep takes.
 const SWEPT: i64 = 64;
+/// What is shorter is no message: somebody heard the tone and hung up.
+const SHORTEST_MS: i64 = 1000;
+/// What a relay has not brought into the database by then, after the call's end, is
+/// not going to come.
+const LATEST_MS: i64 = 24 * 3600 * 1000;
+
+/// Of `voicemail v` and `call c`: the message is a part of what is recorded of the call
+/// anyhow, and the recording is not the message's to delete.
+const BY_POLICY: &str = "(COALESCE(c.consent_by_policy, 0) = 1 AND c.recording = v.recording)";
+const IS_STORED: &str = "EXISTS (SELECT 1 FROM recording r WHERE r.sid = v.recording)";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct VoicemailRecord {
@@ -89,17 +100,19 @@ impl Store {
         heard: bool,
     ) -> Result<VoicemailRecord> {
         let mut tx = self.database().begin().await?;
+        let revision = bump_revision(&mut tx).await?;
         let update = "UPDATE voicemail SET heard_at = CASE WHEN $3 = 1 \
                       THEN COALESCE(heard_at, $4) ELSE NULL END WHERE sid = $1 AND account = $2 \
                       AND removed_at IS NULL AND duration_ms IS NOT NULL RETURNING user_sid";
         let row = tx.row(update, values![message, account, heard, now()]).await?;
         let user = row.ok_or_else(|| unknown(message))?.parse("user_sid")?;
-        recount(&mut tx, &[user]).await?;
+        recount(&mut tx, &[user], revision).await?;
         tx.commit().await?;
         self.voicemail_show(account, message).await
     }
 
-    /// Removes the message with what was recorded of it.
+    /// Removes the message, and what was recorded of it unless the account has its calls
+    /// recorded anyhow: then that stays the call's.
     pub async fn voicemail_remove(
         &self,
         account: AccountSid,
@@ -107,44 +120,92 @@ impl Store {
         by: &DeletedBy,
     ) -> Result<VoicemailRecord> {
         let found = self.voicemail_show(account, message).await?;
-        self.voicemail_delete(account, message, found.recording, by).await?;
+        let select = format!(
+            "SELECT CASE WHEN {BY_POLICY} THEN 1 ELSE 0 END AS by_policy \
+             FROM voicemail v JOIN call c ON c.sid = v.call WHERE v.sid = $1"
+        );
+        let row = self.database().row(AssertSqlSafe(select), values![message]).await?;
+        let by_policy = row.ok_or_else(|| unknown(message))?.int("by_policy")? == 1;
+        if !by_policy {
+            match self.recording_delete(account, found.recording, by).await {
+                Ok(_) => {}
+                // The relay is still to bring it: it is deleted when it is here.
+                Err(StoreError::NotFound { .. }) => {
+                    self.voicemail_put_off(message, by).await?;
+                    return Ok(found);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.voicemail_forget(message).await?;
         Ok(found)
     }
 
-    /// A recording that is deleted takes its message with it.
-    async fn voicemail_delete(
-        &self,
-        account: AccountSid,
-        message: VoicemailSid,
-        recording: RecordingSid,
-        by: &DeletedBy,
-    ) -> Result<()> {
-        match self.recording_delete(account, recording, by).await {
-            // Nothing of it was stored.
-            Ok(_) | Err(StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
-        }
+    /// Nobody sees it any more, and the sweep looks for what was recorded.
+    async fn voicemail_put_off(&self, message: VoicemailSid, by: &DeletedBy) -> Result<()> {
         let mut tx = self.database().begin().await?;
+        let revision = bump_revision(&mut tx).await?;
+        let update = "UPDATE voicemail SET removed_at = $2, removed_by = $3, removed_for = $4 \
+                      WHERE sid = $1 AND removed_at IS NULL RETURNING user_sid";
+        let values = values![message, now(), by.actor.as_str(), by.reason.name()];
+        if let Some(row) = tx.row(update, values).await? {
+            recount(&mut tx, &[row.parse("user_sid")?], revision).await?;
+        }
+        tx.commit().await
+    }
+
+    async fn voicemail_forget(&self, message: VoicemailSid) -> Result<()> {
+        let mut tx = self.database().begin().await?;
+        let revision = bump_revision(&mut tx).await?;
         let delete = "DELETE FROM voicemail WHERE sid = $1 RETURNING user_sid";
         if let Some(row) = tx.row(delete, values![message]).await? {
-            recount(&mut tx, &[row.parse("user_sid")?]).await?;
+            recount(&mut tx, &[row.parse("user_sid")?], revision).await?;
         }
         tx.commit().await
     }
 
     /// Deletes what was recorded of messages that are nobody's any more: those that
-    /// were too short, and those of users that are gone.
-    pub async fn voicemail_sweep(&self, by: &DeletedBy) -> Result<u64> {
+    /// were removed or too short, and those of users that are gone. How many there
+    /// were; those whose recording is still on its way are left for later.
+    pub async fn voicemail_sweep(&self) -> Result<u64> {
+        let late = UnixMillis(now().0.saturating_sub(LATEST_MS));
+        self.voicemail_complete().await?;
         let select = format!(
-            "SELECT v.sid, v.account, v.recording FROM voicemail v JOIN call c ON c.sid = v.call \
-             WHERE v.removed_at IS NOT NULL AND c.closed_at IS NOT NULL LIMIT {SWEPT}"
+            "SELECT v.sid, v.account, v.recording, v.removed_by, v.removed_for, \
+             CASE WHEN {IS_STORED} AND NOT {BY_POLICY} THEN 1 ELSE 0 END AS goes_too \
+             FROM voicemail v JOIN call c ON c.sid = v.call WHERE c.closed_at IS NOT NULL \
+             AND (v.removed_at IS NOT NULL OR (v.duration_ms IS NULL AND c.closed_at < $1) \
+             OR NOT EXISTS (SELECT 1 FROM account_user u WHERE u.sid = v.user_sid)) \
+             AND ({IS_STORED} OR {BY_POLICY} OR c.closed_at < $1) LIMIT {SWEPT}"
         );
-        let rows = self.database().rows(AssertSqlSafe(select), values![]).await?;
+        let rows = self.database().rows(AssertSqlSafe(select), values![late]).await?;
         for row in &rows {
-            let (account, message) = (row.parse("account")?, row.parse("sid")?);
-            self.voicemail_delete(account, message, row.parse("recording")?, by).await?;
+            if row.int("goes_too")? == 1 {
+                let by = removed_by(row)?;
+                let (account, recording) = (row.parse("account")?, row.parse("recording")?);
+                self.recording_delete(account, recording, &by).await?;
+            }
+            self.voicemail_forget(row.parse("sid")?).await?;
         }
         Ok(rows.len() as u64)
+    }
+
+    /// Messages of lost calls of which nothing was stored at their end, and is now.
+    async fn voicemail_complete(&self) -> Result<()> {
+        let select = format!(
+            "SELECT v.call FROM voicemail v JOIN call c ON c.sid = v.call \
+             WHERE v.duration_ms IS NULL AND v.removed_at IS NULL AND c.closed_at IS NOT NULL \
+             AND EXISTS (SELECT 1 FROM recording_chunk k WHERE k.recording = v.recording) \
+             LIMIT {SWEPT}"
+        );
+        let rows = self.database().rows(AssertSqlSafe(select), values![]).await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let calls = rows.iter().map(|row| row.text("call")).collect::<Result<_>>()?;
+        let mut tx = self.database().begin().await?;
+        finish(&mut tx, self.database(), calls).await?;
+        tx.commit().await
     }
 
     async fn voicemail_of(&self, row: &Row) -> Result<VoicemailRecord> {
@@ -164,7 +225,20 @@ impl Store {
     }
 }
 
-/// A caller speaks to the mailbox. Of a user who is gone since, it is nobody's.
+/// Who had it removed, as the log is to state it.
+fn removed_by(row: &Row) -> Result<DeletedBy> {
+    let reason = match row.text_or_null("removed_for")?.as_deref() {
+        Some("request") => DeletionReason::Request,
+        Some("erasure") => DeletionReason::Erasure,
+        // It was no message, or nobody's: there is no time for which it is kept.
+        _ => DeletionReason::Retention,
+    };
+    let actor = row.text_or_null("removed_by")?;
+    Ok(DeletedBy { reason, actor: actor.unwrap_or_else(|| "voicemail".to_owned()) })
+}
+
+/// A caller speaks to the mailbox. Of a user who is gone since, it is nobody's. The
+/// call is a recorded one from here on, by the caller's consent, if it was none before.
 pub(crate) async fn begin(tx: &mut Tx, begun: &Begun) -> Result<()> {
     let insert = "INSERT INTO voicemail (sid, account, user_sid, call, recording, left_at, \
                   removed_at) VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN EXISTS \
@@ -172,13 +246,23 @@ pub(crate) async fn begin(tx: &mut Tx, begun: &Begun) -> Result<()> {
                   ON CONFLICT (sid) DO NOTHING";
     let Begun { sid, account, user, call, recording, at } = begun;
     let values = values![*sid, *account, *user, *call, *recording, *at];
-    tx.execute(insert, values).await.map(drop)
+    tx.execute(insert, values).await?;
+    // A record that is chained stays as it is.
+    let update = "UPDATE call SET recording = $2, consent_by_policy = 0, \
+                  consent_granted_at = $3 WHERE sid = $1 AND recording IS NULL \
+                  AND chain_position IS NULL";
+    tx.execute(update, values![*call, *recording, *at]).await.map(drop)
 }
 
 /// It was none.
 pub(crate) async fn drop_message(tx: &mut Tx, message: VoicemailSid, at: UnixMillis) -> Result<()> {
-    let update = "UPDATE voicemail SET removed_at = $2 WHERE sid = $1";
-    tx.execute(update, values![message, at]).await.map(drop)
+    let revision = bump_revision(tx).await?;
+    let update = "UPDATE voicemail SET removed_at = $2 WHERE sid = $1 AND removed_at IS NULL \
+                  RETURNING user_sid";
+    match tx.row(update, values![message, at]).await? {
+        Some(row) => recount(tx, &[row.parse("user_sid")?], revision).await,
+        None => Ok(()),
+    }
 }
 
 /// Its owner has heard it on the phone, or removed it: what was recorded follows.
@@ -191,7 +275,8 @@ pub(crate) async fn listened(
 ) -> Result<()> {
     let update = match is_removed {
         true => {
-            "UPDATE voicemail SET removed_at = $3 WHERE sid = $1 AND account = $2 \
+            "UPDATE voicemail SET removed_at = $3, removed_by = user_sid, \
+             removed_for = 'request' WHERE sid = $1 AND account = $2 \
              AND removed_at IS NULL RETURNING user_sid"
         }
         false => {
@@ -199,71 +284,88 @@ pub(crate) async fn listened(
              AND account = $2 AND removed_at IS NULL RETURNING user_sid"
         }
     };
+    let revision = bump_revision(tx).await?;
     match tx.row(update, values![message, account, at]).await? {
-        Some(row) => recount(tx, &[row.parse("user_sid")?]).await,
+        Some(row) => recount(tx, &[row.parse("user_sid")?], revision).await,
         None => Ok(()),
     }
 }
 
-/// Their calls are over: the messages are there.
+/// Their calls are over: the messages are there. One of a lost call waits until
+/// something of it is stored.
 pub(crate) async fn finish(tx: &mut Tx, database: &Database, closed: Vec<String>) -> Result<()> {
     let select = format!(
         "SELECT v.sid, v.user_sid, v.left_at, c.closed_at, c.cause, \
-         (SELECT MAX(k.last_ms) FROM recording_chunk k WHERE k.recording = v.recording) AS stored \
-         FROM voicemail v JOIN call c ON c.sid = v.call \
+         (SELECT MAX(k.last_ms) FROM recording_chunk k WHERE k.recording = v.recording) AS stored, \
+         (SELECT r.started_at FROM recording r WHERE r.sid = v.recording AND {BY_POLICY}) \
+         AS recorded_since FROM voicemail v JOIN call c ON c.sid = v.call \
          WHERE v.duration_ms IS NULL AND v.removed_at IS NULL AND {}",
         database.among("v.call", 1)
     );
     let rows = tx.rows(AssertSqlSafe(select), values![closed]).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let revision = bump_revision(tx).await?;
     let mut users = Vec::with_capacity(rows.len());
     for row in &rows {
         let cause: Option<Cause> = row.parse_or_null("cause")?;
-        let is_lost = cause == Some(Cause::Lost);
-        let lasted = row.time("closed_at")?.0.saturating_sub(row.time("left_at")?.0).max(0);
-        // Nobody knows when the end was: what is stored counts.
-        let duration = match row.int_or_null("stored")? {
-            Some(stored) if is_lost => stored,
-            _ => lasted,
+        let (left_at, closed_at) = (row.time("left_at")?, row.time("closed_at")?);
+        let since = row.time_or_null("recorded_since")?;
+        let lead = since.map_or(0, |since| left_at.0.saturating_sub(since.0).max(0));
+        // Nobody knows when the end of a lost call was: what is stored counts.
+        let duration = match (cause == Some(Cause::Lost), row.int_or_null("stored")?) {
+            (true, Some(stored)) => stored.saturating_sub(lead),
+            (true, None) => continue,
+            (false, _) => closed_at.0.saturating_sub(left_at.0),
         };
-        let cut_short =
-            matches!(cause, Some(Cause::Lost | Cause::MediaLost | Cause::SignallingLost));
-        let update = "UPDATE voicemail SET duration_ms = $2, cut_short = $3 WHERE sid = $1";
-        tx.execute(update, values![row.text("sid")?, duration, cut_short]).await?;
+        let duration = duration.max(0);
+        let removed_at = (duration < SHORTEST_MS).then_some(closed_at);
+        let cut_short = !matches!(cause, Some(Cause::CallerHungUp | Cause::Voicemail));
+        let update = "UPDATE voicemail SET duration_ms = $2, cut_short = $3, removed_at = $4 \
+                      WHERE sid = $1 AND removed_at IS NULL";
+        let values = values![row.text("sid")?, duration, cut_short, removed_at];
+        tx.execute(update, values).await?;
         users.push(row.parse("user_sid")?);
     }
-    recount(tx, &users).await
+    recount(tx, &users, revision).await
 }
 
 /// With the recording that it is goes a message.
 pub(crate) async fn forget_recording(tx: &mut Tx, recording: RecordingSid) -> Result<()> {
     let delete = "DELETE FROM voicemail WHERE recording = $1 RETURNING user_sid";
-    forget(tx, delete, recording.to_string()).await
+    let select = "SELECT 1 AS one FROM voicemail WHERE recording = $1";
+    forget(tx, select, delete, recording.to_string()).await
 }
 
 /// And with the call that it came by.
 pub(crate) async fn forget_call(tx: &mut Tx, call: CallSid) -> Result<()> {
     let delete = "DELETE FROM voicemail WHERE call = $1 RETURNING user_sid";
-    forget(tx, delete, call.to_string()).await
+    let select = "SELECT 1 AS one FROM voicemail WHERE call = $1";
+    forget(tx, select, delete, call.to_string()).await
 }
 
-async fn forget(tx: &mut Tx, delete: &'static str, of: String) -> Result<()> {
-    let rows = tx.rows(delete, values![of]).await?;
-    let users = rows.iter().map(|row| row.parse("user_sid")).collect::<Result<Vec<_>>>()?;
-    recount(tx, &users).await
-}
-
-/// The user goes: what was recorded for it follows.
-pub(crate) async fn leave_behind(tx: &mut Tx, user: UserSid) -> Result<()> {
-    let update = "UPDATE voicemail SET removed_at = $2 WHERE user_sid = $1 AND removed_at IS NULL";
-    tx.execute(update, values![user, now()]).await.map(drop)
-}
-
-/// How many messages these users have, where the region's proxies see it.
-async fn recount(tx: &mut Tx, users: &[UserSid]) -> Result<()> {
-    if users.is_empty() {
+/// Everybody who changes messages takes the revision first, and so nobody waits for
+/// another in a circle.
+async fn forget(tx: &mut Tx, select: &'static str, delete: &'static str, of: String) -> Result<()> {
+    if tx.row(select, values![of.as_str()]).await?.is_none() {
         return Ok(());
     }
     let revision = bump_revision(tx).await?;
+    let rows = tx.rows(delete, values![of]).await?;
+    let users = rows.iter().map(|row| row.parse("user_sid")).collect::<Result<Vec<_>>>()?;
+    recount(tx, &users, revision).await
+}
+
+/// The user goes: what was recorded for it follows.
+pub(crate) async fn leave_behind(tx: &mut Tx, user: UserSid, by: &str) -> Result<()> {
+    let update = "UPDATE voicemail SET removed_at = $2, removed_by = $3, \
+                  removed_for = 'request' WHERE user_sid = $1 AND removed_at IS NULL";
+    tx.execute(update, values![user, now(), by]).await.map(drop)
+}
+
+/// How many messages these users have, where the region's proxies see it.
+async fn recount(tx: &mut Tx, users: &[UserSid], revision: i64) -> Result<()> {
     for user in users {
         let count = "(SELECT COUNT(*) FROM voicemail v WHERE v.user_sid = $1 \
                      AND v.removed_at IS NULL AND v.duration_ms IS NOT NULL AND v.heard_at IS";

@@ -182,6 +182,11 @@ on_both_engines! {
             ..Forwarding::default()
         };
         assert_eq!(set(several.clone()).await.unwrap().forwarding, several);
+        // The mailbox takes what is sent there, alone.
+        let there = |place| Forwarding { always: Some(personal(place)), ..Forwarding::default() };
+        assert!(set(there("voicemail")).await.is_ok());
+        let refused = set(there("bob, voicemail")).await.unwrap_err();
+        assert!(refused.to_string().contains("voicemail stands alone"), "{refused}");
         set(wanted.clone()).await.unwrap();
         let many = ["bob"; 13].join(",");
         let lists = ["bob,", "bob&alice", "bob,,bob", "&", many.as_str()];
@@ -221,10 +226,10 @@ on_both_engines! {
         let error = store.number_add(account.sid, &number("+353222222", stranger)).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
 
-        let error = store.user_remove(account.sid, "alice").await.unwrap_err();
+        let error = store.user_remove(account.sid, "alice", "operator").await.unwrap_err();
         assert!(matches!(error, StoreError::InUse { .. }), "{error}");
         store.number_remove(account.sid, "+353111111").await.unwrap();
-        store.user_remove(account.sid, "alice").await.unwrap();
+        store.user_remove(account.sid, "alice", "operator").await.unwrap();
         assert!(store.user_list(account.sid).await.unwrap().is_empty());
     }
 
@@ -357,7 +362,7 @@ on_both_engines! {
         store.write_bindings(&[gone]).await.unwrap();
         assert_eq!(store.load_bindings().await.unwrap()[0].reg_id, Some(2));
         store.write_bindings(&[]).await.unwrap();
-        store.user_remove(account.sid, "alice").await.unwrap();
+        store.user_remove(account.sid, "alice", "operator").await.unwrap();
         assert!(store.load_bindings().await.unwrap().is_empty());
     }
 }

@@ -124,7 +124,7 @@ on_both_engines! {
         let old = made(&region).await;
 
         // Since then: a user, a recording and the records of old calls are gone.
-        region.store.user_remove(account.sid, "bob").await.unwrap();
+        region.store.user_remove(account.sid, "bob", "operator").await.unwrap();
         let by = DeletedBy { reason: DeletionReason::Erasure, actor: "operator".to_owned() };
         region.store.recording_delete(account.sid, recording(41), &by).await.unwrap();
         let until = region.store.call_show(sid(3)).await.unwrap().retention_until.unwrap();

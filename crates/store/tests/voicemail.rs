@@ -7,6 +7,7 @@ use common::receipts::{NEVER, checked, events, recorder, recording, sid};
 use common::{at, eventually};
 use landline_call::record::{CallEvent, Cause, Closed, Step};
 use landline_call::tenancy::{Account, User, VoicemailPolicy};
+use landline_control::Consent;
 use landline_region::receipt::DeletionReason;
 use landline_region::{UnixMillis, UserSid, VoicemailSid};
 use landline_store::{AccountChange, DeletedBy, StoreError, UserChange};
@@ -88,8 +89,8 @@ on_both_engines! {
         events.push(CallEvent { sequence: closed.sequence + 1, ..closed });
         store.apply_events(&events).await.unwrap();
         assert_eq!(counts(&region, &bob).await, (0, 0));
-        assert_eq!(store.voicemail_sweep(&by()).await.unwrap(), 1);
-        assert_eq!(store.voicemail_sweep(&by()).await.unwrap(), 0);
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 1);
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 0);
         let gone = store.recording_show(recording(1)).await.unwrap();
         assert!(gone.deleted_at.is_some());
 
@@ -167,7 +168,7 @@ on_both_engines! {
         let messages = store.voicemail_list(account.sid, bob.sid).await.unwrap();
         assert_eq!((messages.len(), messages[0].sid), (1, message(1)));
         assert!(messages[0].heard_at.is_some());
-        assert_eq!(store.voicemail_sweep(&by()).await.unwrap(), 1);
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 1);
         assert!(store.recording_show(recording(2)).await.unwrap().deleted_at.is_some());
     }
 
@@ -179,12 +180,12 @@ on_both_engines! {
         with_audio(&region, &account, bob.sid, 1).await;
         with_audio(&region, &account, carol.sid, 2).await;
         store.receipts_issue(NEVER).await.unwrap();
-        store.user_remove(account.sid, "bob").await.unwrap();
+        store.user_remove(account.sid, "bob", "operator").await.unwrap();
         let gone = store.greeting(account.sid, Some(bob.sid)).await;
         assert!(matches!(gone, Err(StoreError::NotFound { .. })));
         let unseen = store.voicemail_show(account.sid, message(1)).await;
         assert!(matches!(unseen, Err(StoreError::NotFound { .. })));
-        assert_eq!(store.voicemail_sweep(&by()).await.unwrap(), 1);
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 1);
         assert!(store.recording_show(recording(1)).await.unwrap().deleted_at.is_some());
 
         assert_eq!(counts(&region, &carol).await, (1, 0));
@@ -195,8 +196,109 @@ on_both_engines! {
         let events = left(&account, UserSid::from_u128(999), 5, Cause::CallerHungUp);
         store.apply_events(&events).await.unwrap();
         eventually("it is swept", || async {
-            store.voicemail_sweep(&by()).await.unwrap() == 0
+            store.voicemail_sweep().await.unwrap() == 0
         }).await;
+    }
+
+    async fn what_policy_has_recorded_stays_when_its_message_goes(region: Region) {
+        let (store, account) = (&region.store, region.account().await);
+        let bob = region.user(&account, "bob").await;
+        for call in 1..=3 {
+            let recorder = recorder(&region, &account, call).await;
+            recorder.sink().finish(recording(call)).await.unwrap();
+            recorder.shutdown().await;
+            let mut events = left(&account, bob.sid, call, Cause::CallerHungUp);
+            if let Step::Opened(opened) = &mut events[0].step {
+                let consent = Consent { by_policy: true, granted_at: at(0) };
+                opened.recording = Some((recording(call), consent));
+            }
+            if call == 1 {
+                // Too short.
+                let closed = events.pop().unwrap();
+                let step = Step::MessageDropped { message: message(1) };
+                events.push(CallEvent { step, ..closed.clone() });
+                events.push(CallEvent { sequence: closed.sequence + 1, ..closed });
+            }
+            store.apply_events(&events).await.unwrap();
+        }
+        store.voicemail_remove(account.sid, message(2), &by()).await.unwrap();
+        store.user_remove(account.sid, "bob", "operator").await.unwrap();
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 2);
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 0);
+        for call in 1..=3 {
+            let kept = store.recording_show(recording(call)).await.unwrap();
+            assert_eq!(kept.deleted_at, None, "{call}");
+            let gone = store.voicemail_show(account.sid, message(call)).await;
+            assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
+        }
+    }
+
+    async fn what_is_not_stored_yet_is_deleted_when_it_comes(region: Region) {
+        let (store, account) = (&region.store, region.account().await);
+        let bob = region.user(&account, "bob").await;
+        store.apply_events(&today(left(&account, bob.sid, 1, Cause::CallerHungUp))).await.unwrap();
+        assert_eq!(counts(&region, &bob).await, (1, 0));
+        // Its recording is due, and the call says so.
+        let call = store.call_show(sid(1)).await.unwrap();
+        assert_eq!(call.recording, Some(recording(1)));
+        store.voicemail_remove(account.sid, message(1), &by()).await.unwrap();
+        assert_eq!(counts(&region, &bob).await, (0, 0));
+        assert_eq!(store.voicemail_list(account.sid, bob.sid).await.unwrap(), []);
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 0, "it is still to come");
+        let recorder = recorder(&region, &account, 1).await;
+        recorder.sink().finish(recording(1)).await.unwrap();
+        recorder.shutdown().await;
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 1);
+        assert!(store.recording_show(recording(1)).await.unwrap().deleted_at.is_some());
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 0);
+    }
+
+    async fn a_message_of_which_nothing_is_stored_does_not_count(region: Region) {
+        let (store, account) = (&region.store, region.account().await);
+        let bob = region.user(&account, "bob").await;
+        store.apply_events(&today(left(&account, bob.sid, 1, Cause::Lost))).await.unwrap();
+        assert_eq!(counts(&region, &bob).await, (0, 0));
+        // It was in the relay's spool.
+        let recorder = recorder(&region, &account, 1).await;
+        recorder.sink().finish(recording(1)).await.unwrap();
+        recorder.shutdown().await;
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 0);
+        let messages = store.voicemail_list(account.sid, bob.sid).await.unwrap();
+        assert_eq!((messages.len(), messages[0].cut_short), (1, true));
+        assert_eq!(counts(&region, &bob).await, (1, 0));
+        // Over before a second, by whatever fault.
+        let mut events = left(&account, bob.sid, 2, Cause::Failed);
+        let begun = events[5].at;
+        for event in &mut events[6..] {
+            event.at = UnixMillis(begun.0 + 900);
+        }
+        store.apply_events(&events).await.unwrap();
+        assert_eq!(counts(&region, &bob).await, (1, 0));
+        // Nothing ever came of it.
+        let events = left(&account, bob.sid, 3, Cause::Lost);
+        store.apply_events(&events).await.unwrap();
+        assert_eq!(store.voicemail_sweep().await.unwrap(), 2);
+        assert_eq!(counts(&region, &bob).await, (1, 0));
+    }
+
+    async fn what_was_said_after_another_proxy_gave_the_call_up_is_kept(region: Region) {
+        let (store, account) = (&region.store, region.account().await);
+        let bob = region.user(&account, "bob").await;
+        let recorder = recorder(&region, &account, 1).await;
+        recorder.sink().finish(recording(1)).await.unwrap();
+        recorder.shutdown().await;
+        let events = left(&account, bob.sid, 1, Cause::CallerHungUp);
+        let mut lost = events.last().unwrap().clone();
+        lost.sequence = 5;
+        if let Step::Closed(closed) = &mut lost.step {
+            closed.cause = Cause::Lost;
+        }
+        store.apply_events(&events[..5]).await.unwrap();
+        store.apply_events(&[lost]).await.unwrap();
+        let applied = store.apply_events(&events[5..]).await.unwrap();
+        assert_eq!(applied.late.len(), events.len() - 6, "the record stays as it is");
+        assert_eq!(counts(&region, &bob).await, (1, 0));
+        assert_eq!(store.call_chain_verify().await.unwrap().calls, 1);
     }
 
     async fn a_user_follows_the_account_and_greetings_are_sealed(region: Region) {
@@ -227,6 +329,16 @@ on_both_engines! {
         assert_eq!(store.tenancy().await.unwrap().users[0].mailbox.greeting, None);
         assert_eq!(store.greeting(account.sid, None).await.unwrap(), of_all, "another's stays");
     }
+}
+
+/// The same, an hour ago.
+fn today(mut events: Vec<CallEvent>) -> Vec<CallEvent> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let shift = now.as_millis() as i64 - 3_600_000 - events[0].at.0;
+    for event in &mut events {
+        event.at = UnixMillis(event.at.0 + shift);
+    }
+    events
 }
 
 /// Nobody knows when the end was.

@@ -114,9 +114,13 @@ impl Call {
     /// another dialog to it: one To tag has one session description
     /// (RFC 3261 §13.2.1).
     pub(super) fn other_early_dialog(&mut self, cx: &mut Context, leg: Option<usize>) {
-        if self.early.is_none() || self.early == leg {
-            return;
+        if self.early.is_some() && self.early != leg {
+            self.other_caller_dialog(cx);
         }
+    }
+
+    /// What the caller is told from here on is another dialog's.
+    pub(super) fn other_caller_dialog(&mut self, cx: &mut Context) {
         let key = self.key;
         let Some(caller) = self.legs.get_mut(A) else { return };
         let tag = cx.entropy.u64();
@@ -159,7 +163,7 @@ impl Call {
     /// The caller has answered our offer, and the callee has answered before.
     pub(super) fn join_caller(&mut self, cx: &mut Context) {
         if self.is_in_mailbox() {
-            return self.mailbox_joined(cx);
+            return self.mailbox_pracked(cx);
         }
         if let Some(leg) = self.winner.filter(|_| self.phase == Phase::Answering) {
             self.join(cx, leg);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use landline_region::Personal;
 use landline_sip::{HeaderName, NameAddr, Response, StatusCode, Uri};
 
-use super::{Call, Leg};
+use super::{Call, Failure, Leg};
 use crate::context::Context;
 use crate::diversion::{Diversion, Stead};
 use crate::record::{Cause, DivertReason};
-use crate::route::{Refusal, Route, Side, dialled};
+use crate::route::{Mailed, Refusal, Route, Side, dialled};
 use crate::tenancy::{User, is_e164};
 
 /// Of a redirection that are looked at.
@@ -37,8 +37,13 @@ impl Call {
         };
         let Some(to) = to else { return false };
         let Ok(route) = self.divert(cx, &user, &past, why, to) else { return false };
-        self.best = None;
+        let rings = route.rings();
+        let best = self.best.take().filter(|_| !rings);
         self.follow(route);
+        // Where only a mailbox is left, what became of the call stands.
+        if let (Some((_, failure)), Some(best)) = (&mut self.mailed_to, best) {
+            *failure = best;
+        }
         self.tell_caller(cx, StatusCode::CALL_IS_BEING_FORWARDED, None);
         true
     }
@@ -51,9 +56,22 @@ impl Call {
         let contacts = said.headers.values(&HeaderName::Contact).take(CONTACTS);
         let contacts = contacts.filter_map(|it| NameAddr::parse(&it.to_str_lossy()).ok());
         let wanted: Vec<_> = contacts.filter_map(|it| self.place_of(&it.uri)).collect();
-        let routes =
-            wanted.iter().map(|to| self.divert(cx, &user, &past, DivertReason::Redirected, to));
-        let Some(route) = routes.flatten().next() else { return false };
+        let (mut ringing, mut mailed) = (None, None);
+        for to in &wanted {
+            match self.divert(cx, &user, &past, DivertReason::Redirected, to) {
+                Ok(route) if route.rings() => {
+                    ringing = Some(route);
+                    break;
+                }
+                // A message is left where none of the others rings.
+                Ok(route) => mailed = mailed.or(Some(route)),
+                Err(_) => {}
+            }
+        }
+        let Some(route) = ringing.or(mailed) else { return false };
+        if let Some(Mailed { user, refusal }) = route.mailbox {
+            self.mailed_to = Some((user, Failure::of(refusal)));
+        }
         self.sleepers.extend(route.sleepers);
         for group in route.groups.into_iter().rev() {
             self.groups.push_front(group);

@@ -281,7 +281,8 @@ impl Call {
 
     /// Nobody answered anywhere: the best of their reasons goes to the caller.
     pub(super) fn fail(&mut self, cx: &mut Context) {
-        let ending = match self.best.take() {
+        let of_mailbox = self.mailed_to.take().map(|(_, failure)| failure);
+        let ending = match self.best.take().or(of_mailbox) {
             Some(best) => Ending {
                 warning: best.warning,
                 reasons: best.reasons,

@@ -43,6 +43,8 @@ pub(super) struct Mailbox {
     message: VoicemailSid,
     /// When what is recorded began.
     began_at: UnixMillis,
+    /// The relay records nothing: there is no message.
+    is_deaf: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +62,7 @@ pub(crate) enum MailboxStep {
 }
 
 impl Call {
-    pub(super) fn is_in_mailbox(&self) -> bool {
+    pub(crate) fn is_in_mailbox(&self) -> bool {
         self.mailbox.is_some()
     }
 
@@ -74,13 +76,17 @@ impl Call {
         let listens = self.caller.sid() == user.sid.as_u128();
         if !listens && user.mailbox.is_full(cx.config.limits.voicemails_per_user) {
             cx.counters.mailboxes_full += 1;
+            let of_mailbox = self.mailed_to.as_ref().map(|(_, failure)| failure.clone());
+            self.best = self.best.take().or(of_mailbox);
             if let Some(best) = &mut self.best {
                 best.warning = Some((399, "The mailbox is full"));
             }
             return false;
         }
         self.phase = Phase::Answering;
-        self.other_early_dialog(cx, None);
+        if self.caller_was_told() {
+            self.other_caller_dialog(cx);
+        }
         if self.caller_hears() && self.mailbox_description().is_none() {
             self.phase = Phase::Ringing;
             return false;
@@ -92,6 +98,7 @@ impl Call {
             at: 0,
             message: VoicemailSid::new(&mut cx.entropy),
             began_at: self.now(cx),
+            is_deaf: false,
         }));
         self.best = None;
         let mut ops = match self.caller_hears() {
@@ -104,6 +111,20 @@ impl Call {
             cx.ask_relay(&session.relay, self.key, RelayStep::Answer, change);
         }
         true
+    }
+
+    /// The caller has a description of ours, of what nobody says any more.
+    fn caller_was_told(&self) -> bool {
+        let media = self.legs.first().and_then(|it| it.media.as_ref());
+        let is_agreed = media.is_some_and(|media| media.agreed.is_some());
+        self.started.is_none() && (is_agreed || self.has_answered_reliably())
+    }
+
+    /// Its answer to our offer came by a PRACK, after the callees were done: in another
+    /// dialog it gets another one.
+    pub(super) fn mailbox_pracked(&mut self, cx: &mut Context) {
+        self.other_caller_dialog(cx);
+        self.mailbox_joined(cx);
     }
 
     /// The message is for whom was called first; else for who was rung last.
@@ -126,7 +147,7 @@ impl Call {
         let rung = self.rung_last();
         let sent_on = rung.as_ref().and_then(|(_, past)| Some(past.first()?.by.sid));
         let last = rung.as_ref().map(|(user, _)| user.sid);
-        let routed = self.mailed_to.as_ref().map(|user| user.sid);
+        let routed = self.mailed_to.as_ref().map(|(user, _)| user.sid);
         let all = [first, sent_on, routed, last].into_iter().flatten();
         // What a mailbox holds is its owner's also when it takes no more.
         let is_own =
@@ -240,14 +261,29 @@ impl Call {
         let by_policy = self.recording.filter(|_| !is_brief);
         if let Some((sid, consent)) = by_policy {
             ops.push(Op::Note(caller, Box::new(Recording { sid, consent })));
+            return self.have_relay_for(cx, RelayStep::Note, ops);
         }
         self.have_relay(cx, ops);
     }
 
     pub(super) fn have_relay(&mut self, cx: &mut Context, ops: Vec<Op>) {
+        self.have_relay_for(cx, RelayStep::Release, ops);
+    }
+
+    fn have_relay_for(&mut self, cx: &mut Context, step: RelayStep, ops: Vec<Op>) {
         if let Some(session) = self.session.clone().filter(|it| !it.lost) {
             let change = RelayRequest::Change(session.id, ops);
-            cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
+            cx.ask_relay(&session.relay, self.key, step, change);
+        }
+    }
+
+    /// The caller is not left to speak to nobody.
+    pub(super) fn not_recorded(&mut self, cx: &mut Context, text: &str) {
+        if let Some(mailbox) = &mut self.mailbox {
+            mailbox.is_deaf = true;
+        }
+        if self.ending.is_none() {
+            self.end(cx, Ending::because(Cause::Failed, 503, 500, text));
         }
     }
 
@@ -281,7 +317,8 @@ impl Call {
         cx.counters.voicemails_begun += 1;
         if !is_recorded {
             let recording = Recording { sid: recording, consent };
-            self.have_relay(cx, vec![Op::Note(caller, Box::new(recording))]);
+            let ops = vec![Op::Note(caller, Box::new(recording))];
+            self.have_relay_for(cx, RelayStep::Note, ops);
         }
         self.journal(cx, Step::MessageBegun { message, user, recording });
         let timer = CallTimer::Mailbox(MailboxStep::Message);
@@ -348,7 +385,7 @@ impl Call {
         }
         let lasted = self.now(cx).0.saturating_sub(mailbox.began_at.0);
         let is_empty = self.recorded.is_some_and(|it| it.stored_packets == 0);
-        match is_empty || lasted < SHORTEST.as_millis() as i64 {
+        match is_empty || mailbox.is_deaf || lasted < SHORTEST.as_millis() as i64 {
             true => {
                 cx.counters.voicemails_dropped += 1;
                 self.journal(cx, Step::MessageDropped { message: mailbox.message });

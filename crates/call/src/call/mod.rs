@@ -57,7 +57,7 @@ use crate::diversion::Diversion;
 use crate::io::LiveCall;
 use crate::push::Sleeper;
 use crate::record::{CallDirection, Cause};
-use crate::route::{Side, Target};
+use crate::route::{Refusal, Side, Target};
 use crate::tenancy::{Account, User};
 
 use departing::Departing;
@@ -143,8 +143,9 @@ pub(crate) struct Call {
     handover: Option<Box<Handover>>,
     /// Its guest waits for whoever takes it.
     parked: Option<Parked>,
-    /// Whose mailbox it leads to where nobody is rung.
-    mailed_to: Option<Arc<User>>,
+    /// Whose mailbox it leads to where nobody is rung, and what the caller hears
+    /// where that does not take it.
+    mailed_to: Option<(Arc<User>, Failure)>,
     /// A mailbox has it.
     mailbox: Option<Box<Mailbox>>,
     /// Sessions on relays that the call has left, until their figures are known.
@@ -228,6 +229,13 @@ struct Failure {
     /// Reason headers of the branch, Q.850 and SIP ones.
     reasons: Vec<ByteStr>,
     warning: Option<(u16, &'static str)>,
+}
+
+impl Failure {
+    fn of(refusal: Refusal) -> Self {
+        let Refusal { status, cause, warning } = refusal;
+        Self { status, cause, reasons: Vec::new(), warning }
+    }
 }
 
 impl Call {

@@ -49,6 +49,7 @@ impl Call {
             RelayStep::Prepare => self.modify_prepared(cx),
             RelayStep::Modify => self.modify_applied(cx),
             RelayStep::Release
+            | RelayStep::Note
             | RelayStep::Close
             | RelayStep::Adopt
             | RelayStep::Move(..)
@@ -64,6 +65,7 @@ impl Call {
         }
         match (step, refusal) {
             (RelayStep::Release, _) => {}
+            (RelayStep::Note, _) => self.not_recorded(cx, "Media relay refused"),
             (RelayStep::Prepare | RelayStep::Modify, _) => self.modify_refused(cx),
             (RelayStep::Early { .. }, _) => self.early = None,
             (RelayStep::Retry { leg }, _) => self.retry_refused(cx, leg),
@@ -133,6 +135,7 @@ impl Call {
         match step {
             RelayStep::Close => self.close(cx),
             RelayStep::Release => {}
+            RelayStep::Note => self.not_recorded(cx, "Media relay is silent"),
             RelayStep::Adopt => self.not_adopted(cx),
             RelayStep::Move(_, session) if self.moves_to(session) => self.move_again(cx),
             RelayStep::Move(..) => {}

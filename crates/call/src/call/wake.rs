@@ -3,7 +3,7 @@
 
 use landline_region::UserSid;
 
-use super::Call;
+use super::{Call, Failure};
 use crate::context::Context;
 use crate::diversion::Diversion;
 use crate::io::Output;
@@ -17,7 +17,7 @@ impl Call {
     pub(super) fn follow(&mut self, route: Route) {
         self.groups = route.groups;
         self.sleepers = route.sleepers;
-        self.mailed_to = route.mailbox;
+        self.mailed_to = route.mailbox.map(|it| (it.user, Failure::of(it.refusal)));
     }
 
     /// Has those that sleep woken, each once. True while any is waited for.

@@ -177,8 +177,7 @@ pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let account = input.account()?;
     let recording = own(&app, account, input.sid("recording")?).await?;
-    let actor = input.key.as_ref().map_or_else(|| "api".to_owned(), |key| key.sid.to_string());
-    let by = DeletedBy { reason: DeletionReason::Request, actor };
+    let by = DeletedBy { reason: DeletionReason::Request, actor: input.actor() };
     app.store.recording_delete(account, recording.sid, &by).await?;
     Ok(Reply::nothing())
 }

@@ -253,7 +253,7 @@ pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let known = app.store.user_find(account, input.part("user")).await?;
     let domain = domain(&app, &input).await?;
     check_unchanged(input.header(&header::IF_MATCH), &UserView::new(&known, &domain))?;
-    app.store.user_remove(account, &known.sid.to_string()).await?;
+    app.store.user_remove(account, &known.sid.to_string(), &input.actor()).await?;
     if known.number.is_some() {
         publish_numbers(&app, account).await?;
     }

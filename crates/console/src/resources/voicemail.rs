@@ -148,8 +148,7 @@ pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let message = named(&app, &input).await?;
-    let actor = input.key.as_ref().map_or_else(|| "api".to_owned(), |key| key.sid.to_string());
-    let by = DeletedBy { reason: DeletionReason::Request, actor };
+    let by = DeletedBy { reason: DeletionReason::Request, actor: input.actor() };
     app.store.voicemail_remove(message.account, message.sid, &by).await?;
     Ok(Reply::nothing())
 }

@@ -28,7 +28,7 @@ pub async fn run(place: &Place, verb: UserVerb, style: Style) -> Result<String> 
         UserVerb::Remove { account, user } => {
             let home = place.home(&account).await?;
             let gone = home.store.user_find(home.account, &user).await?;
-            home.store.user_remove(home.account, &user).await?;
+            home.store.user_remove(home.account, &user, "operator").await?;
             home.publish_numbers().await?;
             Ok(card(&json!({ "removed": gone.sid.to_string() }), style))
         }

@@ -174,6 +174,8 @@ pub static COLUMNS: &[Column] = &[
     plain("voicemail", "cut_short", &[&VOICEMAIL]),
     plain("voicemail", "heard_at", &[&VOICEMAIL]),
     plain("voicemail", "removed_at", &[&VOICEMAIL]),
+    plain("voicemail", "removed_by", &[&SID]),
+    plain("voicemail", "removed_for", &[&VOICEMAIL]),
     plain("recording_chunk", "recording", &[&SID]),
     plain("recording_chunk", "first_ms", &[&RECORDING_TIME]),
     plain("recording_chunk", "last_ms", &[&RECORDING_TIME]),

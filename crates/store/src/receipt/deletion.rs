@@ -23,7 +23,8 @@ const SWEPT: i64 = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedBy {
     pub reason: DeletionReason,
-    /// The sid of the API's key, or `operator`; never a name.
+    /// The sid of the API's key, or of the user who removed a message by phone;
+    /// `operator`, `retention` or `voicemail`; never a name.
     pub actor: String,
 }
 

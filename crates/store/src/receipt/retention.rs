@@ -1,11 +1,10 @@
 //! The task that deletes what has been kept for long enough.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use landline_region::receipt::DeletionReason;
 use tokio::sync::watch;
 
-use super::deletion::DeletedBy;
 use crate::error::Result;
 use crate::store::{Store, now};
 
@@ -52,8 +51,18 @@ async fn run(store: Store, every: Duration, mut stopped: watch::Receiver<bool>) 
 }
 
 async fn sweep(store: &Store, stopped: &watch::Receiver<bool>) -> Result<()> {
-    let by = DeletedBy { reason: DeletionReason::Request, actor: "voicemail".to_owned() };
-    while !*stopped.borrow() && store.voicemail_sweep(&by).await? > 0 {}
+    // Whatever is wrong with a message holds up nothing else.
+    while !*stopped.borrow() {
+        match store.voicemail_sweep().await {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                store.inner.counts.voicemail_sweeps_failed.fetch_add(1, Relaxed);
+                tracing::warn!(%error, "messages that were removed cannot be deleted");
+                break;
+            }
+        }
+    }
     let (mut calls, mut recordings) = (0, 0);
     while !*stopped.borrow() {
         let swept = store.retention_sweep(now()).await?;
