@@ -2,6 +2,7 @@
 
 mod world;
 
+use landline_control::Op;
 use landline_sip::{HeaderName, Method};
 use world::World;
 
@@ -27,6 +28,26 @@ fn a_call_is_answered_talks_and_is_hung_up() {
     assert_eq!((summary.cause, summary.status), ("caller_hung_up", 200));
     assert!(summary.rang && summary.answered && summary.b_legs == 1);
     world.assert_at_rest();
+}
+
+/// The window in which media may come from behind a NAT begins with the answer.
+#[test]
+fn a_caller_who_hears_of_the_answer_late_is_expected_anew() {
+    let joins = |world: &World| {
+        let ops = &world.proxies[0].relay.ops;
+        ops.iter().filter(|op| matches!(op, Op::Join(..))).count()
+    };
+    for (seconds, expected) in [(1, 1), (4, 2)] {
+        let mut world = World::ie1(7);
+        let [alice, bob] = world.registered(["alice", "bob"]);
+        let (_, invite) = world.dial(alice, "sip:bob@acme.test");
+        let rung = world.phones[bob].take(Method::Invite).expect("bob rings");
+        world.answer(bob, &rung, &world::phone::sdp("10.1.0.2", 4000, ""));
+        world.wait(seconds);
+        assert_eq!(joins(&world), 1);
+        world.confirm(alice, &invite, None);
+        assert_eq!(joins(&world), expected, "after {seconds} s");
+    }
 }
 
 #[test]

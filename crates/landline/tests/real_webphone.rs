@@ -400,8 +400,8 @@ fn a_call_outlives_the_connection_to_the_server() {
     other.click("[data-deed=hold]:not(:disabled)");
     page.expect_text(".call .doing", "put you on hold");
     other.click("[data-deed=hold]:not(:disabled)");
-    page.hears(900);
-    other.hears(500);
+    page.hears_from(&other, 900);
+    other.hears_from(&page, 500);
     other.click("[data-deed=end]");
     page.expect_text("#recent", "bob");
 }

@@ -19,6 +19,9 @@ use crate::route::Side;
 use crate::tenancy::MediaPolicy;
 use crate::timers::{CallTimer, Timer};
 
+/// An ACK that comes so long after the answer is to one that was sent again.
+const LATE_ACK: Duration = Duration::from_secs(2);
+
 impl Call {
     /// The first 2xx wins; the other branches are told so (RFC 3326 §2).
     pub(super) fn branch_answered(&mut self, cx: &mut Context, leg: usize, response: Response) {
@@ -321,8 +324,24 @@ impl Call {
             self.late_answer(cx, leg, ack);
         } else if leg == A && self.answer_has_changed() {
             self.align(cx, A);
+        } else if leg == A {
+            self.expect_late_caller(cx);
         }
         self.press_on(cx);
+    }
+
+    /// Our 200 was lost and came again: the caller speaks from now on, and the
+    /// relay's window for one behind a NAT may be over.
+    fn expect_late_caller(&self, cx: &mut Context) {
+        let (Some(session), Some(at)) = (&self.session, self.answered_at) else { return };
+        let is_late = self.now(cx).0.saturating_sub(at.0) >= LATE_ACK.as_millis() as i64;
+        let winner = self.winner.and_then(|winner| self.legs.get(winner));
+        let (Some(caller), Some(winner)) = (self.legs.first(), winner) else { return };
+        if is_late && self.is_joined && !self.is_between_relays() {
+            let ops = vec![Op::Join(caller.relay_leg, winner.relay_leg)];
+            let change = RelayRequest::Change(session.id, ops);
+            cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
+        }
     }
 
     /// A 2xx of ours was never acknowledged: the dialog ends, and the call

@@ -203,22 +203,29 @@ impl WebPhone {
 
     #[track_caller]
     pub fn hears(&self, sent: u32) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !tone::same(self.heard(), sent) {
-            assert!(
-                Instant::now() < deadline,
-                "{} hears {sent} Hz, not {:?}; {:#}",
-                self.name,
-                self.heard(),
-                self.js(MEDIA)
-            );
-            std::thread::sleep(Duration::from_millis(100));
+        if let Err(problem) = self.listen(sent) {
+            panic!("{problem}");
         }
     }
 
-    /// How the page's connections stand, for a test that fails.
-    pub fn media(&self) -> Value {
-        self.js(MEDIA)
+    /// Whoever is silent says how it stands there.
+    #[track_caller]
+    pub fn hears_from(&self, other: &Self, sent: u32) {
+        if let Err(problem) = self.listen(sent) {
+            panic!("{problem}\n{}: {:#}", other.name, other.js(MEDIA));
+        }
+    }
+
+    fn listen(&self, sent: u32) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !tone::same(self.heard(), sent) {
+            if Instant::now() >= deadline {
+                let (name, heard, media) = (&self.name, self.heard(), self.js(MEDIA));
+                return Err(format!("{name} hears {sent} Hz, not {heard:?}; {media:#}"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// Waits until an expression is true of the page; its value.
@@ -316,7 +323,26 @@ impl WebPhone {
 const WITNESS: &str = "
   window.witnessed = { connections: [], notifications: [] };
   window.RTCPeerConnection = class extends RTCPeerConnection {
-    constructor(...args) { super(...args); window.witnessed.connections.push(this); }
+    constructor(...args) {
+      super(...args);
+      this.told = [];
+      window.witnessed.connections.push(this);
+      this.addEventListener('track', ({ track }) => {
+        this.note('track');
+        track.onmute = () => this.note('muted');
+        track.onunmute = () => this.note('heard');
+      });
+    }
+    note(what) { this.told.push(`${Math.round(performance.now())} ${what}`); }
+    shown(of, it) { return `${of} ${it?.type} ${/a=(send|recv|inactive)\\w*/.exec(it?.sdp)?.[0] ?? ''}`; }
+    async setLocalDescription(it) {
+      this.note(this.shown('local', it));
+      await super.setLocalDescription(it).catch((error) => { this.note(`${error}`); throw error; });
+    }
+    async setRemoteDescription(it) {
+      this.note(this.shown('remote', it));
+      await super.setRemoteDescription(it).catch((error) => { this.note(`${error}`); throw error; });
+    }
   };
   window.Notification = class extends Notification {
     constructor(title, options) { super(title, options); window.witnessed.notifications.push(options.body); }
@@ -342,6 +368,7 @@ const EAR: &str = "(() => {
 
 /// What the browser knows of the page's voice connections.
 const MEDIA: &str = "Promise.all(window.witnessed.connections.map(async (it) => ({
+  told: it.told,
   state: `${it.signalingState}, ${it.iceConnectionState}, ${it.connectionState}`,
   lines: it.getTransceivers().map(({ mid, direction, currentDirection, sender, receiver }) =>
     `${mid}: ${direction}, agreed ${currentDirection}; sends ${sender.track?.enabled} ` +

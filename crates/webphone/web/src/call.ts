@@ -46,6 +46,8 @@ export class Call {
   private looking: ReturnType<typeof setInterval> | undefined;
   /** An offer of ours is made and not sent yet: one that comes meanwhile waits for it. */
   private making: Promise<void> = Promise.resolve();
+  /** One of the other side's is taken and not answered yet: ours waits for it. */
+  private answering: Promise<void> = Promise.resolve();
 
   constructor(
     readonly session: Inviter | Invitation,
@@ -249,7 +251,8 @@ export class Call {
     }
   }
 
-  private offerOnce(hold: boolean, iceRestart: boolean): Promise<number> {
+  private async offerOnce(hold: boolean, iceRestart: boolean): Promise<number> {
+    await this.answering;
     const options: Web.SessionDescriptionHandlerOptions = { hold, offerOptions: { iceRestart } };
     this.session.sessionDescriptionHandlerOptionsReInvite = options;
     // What was answered last is no measure: whom the other side holds would offer
@@ -287,9 +290,18 @@ export class Call {
   private async takeBack(error: unknown): Promise<void> {
     // The one under way is ours, and was sent.
     if (error instanceof RequestPendingError) return;
+    if (this.connection?.signalingState !== 'have-local-offer') return;
+    await this.rollBack().catch(() => undefined);
+  }
+
+  /** Back to what both sides last agreed to. */
+  private async rollBack(): Promise<void> {
     const connection = this.connection;
-    if (connection?.signalingState !== 'have-local-offer') return;
-    await connection.setLocalDescription({ type: 'rollback' }).catch(() => undefined);
+    if (connection?.signalingState === 'have-local-offer') {
+      await connection.setLocalDescription({ type: 'rollback' });
+    } else if (connection?.signalingState === 'have-remote-offer') {
+      await connection.setRemoteDescription({ type: 'rollback' });
+    }
   }
 
   /** The other side offered anew: perhaps to hold us, perhaps somebody else is there now. */
@@ -307,10 +319,22 @@ export class Call {
 
   private follow(handler: Web.SessionDescriptionHandler): void {
     const set = handler.setDescription.bind(handler);
+    const get = handler.getDescription.bind(handler);
+    let answered = () => {};
     handler.setDescription = async (...description) => {
       await this.making;
-      return set(...description);
+      if (handler.peerConnection?.signalingState !== 'have-local-offer') {
+        this.answering = new Promise((resolve) => (answered = resolve));
+      }
+      return set(...description).catch((error: unknown) => {
+        answered();
+        throw error;
+      });
     };
+    handler.getDescription = (...options) => get(...options).finally(() => answered());
+    // The library would do so after a refusal if its handler knew how to: while an
+    // offer of ours stands, it takes one of the other side for the answer.
+    Object.assign(handler, { rollbackDescription: () => this.rollBack() });
     this.player.srcObject = handler.remoteMediaStream;
     const connection = handler.peerConnection;
     connection?.addEventListener('connectionstatechange', () => {
