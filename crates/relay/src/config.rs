@@ -144,6 +144,8 @@ pub struct Limits {
     /// Addresses that peers with ICE have proved, of one shard on one media
     /// address. A leg gets two beyond.
     pub ice_peers: usize,
+    /// Packets within a second from each of those addresses.
+    pub ice_packets: u32,
     /// Octets of sounds that are kept encoded, to be played.
     pub sound_octets: usize,
     /// How long they are: those that were taken away are forgotten by then.
@@ -161,6 +163,7 @@ impl Default for Limits {
             strangers: 4_096,
             strangers_per_source: 32,
             ice_peers: 32_768,
+            ice_packets: 2_000,
             sound_octets: 64 << 20,
             sound_time: Duration::from_secs(15 * 60),
         }

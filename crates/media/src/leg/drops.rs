@@ -50,6 +50,8 @@ causes! {
     AddressInUse = "ice_address_in_use",
     /// A check from a new address, with as many known as there may be.
     TooManyAddresses = "ice_too_many_addresses",
+    /// Beyond what one address may send within a second.
+    TooFast = "ice_too_fast",
 }
 
 /// Packets dropped, by cause.

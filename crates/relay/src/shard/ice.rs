@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use landline_media::{Component, DropCause, stun};
 use rustc_hash::FxHashMap;
@@ -55,6 +55,9 @@ pub(super) struct Peer {
     address: SocketAddr,
     /// When something authentic last came from there.
     heard: Instant,
+    /// What came from there, since when.
+    came: u32,
+    since: Instant,
 }
 
 impl<S> IcePort<S> {
@@ -94,6 +97,19 @@ impl<S> IceShare<S> {
         self.peers.iter().find(|peer| peer.address == from).map(|peer| peer.heard)
     }
 
+    /// Whether more came from there within a second than may. Looked at before any
+    /// cryptography, so that nobody keeps the shard from its other calls by that.
+    fn is_too_fast(&mut self, now: Instant, from: SocketAddr, limit: u32) -> bool {
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == from) else {
+            return false;
+        };
+        if now >= peer.since + Duration::from_secs(1) {
+            (peer.came, peer.since) = (0, now);
+        }
+        peer.came = peer.came.saturating_add(1);
+        peer.came > limit
+    }
+
     /// Something authentic came from there.
     pub fn hear(&mut self, now: Instant, from: SocketAddr) {
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == from) {
@@ -125,6 +141,13 @@ impl<N: Network> Shard<N> {
             Some(fragment) => (port.fragments.get(fragment).copied(), true),
             None => (port.peers.get(&from).copied(), false),
         };
+        if let Some(leg) = slot.and_then(|slot| self.legs.get_mut(slot))
+            && let Some(share) = leg.sockets.ice_mut()
+            && share.is_too_fast(now, from, self.shared.config.limits.ice_packets)
+        {
+            leg.machine.refuse(DropCause::TooFast);
+            return self.counters.dropped(DropCause::TooFast);
+        }
         match slot {
             Some(slot) if is_check => self.check(now, at, slot, from),
             Some(slot) => {
@@ -190,7 +213,7 @@ impl<N: Network> Shard<N> {
             return;
         };
         let Some(share) = leg.sockets.ice_mut() else { return };
-        share.peers.push(Peer { address: from, heard: now });
+        share.peers.push(Peer { address: from, heard: now, came: 1, since: now });
         // Those that the leg gave up for it.
         let machine = &leg.machine;
         share.peers.retain(|peer| {

@@ -508,6 +508,65 @@ async fn a_flood_is_counted_and_the_call_goes_on() {
     relay.knows(1.0).await;
 }
 
+#[tokio::test]
+async fn who_sends_without_measure_is_cut_off_before_others_are() {
+    let relay = with(|config| config.limits.ice_packets = 100).await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let mut loud = Call::new(&mut proxy, 1).await;
+    let mut other = Call::new(&mut proxy, 2).await;
+    let (browser, bystander) = (Browser::new().await, Browser::new().await);
+    browser.prove(&loud.at_a).await;
+    bystander.prove(&other.at_a).await;
+    loud.talk(&browser, 1).await;
+    let began = Instant::now();
+    // What is valid and what is not count alike.
+    let packets = [rtp(0xa01, 2), check(loud.ice(), THEIRS), vec![0xff; 9]];
+    for n in 0..100 {
+        for packet in &packets {
+            browser.say(loud.at_a.rtp, packet).await;
+        }
+        if n % 20 == 0 {
+            other.talk(&bystander, n).await;
+        }
+    }
+    let seconds = began.elapsed().as_secs() + 2;
+    let least = 300_u64.saturating_sub(100 * seconds);
+    relay.metric_reaches("drops_total", Some("ice_too_fast"), least.max(1) as f64).await;
+    assert!(least > 0, "the machine was too slow to send too fast");
+    assert_eq!(relay.metric("drops_total", Some("ice_unknown_source")), 0.0);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    while !browser.hears_nothing().await {}
+    while !loud.b.hears_nothing().await {}
+    loud.talk(&browser, 500).await;
+    other.talk(&bystander, 500).await;
+    let Outcome::Closed { legs, .. } = proxy.close(1).await else { panic!("it was open") };
+    let dropped = &legs.iter().find(|(leg, _)| *leg == A).unwrap().1.dropped;
+    assert!(dropped.iter().any(|(cause, n)| cause == "ice_too_fast" && *n >= least), "{dropped:?}");
+}
+
+/// As many as the socket has room for, which are more than one look takes.
+#[tokio::test]
+async fn what_waited_for_a_stalled_shard_is_all_taken() {
+    // It sleeps for so long between any two looks.
+    let relay = with(|config| config.coalesce = Duration::from_millis(300)).await;
+    let mut proxy = Proxy::connect(&relay, "proxy", 1).await;
+    let mut call = Call::new(&mut proxy, 1).await;
+    let browser = Browser::new().await;
+    browser.prove(&call.at_a).await;
+    call.talk(&browser, 1).await;
+    // The kernel counts some 770 octets for each.
+    let room = relay.metric("ice_buffer_octets", Some("receive")) as usize / 800;
+    let waiting = room.min(2_000);
+    assert!(waiting > 512, "{waiting}");
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for _ in 0..waiting - 1 {
+        stranger.send_to(&rtp(0xbad, 1), call.at_a.rtp).await.unwrap();
+    }
+    browser.say(call.at_a.rtp, &rtp(0xa01, 2)).await;
+    assert_eq!(call.b.hear().await.packet, rtp(0xa01, 2));
+    relay.dropped("ice_unknown_source", (waiting - 1) as f64).await;
+}
+
 /// With the fragment alone, as somebody has it who saw a check pass.
 #[tokio::test]
 async fn who_has_seen_a_fragment_can_neither_take_the_call_nor_have_others_told_of_it() {
