@@ -35,7 +35,7 @@ fn a_call_is_answered_talks_and_is_hung_up() {
 fn a_caller_who_hears_of_the_answer_late_is_expected_anew() {
     let joins = |world: &World| {
         let ops = &world.proxies[0].relay.ops;
-        ops.iter().filter(|op| matches!(op, Op::Join(..))).count()
+        ops.iter().filter(|(_, op)| matches!(op, Op::Join(..))).count()
     };
     for (seconds, expected) in [(1, 1), (4, 2)] {
         let mut world = World::ie1(7);

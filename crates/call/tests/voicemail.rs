@@ -487,7 +487,8 @@ fn what_became_of_the_call_is_said_where_the_mailbox_does_not_take_it() {
     };
     let offer = sdp("10.1.0.1", 4000, "");
     let odd = offer.replace("RTP/AVP 0 8 101", "RTP/AVP 18 101");
-    let cases: [(&dyn Fn(&mut User), &str, &str); 2] =
+    type Case<'a> = (&'a dyn Fn(&mut User), &'a str, &'a str);
+    let cases: [Case; 2] =
         [(&full, &offer, "The mailbox is full"), (&quiet, &odd, "The user takes no calls")];
     for (seed, (change, offer, expected)) in (23..).zip(cases) {
         let mut world = with_mailbox(seed, change);
