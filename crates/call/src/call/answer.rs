@@ -331,8 +331,12 @@ impl Call {
     }
 
     /// Our 200 was lost and came again: the caller speaks from now on, and the
-    /// relay's window for one behind a NAT may be over.
+    /// relay's window for one behind a NAT may be over. One whose ACK died with a
+    /// former process has spoken long since.
     fn expect_late_caller(&self, cx: &mut Context) {
+        if self.restored.is_some() {
+            return;
+        }
         let (Some(session), Some(at)) = (&self.session, self.answered_at) else { return };
         let is_late = self.now(cx).0.saturating_sub(at.0) >= LATE_ACK.as_millis() as i64;
         let winner = self.winner.and_then(|winner| self.legs.get(winner));
