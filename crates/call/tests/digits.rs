@@ -2,7 +2,7 @@
 
 mod world;
 
-use landline_control::{Event, FromRelay, Key, LegId, Op, RelayId};
+use landline_control::{Event, Key, LegId, Op};
 use landline_sip::{HeaderName, Method};
 use world::phone::{Leg, ip, sdp, text};
 use world::{World, up};
@@ -53,11 +53,7 @@ fn keys(world: &World) -> Vec<Op> {
 }
 
 fn presses(world: &mut World, leg: u16, event: u8) {
-    let session = world.proxies[0].relay.session_id();
-    let key = Key { event, duration_ms: 200 };
-    let message = FromRelay::Event(session, Event::Key(LegId(leg), key));
-    world.input(0, landline_call::Input::Relay { relay: RelayId("relay-1".into()), message });
-    world.settle();
+    world.happens(Event::Key(LegId(leg), Key { event, duration_ms: 200 }));
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod world;
 
 use landline_call::tenancy::RecordingPolicy;
 use landline_call::{Input, Log};
-use landline_control::{Event, FromRelay, LegId, MediaFault, Op, RelayId};
+use landline_control::{Event, LegId, MediaFault, Op, RelayId};
 use landline_sip::{HeaderName, Method};
 use world::phone::{Leg, sdp};
 use world::{World, tenants, up};
@@ -45,10 +45,7 @@ fn either_side_hangs_up_and_its_reason_goes_across() {
 #[test]
 fn lost_media_ends_the_call() {
     let (mut world, a, b) = up(2);
-    let session = world.proxies[0].relay.session_id();
-    let fault = Event::Fault(LegId(1), MediaFault::MediaTimeout);
-    world.input(0, Input::Relay { relay: relay(), message: FromRelay::Event(session, fault) });
-    world.settle();
+    world.happens(Event::Fault(LegId(1), MediaFault::MediaTimeout));
     assert!(both_hung_up(&mut world, &a, &b).contains("Media timeout"));
     assert_eq!(world.proxies[0].ledger.last().cause, "media_lost");
     world.assert_at_rest();
@@ -62,10 +59,7 @@ fn a_side_that_holds_may_be_silent() {
     world.answer_within(&b, Method::Invite, 200, Some(&sdp("10.1.0.2", 4000, "a=inactive\r\n")));
     let response = world.phones[a.phone].take_final().unwrap();
     world.ack(&a, response.cseq().unwrap().number, None);
-    let session = world.proxies[0].relay.session_id();
-    let fault = Event::Fault(LegId(0), MediaFault::MediaTimeout);
-    world.input(0, Input::Relay { relay: relay(), message: FromRelay::Event(session, fault) });
-    world.settle();
+    world.happens(Event::Fault(LegId(0), MediaFault::MediaTimeout));
     assert_eq!(world.proxies[0].core.live().count(), 1);
     world.hang_up(&mut a);
     world.assert_at_rest();

@@ -4,24 +4,18 @@ mod world;
 
 use landline_call::record::Step;
 use landline_call::{Input, StoredMessage};
-use landline_control::{Event, FromRelay, Key, LegId, Op, RelayId, Sound};
+use landline_control::{Event, Key, LegId, Op, Sound};
 use landline_region::{RecordingSid, VoicemailSid};
 use landline_sip::{Method, Response, StatusCode};
 use world::World;
 use world::phone::Leg;
 
-fn happens(world: &mut World, event: Event) {
-    let message = FromRelay::Event(world.proxies[0].relay.session_id(), event);
-    world.input(0, Input::Relay { relay: RelayId("relay-1".into()), message });
-    world.settle();
-}
-
 fn played(world: &mut World) {
-    happens(world, Event::Played(LegId(0)));
+    world.happens(Event::Played(LegId(0)));
 }
 
 fn presses(world: &mut World, event: u8) {
-    happens(world, Event::Key(LegId(0), Key { event, duration_ms: 160 }));
+    world.happens(Event::Key(LegId(0), Key { event, duration_ms: 160 }));
 }
 
 fn stored(number: u128, is_new: bool) -> StoredMessage {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use landline_call::record::{DivertReason, Step};
 use landline_call::tenancy::{Forwarding, Tenancy, User, VoicemailPolicy};
 use landline_call::{Input, Tenants};
-use landline_control::{Event, FromRelay, Key, LegId, MediaFault, Op, Play, RelayId, Sound};
+use landline_control::{Event, Key, LegId, MediaFault, Op, Play, RelayId, Sound};
 use landline_region::{Personal, SoundSid, UserSid};
 use landline_sip::{Dialog, HeaderName, Method, RAck, Request, Response, ServerKey, StatusCode};
 use world::phone::{Leg, sdp, text};
@@ -39,15 +39,9 @@ fn place(name: &str) -> Option<Personal<String>> {
     Some(Personal::new(name.to_owned()))
 }
 
-fn happens(world: &mut World, event: Event) {
-    let message = FromRelay::Event(world.proxies[0].relay.session_id(), event);
-    world.input(0, Input::Relay { relay: RelayId("relay-1".into()), message });
-    world.settle();
-}
-
 /// The relay has played all that it was to play.
 fn played(world: &mut World) {
-    happens(world, Event::Played(LegId(0)));
+    world.happens(Event::Played(LegId(0)));
 }
 
 fn rung(world: &mut World, phone: usize) -> (ServerKey, Request) {
@@ -225,7 +219,7 @@ fn the_longest_message_and_the_hash_key_end_it() {
                 assert!(world.phones[a.phone].take(Method::Bye).is_none(), "not before its time");
                 world.wait(2);
             }
-            "media" => happens(&mut world, Event::Key(LegId(0), HASH)),
+            "media" => world.happens(Event::Key(LegId(0), HASH)),
             _ => {
                 let mut info = a.dialog.request(Method::Info);
                 info.set_body("application/dtmf-relay", "Signal=#\r\nDuration=160\r\n");
@@ -246,7 +240,7 @@ fn the_hash_key_skips_the_greeting() {
     let own = SoundSid::from_u128(9);
     let mut world = with_mailbox(10, |user| user.mailbox.greeting = Some(own));
     let mut a = in_mailbox(&mut world);
-    happens(&mut world, Event::Key(LegId(0), HASH));
+    world.happens(Event::Key(LegId(0), HASH));
     let expected = [plays(&[Sound::Greeting(Some(own)), Sound::Beep]), plays(&[Sound::Beep])];
     assert_eq!(told(&world), expected);
     played(&mut world);
@@ -345,7 +339,7 @@ fn a_caller_who_falls_silent_is_hung_up() {
     let a = in_mailbox(&mut world);
     played(&mut world);
     world.wait(30);
-    happens(&mut world, Event::Fault(LegId(0), MediaFault::MediaTimeout));
+    world.happens(Event::Fault(LegId(0), MediaFault::MediaTimeout));
     let (key, bye) = world.phones[a.phone].take(Method::Bye).expect("it is hung up");
     world.respond(a.phone, key, Response::for_request(&bye, StatusCode::OK));
     world.settle();

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode,
 use bytes::Bytes;
 use landline_region::{AccountSid, ApiKeySid, Personal};
 use landline_store::{ApiKey, Claim, NewAudit, RequestName, Store};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::StartError;
@@ -57,7 +57,7 @@ pub struct App {
     pub edges: Option<Vec<String>>,
     pub lookups: Buckets<IpAddr>,
     page: Option<Page>,
-    pub renderers: Arc<Semaphore>,
+    renderers: Arc<Semaphore>,
     files: Arc<Semaphore>,
     rates: Buckets<ApiKeySid>,
 }
@@ -91,6 +91,12 @@ impl App {
             rates,
             webhooks,
         })
+    }
+
+    /// A place among those who listen to `what`, kept as long as they do.
+    pub fn renderer(&self, what: &str) -> Result<OwnedSemaphorePermit, Problem> {
+        let busy = |_| Problem::unavailable(format!("as many {what} are listened to as can be"));
+        Arc::clone(&self.renderers).try_acquire_owned().map_err(busy)
     }
 
     pub async fn answer(self: Arc<Self>, request: Request<Body>, source: IpAddr) -> Response<Body> {

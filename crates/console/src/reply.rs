@@ -6,6 +6,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::audio::Wav;
 use crate::problem::Problem;
 
 pub struct Reply {
@@ -47,6 +48,12 @@ impl Reply {
     pub fn stream(media_type: &'static str, body: Body) -> Self {
         let body = Payload::Stream(media_type, body);
         Self { status: StatusCode::OK, body, headers: Vec::new() }
+    }
+
+    pub fn wav(wav: Wav) -> Self {
+        let mut reply = Self::stream("audio/wav", wav.body);
+        reply.headers.push((header::CONTENT_LENGTH, wav.octets.to_string()));
+        reply
     }
 
     pub fn etag(&self) -> Option<String> {

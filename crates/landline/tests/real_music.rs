@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
 use support::baresip::{self, Baresip, Options};
@@ -31,7 +30,8 @@ fn who_is_on_hold_hears_the_accounts_music_until_the_other_comes_back() {
     let mut carol = Linphone::registered(directory.path(), &written, 500);
     carol.keep_to_pcmu();
     let file = directory.path().join("music.wav");
-    write_music(&file, 1370.0);
+    // As somebody would have it.
+    tone::Wav { rate: 44_100, channels: 2, seconds: 10, peak: 9000.0 }.write(&file, 1370);
     let shown = demo.admin(&["account", "show", "acme.test"]);
     assert_eq!(shown["hold_music"], "built-in");
 
@@ -75,21 +75,4 @@ fn who_is_on_hold_hears_the_accounts_music_until_the_other_comes_back() {
 #[track_caller]
 fn hears(phone: &Linphone, what: &str, is: impl Fn(Option<f64>) -> bool) {
     eventually(&format!("linphone hears {what}"), SOON, || is(phone.heard()).then_some(()));
-}
-
-/// As somebody would have it: two channels at 44.1 kHz.
-fn write_music(path: &Path, hz: f64) {
-    let spec = hound::WavSpec {
-        channels: 2,
-        sample_rate: 44_100,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut wav = hound::WavWriter::create(path, spec).unwrap();
-    for n in 0..10 * spec.sample_rate {
-        let phase = f64::from(n) * hz / f64::from(spec.sample_rate);
-        let sample = ((phase * std::f64::consts::TAU).sin() * 9000.0) as i16;
-        (0..2).for_each(|_| wav.write_sample(sample).unwrap());
-    }
-    wav.finalize().unwrap();
 }

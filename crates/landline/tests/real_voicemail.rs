@@ -79,7 +79,7 @@ fn callers_leave_messages_that_sound_as_they_were_said_and_the_owner_is_told() {
 
     // Opus and DTLS, to a greeting of the user's own.
     let greeting = directory.path().join("greeting.wav");
-    write_tone(&greeting, 700.0);
+    tone::Wav { rate: 8000, channels: 1, seconds: 3, peak: 9000.0 }.write(&greeting, 700);
     let put = ["voicemail", "greeting", "acme.test", greeting.to_str().unwrap(), "--user", "desk"];
     demo.admin(&put);
     std::thread::sleep(Duration::from_secs(1));
@@ -186,20 +186,4 @@ fn fetch(demo: &Demo, user: &str, message: &str, file: &Path) {
         .status()
         .unwrap();
     assert!(status.success(), "{url}");
-}
-
-/// Three seconds, 16 bit at 8 kHz.
-fn write_tone(path: &Path, hz: f64) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut wav = hound::WavWriter::create(path, spec).unwrap();
-    for n in 0..3 * spec.sample_rate {
-        let phase = f64::from(n) * hz / f64::from(spec.sample_rate);
-        wav.write_sample(((phase * std::f64::consts::TAU).sin() * 9000.0) as i16).unwrap();
-    }
-    wav.finalize().unwrap();
 }

@@ -337,14 +337,12 @@ impl Call {
         if self.restored.is_some() {
             return;
         }
-        let (Some(session), Some(at)) = (&self.session, self.answered_at) else { return };
+        let Some(at) = self.answered_at else { return };
         let is_late = self.now(cx).0.saturating_sub(at.0) >= LATE_ACK.as_millis() as i64;
         let winner = self.winner.and_then(|winner| self.legs.get(winner));
         let (Some(caller), Some(winner)) = (self.legs.first(), winner) else { return };
         if is_late && self.is_joined && !self.is_between_relays() {
-            let ops = vec![Op::Join(caller.relay_leg, winner.relay_leg)];
-            let change = RelayRequest::Change(session.id, ops);
-            cx.ask_relay(&session.relay, self.key, RelayStep::Release, change);
+            self.have_relay(cx, vec![Op::Join(caller.relay_leg, winner.relay_leg)]);
         }
     }
 

@@ -70,7 +70,7 @@ impl Call {
     /// callee's mailbox has the call.
     pub(super) fn leave_to_mailbox(&mut self, cx: &mut Context) -> bool {
         let Some(user) = self.callee_with_mailbox(cx) else { return false };
-        if self.has_guests() || self.parked.is_some() || self.rings_first() {
+        if self.has_guests() || self.parked.is_some() || self.started.is_some() {
             return false;
         }
         let listens = self.caller.sid() == user.sid.as_u128();
@@ -117,7 +117,7 @@ impl Call {
     fn caller_was_told(&self) -> bool {
         let media = self.legs.first().and_then(|it| it.media.as_ref());
         let is_agreed = media.is_some_and(|media| media.agreed.is_some());
-        self.started.is_none() && (is_agreed || self.has_answered_reliably())
+        is_agreed || self.has_answered_reliably()
     }
 
     /// Its answer to our offer came by a PRACK, after the callees were done: in another
@@ -203,13 +203,12 @@ impl Call {
         if self.phase != Phase::Answering || self.answered_at.is_none() {
             return;
         }
-        let response = self.mailbox_answer();
-        if response.is_none() && self.started.is_none() {
+        let Some(response) = self.mailbox_answer() else {
             return self.end(cx, Ending::new(Cause::NotAcceptable, 488));
-        }
+        };
         cx.counters.calls_answered += 1;
         cx.counters.mailboxes_reached += 1;
-        self.rise(cx, response);
+        self.rise(cx, Some(response));
         cx.log(Log::CallAnswered { call: self.sid });
         let timer = CallTimer::Mailbox(MailboxStep::Greeting);
         cx.timers.set(cx.now.instant + GREETING, Timer::Call(self.key, timer));
@@ -264,17 +263,6 @@ impl Call {
             return self.have_relay_for(cx, RelayStep::Note, ops);
         }
         self.have_relay(cx, ops);
-    }
-
-    pub(super) fn have_relay(&mut self, cx: &mut Context, ops: Vec<Op>) {
-        self.have_relay_for(cx, RelayStep::Release, ops);
-    }
-
-    fn have_relay_for(&mut self, cx: &mut Context, step: RelayStep, ops: Vec<Op>) {
-        if let Some(session) = self.session.clone().filter(|it| !it.lost) {
-            let change = RelayRequest::Change(session.id, ops);
-            cx.ask_relay(&session.relay, self.key, step, change);
-        }
     }
 
     /// The caller is not left to speak to nobody.

@@ -1,7 +1,8 @@
 //! What the relay answered, and what its media does by itself.
 
 use landline_control::{
-    Direction, Event, LegId, LegLocal, MediaFault, Outcome, Refusal, RelayId, SessionId,
+    Direction, Event, LegId, LegLocal, MediaFault, Op, Outcome, Refusal, RelayId,
+    Request as RelayRequest, SessionId,
 };
 
 use super::leg::LegState;
@@ -141,6 +142,18 @@ impl Call {
             RelayStep::Move(..) => {}
             RelayStep::Leave(session) => self.departed(cx, session, Outcome::Done(Vec::new())),
             _ => self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay is silent")),
+        }
+    }
+
+    /// Has the relay do something that nothing waits for.
+    pub(super) fn have_relay(&self, cx: &mut Context, ops: Vec<Op>) {
+        self.have_relay_for(cx, RelayStep::Release, ops);
+    }
+
+    pub(super) fn have_relay_for(&self, cx: &mut Context, step: RelayStep, ops: Vec<Op>) {
+        if let Some(session) = self.session.as_ref().filter(|it| !it.lost) {
+            let change = RelayRequest::Change(session.id, ops);
+            cx.ask_relay(&session.relay, self.key, step, change);
         }
     }
 

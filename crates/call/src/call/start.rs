@@ -147,9 +147,6 @@ impl Call {
         let added = self.add_group(cx);
         // Somebody rings, or is woken for it.
         let is_tried = !added.is_empty() || self.waits_for_sleepers(cx);
-        if !is_tried && self.leave_to_mailbox(cx) {
-            return;
-        }
         let Some(session) = self.session.clone().filter(|_| is_tried) else {
             return self.fail(cx);
         };

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use landline_call::Input;
 use landline_control::{
-    Direction, Fingerprint, HashFunction, IceCredentials, LegId, LegKeys, LegLocal, LegSpec,
-    LegStats, Op, Outcome, Protocol, Recorded, Refusal, Remote, Request, SdesKey, SessionId,
-    Spoken, TakenOver, VideoType,
+    Direction, Event, Fingerprint, FromRelay, HashFunction, IceCredentials, LegId, LegKeys,
+    LegLocal, LegSpec, LegStats, Op, Outcome, Protocol, Recorded, Refusal, RelayId, Remote,
+    Request, SdesKey, SessionId, Spoken, TakenOver, VideoType,
 };
 use landline_region::CallSid;
+
+use super::World;
 
 pub struct FakeRelay {
     number: u8,
@@ -271,4 +274,13 @@ fn fits(spec: &LegSpec, remote: &Remote) {
         }
     }
     assert!(!remote.payload_types.is_empty());
+}
+
+impl World {
+    /// The first proxy's relay tells it of its newest session.
+    pub fn happens(&mut self, event: Event) {
+        let message = FromRelay::Event(self.proxies[0].relay.session_id(), event);
+        self.input(0, Input::Relay { relay: RelayId("relay-1".into()), message });
+        self.settle();
+    }
 }

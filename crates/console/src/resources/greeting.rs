@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::http::header;
 use landline_call::tenancy::User;
 use landline_region::UserSid;
 use landline_store::{SOUND_RATE, SoundRecord};
@@ -12,6 +11,7 @@ use serde::Serialize;
 
 use super::{account_uri, hold_music};
 use crate::app::App;
+use crate::audio::mono_wav;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
@@ -75,14 +75,9 @@ pub async fn put(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let (account, user) = (input.account()?, whose(&app, &input).await?);
     let record = app.store.greeting(account, user).await?;
-    let permit = Arc::clone(&app.renderers)
-        .try_acquire_owned()
-        .map_err(|_| Problem::unavailable("as many files are listened to as can be"))?;
+    let permit = app.renderer("files")?;
     let samples = app.store.sound_samples(account, record.sid).await?;
-    let wav = crate::audio::mono_wav(SOUND_RATE, &samples, permit);
-    let mut reply = Reply::stream("audio/wav", wav.body);
-    reply.headers.push((header::CONTENT_LENGTH, wav.octets.to_string()));
-    Ok(reply)
+    Ok(Reply::wav(mono_wav(SOUND_RATE, &samples, permit)))
 }
 
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use landline_media::audio::read_wav;
 use landline_store::{MOST_SOUND_SECONDS, SOUND_RATE, SoundRecord};
 use schemars::JsonSchema;
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::account_uri;
 use crate::app::App;
+use crate::audio::mono_wav;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
@@ -76,14 +77,9 @@ pub async fn samples(input: &Input, what: &str) -> Result<Vec<i16>, Problem> {
 pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let account = input.account()?;
     let record = app.store.hold_music(account).await?;
-    let permit = Arc::clone(&app.renderers)
-        .try_acquire_owned()
-        .map_err(|_| Problem::unavailable("as many files are listened to as can be"))?;
+    let permit = app.renderer("files")?;
     let samples = app.store.sound_samples(account, record.sid).await?;
-    let wav = crate::audio::mono_wav(SOUND_RATE, &samples, permit);
-    let mut reply = Reply::stream("audio/wav", wav.body);
-    reply.headers.push((header::CONTENT_LENGTH, wav.octets.to_string()));
-    Ok(reply)
+    Ok(Reply::wav(mono_wav(SOUND_RATE, &samples, permit)))
 }
 
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use axum::http::header;
 use landline_region::receipt::DeletionReason;
 use landline_region::{AccountSid, CallSid, RecordingSid};
 use landline_store::{DeletedBy, RecordingGap, RecordingQuery, RecordingRecord, StoreError};
@@ -162,16 +161,12 @@ async fn own(
 
 pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let recording = own(&app, input.account()?, input.sid("recording")?).await?;
-    let permit = Arc::clone(&app.renderers)
-        .try_acquire_owned()
-        .map_err(|_| Problem::unavailable("as many recordings are listened to as can be"))?;
+    let permit = app.renderer("recordings")?;
     let wav = audio::wav(&app.store, recording.sid, Channels::Both, permit).await?;
     let wav = wav.ok_or_else(|| {
         Problem::conflict("the recording is longer than a WAV file can be: 4 GiB")
     })?;
-    let mut reply = Reply::stream("audio/wav", wav.body);
-    reply.headers.push((header::CONTENT_LENGTH, wav.octets.to_string()));
-    Ok(reply)
+    Ok(Reply::wav(wav))
 }
 
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::http::header;
 use landline_call::tenancy::User;
 use landline_region::receipt::DeletionReason;
 use landline_store::{DeletedBy, VoicemailRecord};
@@ -120,14 +119,10 @@ pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 
 pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let message = named(&app, &input).await?;
-    let permit = Arc::clone(&app.renderers)
-        .try_acquire_owned()
-        .map_err(|_| Problem::unavailable("as many recordings are listened to as can be"))?;
+    let permit = app.renderer("recordings")?;
     let wav = audio::wav(&app.store, message.recording, Channels::Caller, permit).await?;
     let wav = wav.ok_or_else(|| Problem::conflict("the message is too long for a WAV file"))?;
-    let mut reply = Reply::stream("audio/wav", wav.body);
-    reply.headers.push((header::CONTENT_LENGTH, wav.octets.to_string()));
-    Ok(reply)
+    Ok(Reply::wav(wav))
 }
 
 pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {

@@ -26,7 +26,7 @@ impl Linphone {
         // Its databases go to the home directory, if they can.
         fs::create_dir_all(directory.join(".local/share/linphone")).unwrap();
         let played = directory.join("played.wav");
-        write_tone(&played, tone);
+        PLAYED.write(&played, tone);
         let heard = directory.join("heard.wav");
         let (process, keyboard) = Process::at_a_keyboard(
             Command::new(PROGRAM).env("HOME", &directory).arg("-a").arg("-c").arg(config),
@@ -95,19 +95,5 @@ impl Linphone {
     }
 }
 
-/// A minute of a tone, 16 bit at 8 kHz.
-fn write_tone(path: &Path, hz: u32) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 8000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut wav = hound::WavWriter::create(path, spec).unwrap();
-    for n in 0..60 * spec.sample_rate {
-        let phase = f64::from(n) * f64::from(hz) / f64::from(spec.sample_rate);
-        let sample = (phase * std::f64::consts::TAU).sin() * 12_000.0;
-        wav.write_sample(sample as i16).unwrap();
-    }
-    wav.finalize().unwrap();
-}
+/// A minute.
+const PLAYED: tone::Wav = tone::Wav { rate: 8000, channels: 1, seconds: 60, peak: 12_000.0 };

@@ -1,4 +1,32 @@
+use std::f64::consts::TAU;
 use std::path::Path;
+
+/// A WAV file of 16 bit for somebody to play.
+pub struct Wav {
+    pub rate: u32,
+    pub channels: u16,
+    pub seconds: u32,
+    pub peak: f64,
+}
+
+impl Wav {
+    /// One tone, the same in each channel.
+    pub fn write(&self, path: &Path, hz: u32) {
+        let spec = hound::WavSpec {
+            channels: self.channels,
+            sample_rate: self.rate,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut wav = hound::WavWriter::create(path, spec).unwrap();
+        for n in 0..self.seconds * self.rate {
+            let phase = f64::from(n) * f64::from(hz) / f64::from(self.rate);
+            let sample = ((phase * TAU).sin() * self.peak) as i16;
+            (0..self.channels).for_each(|_| wav.write_sample(sample).unwrap());
+        }
+        wav.finalize().unwrap();
+    }
+}
 
 /// The dominant tone of a 16-bit PCM WAV file's last second but a quarter (the
 /// very end may hold the hang-up), in Hz. `None`: too short, or silent.

@@ -19,9 +19,9 @@ use super::server::User;
 use super::{eventually, tone};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Seconds of tone in the microphone's file, which is played round and round.
-/// A whole number of periods of every tone fits.
-const SECONDS: u32 = 10;
+/// What the microphone's file has is played round and round. A whole number of
+/// periods of every tone fits.
+const MICROPHONE: tone::Wav = tone::Wav { rate: 48_000, channels: 1, seconds: 10, peak: 9000.0 };
 
 /// A browser with the page open.
 pub struct WebPhone {
@@ -40,7 +40,7 @@ impl WebPhone {
         trust(&home, ca);
         std::fs::create_dir(home.join("tmp")).unwrap();
         let microphone = home.join("microphone.wav");
-        write_tone(&microphone, tone);
+        MICROPHONE.write(&microphone, tone);
         let profile = home.join("profile");
         let process = Process::start(
             Command::new(PROGRAM)
@@ -408,19 +408,4 @@ fn attach(port: u16) -> WebSocket<TcpStream> {
         .max_message_size(None)
         .max_frame_size(None);
     tungstenite::client::client_with_config(url, stream, Some(config)).unwrap().0
-}
-
-fn write_tone(file: &Path, hz: u32) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 48_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(file, spec).unwrap();
-    for sample in 0..48_000 * SECONDS {
-        let angle = f64::from(sample) * std::f64::consts::TAU * f64::from(hz) / 48_000.0;
-        writer.write_sample((angle.sin() * 9000.0) as i16).unwrap();
-    }
-    writer.finalize().unwrap();
 }
