@@ -501,13 +501,12 @@ impl Batch {
         for (account, message, at, is_removed) in self.listened {
             voicemail::listened(tx, account, message, at, is_removed).await?;
         }
-        let late: Vec<_> = self.late_messages.iter().map(CallSid::to_string).collect();
-        voicemail::finish(tx, store.database(), late).await?;
+        let over = self.closed.iter().chain(&self.late_messages);
+        voicemail::finish(tx, store.database(), over.map(CallSid::to_string).collect()).await?;
         delivery::enqueue(tx, store.database(), &self.happened).await?;
         if !self.closed.is_empty() {
             close_legs(store, tx, &self.closed).await?;
-            let closed: Vec<_> = self.closed.iter().map(CallSid::to_string).collect();
-            voicemail::finish(tx, store.database(), closed.clone()).await?;
+            let closed = self.closed.iter().map(CallSid::to_string).collect();
             let stored = recording::whole(tx, store.database(), "call", closed).await?;
             delivery::enqueue(tx, store.database(), &stored).await?;
         }

@@ -294,6 +294,9 @@ pub(crate) async fn listened(
 /// Their calls are over: the messages are there. One of a lost call waits until
 /// something of it is stored.
 pub(crate) async fn finish(tx: &mut Tx, database: &Database, closed: Vec<String>) -> Result<()> {
+    if closed.is_empty() {
+        return Ok(());
+    }
     let select = format!(
         "SELECT v.sid, v.user_sid, v.left_at, c.closed_at, c.cause, \
          (SELECT MAX(k.last_ms) FROM recording_chunk k WHERE k.recording = v.recording) AS stored, \

@@ -67,6 +67,8 @@ pub struct Baresip {
     control: TcpStream,
     pending: Vec<u8>,
     events: Vec<Value>,
+    /// Commands it has answered.
+    answered: usize,
     /// What it shows its user, where it knows anybody; and what it showed so far.
     console: Option<TcpStream>,
     shown: String,
@@ -95,7 +97,7 @@ impl Baresip {
             console
         });
         let (pending, events, shown) = (Vec::new(), Vec::new(), String::new());
-        Self { process, control, pending, events, console, shown, directory }
+        Self { process, control, pending, events, answered: 0, console, shown, directory }
     }
 
     /// Starts and waits until the registrar said 200.
@@ -127,9 +129,17 @@ impl Baresip {
         self.command("hangup", "");
     }
 
+    /// Has it do something and waits for its word on that: it reads a command by
+    /// what one segment brings, and drops a part of one, or two at once.
+    #[track_caller]
     pub fn command(&mut self, command: &str, parameters: &str) {
         let text = json!({ "command": command, "params": parameters }).to_string();
-        write!(self.control, "{}:{text},", text.len()).unwrap();
+        let answered = self.answered;
+        self.control.write_all(format!("{}:{text},", text.len()).as_bytes()).unwrap();
+        eventually(&format!("baresip's answer to {command}"), Duration::from_secs(10), || {
+            self.read_events();
+            (self.answered > answered).then_some(())
+        });
     }
 
     /// Waits for an event that was not waited for before.
@@ -164,13 +174,17 @@ impl Baresip {
         while let Some(colon) = self.pending.iter().position(|&byte| byte == b':') {
             let length: usize =
                 std::str::from_utf8(&self.pending[..colon]).unwrap().parse().unwrap();
-            let Some(text) = self.pending.get(colon + 1..colon + 1 + length) else { return };
-            match serde_json::from_slice::<Value>(text) {
+            // With the comma.
+            let Some(text) = self.pending.get(colon + 1..colon + length + 2) else { return };
+            match serde_json::from_slice::<Value>(&text[..length]) {
                 Ok(event) if event["event"] == true => self.events.push(event),
-                Ok(answer) => self.shown += answer["data"].as_str().unwrap_or_default(),
+                Ok(answer) => {
+                    self.answered += 1;
+                    self.shown += answer["data"].as_str().unwrap_or_default();
+                }
                 Err(_) => {}
             }
-            self.pending.drain(..(colon + length + 2).min(self.pending.len()));
+            self.pending.drain(..colon + length + 2);
         }
     }
 
