@@ -33,13 +33,62 @@ fn linphone_speaks_sdes_too() {
     calls_and_is_called(directory.path(), &demo, &mut desk, &written, "sdes");
 }
 
+/// Its checks come through, and each hears the other, whoever calls. It does not
+/// multiplex RTCP unless it is told to, so its leg has two ports of its own.
+#[test]
+fn linphone_with_ice_calls_and_is_called() {
+    with_ice("dtls", "", 2);
+}
+
+/// SDES is offered without ICE: it is the caller's to want it.
+#[test]
+fn linphone_with_ice_and_sdes_calls_and_is_called() {
+    with_ice("srtp", "", 1);
+}
+
+/// Multiplexed, it comes in by the port that all such legs share.
+#[test]
+fn linphone_with_ice_and_one_port_calls_and_is_called() {
+    with_ice("dtls", "rtcp_mux=1\n", 2);
+}
+
+fn with_ice(protection: &str, rtp: &str, connected: usize) {
+    if !have(&[linphone::PROGRAM, baresip::PROGRAM]) {
+        return;
+    }
+    // It makes no candidate of a loopback address.
+    let Some(host) = support::own_address() else {
+        eprintln!("SKIPPED: the machine has no address but loopback");
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let demo = Demo::at(directory.path(), &host);
+    let mut desk = softphone(directory.path(), &demo);
+    let written = demo.data.join("clients/linphone-carol@acme.test");
+    let text = std::fs::read_to_string(&written).unwrap();
+    let changed = text
+        .replace("media_encryption=dtls", &format!("media_encryption={protection}"))
+        .replace("[rtp]\n", &format!("[rtp]\n{rtp}"))
+        .replace("reg_expires=300", "reg_expires=300\nnat_policy_ref=checks");
+    std::fs::write(&written, format!("{changed}\n{ICE}")).unwrap();
+    let named = if protection == "srtp" { "sdes" } else { protection };
+    let carol = calls_and_is_called(directory.path(), &demo, &mut desk, &written, named);
+    let trace = carol.trace();
+    let calls = trace.matches("ICE state is IceStateHostConnection").count();
+    assert!(calls >= connected, "checks came through in {calls} calls of {connected}");
+    assert!(!trace.contains("IceStateFailed"), "and failed in none");
+}
+
+/// No STUN server: the relay is where its candidates say, and sees where we are.
+const ICE: &str = "[net]\nnat_policy_ref=checks\n\n[nat_policy_0]\nref=checks\nprotocols=ice\n";
+
 fn calls_and_is_called(
     directory: &Path,
     demo: &Demo,
     desk: &mut Baresip,
     configuration: &Path,
     protection: &str,
-) {
+) -> Linphone {
     let before = demo.closed_calls("acme.test", 0).len();
     let mut carol = Linphone::registered(directory, configuration, 500);
     carol.dial("sip:desk@acme.test");
@@ -57,6 +106,7 @@ fn calls_and_is_called(
     desk.hang_up();
     carol.says("Call 2 with sip:desk@acme.test ended");
     recorded(demo, before + 2, protection);
+    carol
 }
 
 /// A demo, and a softphone to talk to.
@@ -66,14 +116,18 @@ fn office() -> Option<(tempfile::TempDir, Demo, Baresip)> {
     }
     let directory = tempfile::tempdir().unwrap();
     let demo = Demo::start(directory.path());
+    let desk = softphone(directory.path(), &demo);
+    Some((directory, demo, desk))
+}
+
+fn softphone(directory: &Path, demo: &Demo) -> Baresip {
     let user: User = demo.add_user("acme.test", "desk", &["--media", DESK]);
     let options = Options {
         encryption: Some("srtp-mand"),
         tone: 900,
-        ..Options::of(&demo, "ie1", "udp", &user)
+        ..Options::of(demo, "ie1", "udp", &user)
     };
-    let desk = Baresip::registered(directory.path(), &options);
-    Some((directory, demo, desk))
+    Baresip::registered(directory, &options)
 }
 
 /// Each hears the other.

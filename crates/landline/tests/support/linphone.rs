@@ -15,6 +15,7 @@ pub struct Linphone {
     process: Process,
     keyboard: ChildStdin,
     heard: PathBuf,
+    trace: PathBuf,
 }
 
 impl Linphone {
@@ -28,11 +29,17 @@ impl Linphone {
         let played = directory.join("played.wav");
         PLAYED.write(&played, tone);
         let heard = directory.join("heard.wav");
+        let trace = directory.join("trace");
         let (process, keyboard) = Process::at_a_keyboard(
-            Command::new(PROGRAM).env("HOME", &directory).arg("-a").arg("-c").arg(config),
+            Command::new(PROGRAM)
+                .env("HOME", &directory)
+                .args(["-a", "-d", "6", "-l"])
+                .arg(&trace)
+                .arg("-c")
+                .arg(config),
             &directory.join("log"),
         );
-        let mut phone = Self { process, keyboard, heard };
+        let mut phone = Self { process, keyboard, heard, trace };
         phone.says("linphonec>");
         phone.types("soundcard use files");
         phone.types(&format!("play {}", played.display()));
@@ -79,6 +86,11 @@ impl Linphone {
     /// The dominant tone of what it heard in its latest call, by G.711, in Hz.
     pub fn heard(&self) -> Option<f64> {
         tone::dominant(&self.samples(), 8000)
+    }
+
+    /// What its libraries say of themselves.
+    pub fn trace(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.trace).unwrap_or_default()).into_owned()
     }
 
     /// What it has heard so far.
