@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::record::{CallDirection, Cause};
 use crate::route::{Mailed, NOT_FOUND, Refusal, Route, Side};
 use crate::tenancy::{Account, User};
-use crate::transfer::Refused;
+use crate::transfer::{Refused, direction_kept};
 
 /// Nobody rings there whose call could be taken.
 const NOTHING_RINGS: Refusal =
@@ -128,11 +128,7 @@ impl Core {
             let other = it.may_refer(leg).map_err(|status| (status, String::new()))?;
             let gone = || (StatusCode::CALL_DOES_NOT_EXIST, String::new());
             let guest = it.referred(other).ok_or_else(gone)?;
-            let direction = match leg == crate::call::A {
-                true => it.direction,
-                // Who is called has nobody's line to pay for.
-                false => CallDirection::Internal,
-            };
+            let direction = direction_kept(it, leg);
             let instead_of = it.user_of(leg).map(|user| user.sid);
             Ok((other, guest, direction, instead_of, it.name_of(other)))
         });

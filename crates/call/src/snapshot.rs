@@ -1,4 +1,4 @@
-//! An answered call as it outlives its process.
+//! An answered call, or a parked one, as it outlives its process.
 
 use std::fmt;
 

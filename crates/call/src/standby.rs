@@ -117,7 +117,10 @@ impl Standby {
     fn forget(&mut self, call: CallSid) -> Option<Held> {
         let held = self.calls.remove(&call)?;
         for dialog in &held.dialogs {
-            self.tags.remove(&dialog.tag);
+            // One that went over to another call is that one's.
+            if self.tags.get(&dialog.tag) == Some(&call) {
+                self.tags.remove(&dialog.tag);
+            }
         }
         if let Keeper::Peer(peer) = &held.keeper
             && let Some(peer) = self.peers.get_mut(peer)

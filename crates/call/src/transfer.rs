@@ -72,12 +72,13 @@ impl Core {
         let named = dialled(&uri).filter(|it| is_callable && !it.is_empty());
         let other = call.may_refer(leg).map_err(|status| (status, String::new()))?;
         let guest = call.referred(other).ok_or_else(gone)?;
+        let direction = direction_kept(call, leg);
         let (to, dialled, consultation) = match &replaces {
             None => {
                 let named = named.ok_or_else(|| bad("Refer-To names nobody who can be called"))?;
                 if let Some(slot) = self.slot_for(&account, &uri, &named)? {
                     let code = self.cx.slot_code(slot);
-                    let to = ReferredTo::Slot(slot);
+                    let to = ReferredTo::Slot(slot, direction);
                     return Ok((Referral { account, user, dialled: code, guest, to }, None));
                 }
                 let (route, dialled) = self.route_to_uri(&account, &uri, named);
@@ -133,11 +134,7 @@ impl Core {
 
     fn other_party(&mut self, of: &Consultation) -> Option<(ReferredTo, String)> {
         let call = self.calls.get(of.call)?;
-        let direction = match of.by == crate::call::A {
-            true => call.direction,
-            // Who is called has nobody's line to pay for.
-            false => CallDirection::Internal,
-        };
+        let direction = direction_kept(call, of.by);
         let named = call.name_of(of.party);
         Some((ReferredTo::Party(Box::new(call.referred(of.party)?), direction), named))
     }
@@ -166,6 +163,15 @@ impl Core {
                 self.cx.letters.push_back(Letter { from: to, to: from, word });
             }
         }
+    }
+}
+
+/// Of the call in which this leg's party leaves the other one to somebody.
+pub(crate) fn direction_kept(call: &Call, by: usize) -> CallDirection {
+    match by == crate::call::A {
+        true => call.direction,
+        // Who is called has nobody's line to pay for.
+        false => CallDirection::Internal,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Calls that a colleague takes: by INVITE with Replaces (RFC 3891), by a code
-//! that is dialled, or where they were parked (RFC 5359 §2.15, 2.16).
+//! Calls that a colleague takes: by INVITE with Replaces (RFC 3891), or by a code
+//! that is dialled (RFC 5359 §2.16).
 
 mod world;
 
@@ -9,26 +9,18 @@ use std::time::Duration;
 use landline_call::record::{DivertReason, LegRole, Party, Step};
 use landline_call::tenancy::{MediaPolicy, Tenancy};
 use landline_call::{Input, Tenants};
-use landline_control::{FromRelay, Op, RelayId};
+use landline_control::{FromRelay, RelayId};
 use landline_region::{CallSid, TrunkSid, UserSid};
-use landline_sip::{Dialog, HeaderName, Method, Request, Response, StatusCode};
+use landline_sip::{Dialog, HeaderName, Method, Request, Response};
+use world::parking::{ALICE, BOB, CAROL, LINES, description, goes_over, joined};
 use world::phone::{Leg, sdp, text};
 use world::tenants::{account, acme, user};
 use world::{World, up_recorded};
-
-const ALICE: usize = 0;
-const BOB: usize = 1;
-const CAROL: usize = 2;
-const LINES: [&str; 3] = ["10.1.0.1:4000", "10.1.0.2:4000", "10.1.0.3:4000"];
 
 fn there(seed: u8) -> World {
     let mut world = World::ie1(seed);
     world.registered(["alice", "bob", "carol"]);
     world
-}
-
-fn description(phone: usize) -> String {
-    sdp(&format!("10.1.0.{}", phone + 1), 4000, "")
 }
 
 /// This phone's dialog, as its other side knows it.
@@ -80,12 +72,6 @@ fn flow_of(world: &World) -> landline_sip::Flow {
     }
 }
 
-fn goes_over(world: &mut World, leg: &Leg) -> String {
-    let offer = world.answer_within(leg, Method::Invite, 200, Some(&description(leg.phone)));
-    assert!(world.phones[leg.phone].take_ack().is_some(), "its ACK");
-    text(&offer.body)
-}
-
 fn taken(world: &World, call: CallSid) -> Vec<(UserSid, DivertReason)> {
     let events = world.proxies[0].ledger.of(call);
     let taken = events.filter_map(|it| match &it.step {
@@ -97,18 +83,6 @@ fn taken(world: &World, call: CallSid) -> Vec<(UserSid, DivertReason)> {
 
 fn sid(user: u128) -> UserSid {
     UserSid::from_u128(user)
-}
-
-/// To whom each side of the relay's one session sends.
-fn joined(world: &World) -> Vec<String> {
-    let relay = &world.proxies[0].relay;
-    assert_eq!(relay.sessions(), 1, "of one call");
-    let session = relay.session();
-    let (one, two) = session.joined.expect("joined");
-    let mut remotes: Vec<_> =
-        [one, two].iter().map(|leg| session.remotes[leg].rtp.to_string()).collect();
-    remotes.sort();
-    remotes
 }
 
 #[test]
@@ -426,125 +400,6 @@ fn nobody_wears_a_call_out_by_trying_to_take_it() {
     }
 }
 
-fn refer(world: &mut World, leg: &mut Leg, to: &str) -> Response {
-    let mut request = leg.dialog.request(Method::Refer);
-    request.headers.push(HeaderName::ReferTo, to);
-    world.phones[leg.phone].responses.clear();
-    world.send_request(leg.phone, request);
-    world.settle();
-    world.phones[leg.phone].take_final().expect("an answer")
-}
-
-fn report(world: &mut World, leg: &Leg) -> String {
-    let notify = world.answer_within(leg, Method::Notify, 200, None);
-    text(&notify.body).trim_end().to_owned()
-}
-
-/// Alice parks bob; where he waits is what she is told.
-fn parked(world: &mut World, code: &str) -> (Leg, Leg, String) {
-    let (mut a, b) = world.call(ALICE, BOB, "sip:bob@acme.test");
-    let accepted = refer(world, &mut a, &format!("<sip:{code}@acme.test>"));
-    assert_eq!(accepted.status, StatusCode::ACCEPTED);
-    assert_eq!(report(world, &a), "SIP/2.0 100 Trying");
-    let waits = description(BOB).replace("a=ptime:20", "a=recvonly");
-    let offer = world.answer_within(&b, Method::Invite, 200, Some(&waits));
-    assert!(text(&offer.body).contains("a=sendonly"), "{}", text(&offer.body));
-    assert!(world.phones[BOB].take_ack().is_some());
-    let told = world.answer_within(&a, Method::Message, 200, None);
-    assert_eq!(report(world, &a), "SIP/2.0 200 OK");
-    world.hang_up(&mut a);
-    (a, b, text(&told.body))
-}
-
-#[test]
-fn a_parked_call_waits_until_somebody_takes_it() {
-    for (by, code, told) in [(CAROL, "*7", "Parked at *71"), (ALICE, "*742", "Parked at *742")] {
-        let mut world = there(9);
-        let (_, mut b, said) = parked(&mut world, code);
-        assert_eq!(said, told);
-        assert_eq!(world.proxies[0].ledger.causes(), ["transferred", "open"]);
-        world.wait(30);
-        assert!(world.phones[BOB].requests.is_empty(), "bob waits");
-        // Nothing waits elsewhere, and that place is taken.
-        world.dial(CAROL, "sip:*750@acme.test");
-        assert_eq!(world.phones[CAROL].take_final().unwrap().status.code(), 404);
-
-        let taking = world.dial(by, &format!("sip:{}@acme.test", &told[10..])).1;
-        let mut c = world.confirm(by, &taking, None);
-        let offer = goes_over(&mut world, &b);
-        assert!(offer.contains("a=sendrecv"), "{offer}");
-        assert_eq!(
-            joined(&world),
-            if by == CAROL { [LINES[1], LINES[2]] } else { [LINES[0], LINES[1]] }
-        );
-        world.proxy_dies(0);
-        world.run(Duration::from_secs(2));
-        let (side, cause) =
-            if by == CAROL { (&mut c, "callee_hung_up") } else { (&mut b, "caller_hung_up") };
-        world.hang_up(side);
-        assert_eq!(world.proxies[0].ledger.causes()[1], cause);
-        world.assert_at_rest_but_relay();
-    }
-}
-
-#[test]
-fn a_parked_call_that_nobody_takes_rings_where_it_came_from() {
-    let mut world = there(10);
-    let (_, mut b, _) = parked(&mut world, "*7");
-    world.wait(125);
-    let rung = world.phones[ALICE].take(Method::Invite).expect("alice rings");
-    assert_eq!(rung.1.from().unwrap().uri.to_string(), "sip:bob@acme.test");
-    world.say(ALICE, &rung, 180);
-    world.answer(ALICE, &rung, &description(ALICE));
-    goes_over(&mut world, &b);
-    assert_eq!(joined(&world), LINES[..2]);
-    world.hang_up(&mut b);
-    world.assert_at_rest();
-    // While it rings there, another may still take it; and if nobody does, it ends.
-    for takes in [true, false] {
-        let mut world = there(11);
-        let (_, mut b, _) = parked(&mut world, "*7");
-        world.wait(125);
-        let rung = world.phones[ALICE].take(Method::Invite).expect("alice rings");
-        world.say(ALICE, &rung, 180);
-        if takes {
-            let taking = world.dial(CAROL, "sip:*71@acme.test").1;
-            world.confirm(CAROL, &taking, None);
-            goes_over(&mut world, &b);
-            assert_eq!(joined(&world), LINES[1..]);
-            world.hang_up(&mut b);
-        } else {
-            world.wait(65);
-            assert!(world.phones[BOB].take(Method::Bye).is_some(), "bob is hung up");
-            assert_eq!(world.proxies[0].ledger.causes()[1], "no_answer");
-        }
-        world.assert_at_rest();
-    }
-}
-
-#[test]
-fn a_place_to_park_has_room_for_one_and_who_waits_may_leave() {
-    let mut world = there(12);
-    let (_, mut b, _) = parked(&mut world, "*71");
-    let (mut a, c) = world.call(ALICE, CAROL, "sip:carol@acme.test");
-    assert_eq!(refer(&mut world, &mut a, "<sip:*71@acme.test>").status.code(), 486);
-    for nowhere in ["*70", "*7100", "*7x"] {
-        let to = format!("<sip:{nowhere}@acme.test>");
-        assert_eq!(refer(&mut world, &mut a, &to).status.code(), 400, "{nowhere}");
-    }
-    // The next that is free; whoever will not wait stays with who wanted it.
-    assert_eq!(refer(&mut world, &mut a, "<sip:*7@acme.test>").status.code(), 202);
-    report(&mut world, &a);
-    world.answer_within(&c, Method::Invite, 488, None);
-    assert_eq!(report(&mut world, &a), "SIP/2.0 488 Not Acceptable Here");
-    world.hang_up(&mut a);
-    world.hang_up(&mut b);
-    assert_eq!(world.proxies[0].ledger.causes()[1], "caller_cancelled");
-    world.dial(CAROL, "sip:*71@acme.test");
-    assert_eq!(world.phones[CAROL].take_final().unwrap().status.code(), 404);
-    world.assert_at_rest();
-}
-
 /// A user whose name begins with a code is called by it.
 #[test]
 fn a_users_name_comes_before_a_code() {
@@ -558,34 +413,4 @@ fn a_users_name_comes_before_a_code() {
     world.proxies[0].tenancy = tenancy;
     let star = world.registered(["*8"])[0];
     world.call(CAROL, star, "sip:*8@acme.test");
-}
-
-/// Whoever waits hears music until somebody takes the call.
-#[test]
-fn who_is_parked_hears_music() {
-    let mut world = World::new(14);
-    let music = |account: &mut landline_call::tenancy::Account| {
-        account.hold_music = landline_call::tenancy::HoldMusic::BuiltIn;
-    };
-    world.add_proxy("ie1", 1, world::tenants::with_account(acme(), music), |_| {});
-    world.share_directory();
-    world.registered(["alice", "bob", "carol"]);
-    let (_, mut b, _) = parked(&mut world, "*7");
-    let played = |world: &World| -> Vec<&'static str> {
-        let ops = world.proxies[0].relay.ops.iter();
-        ops.filter_map(|(_, op)| match op {
-            Op::Play(..) => Some("plays"),
-            Op::Hush(_) => Some("is quiet"),
-            _ => None,
-        })
-        .collect()
-    };
-    assert_eq!(played(&world), ["plays"]);
-    let taking = world.dial(CAROL, "sip:*71@acme.test").1;
-    world.confirm(CAROL, &taking, None);
-    goes_over(&mut world, &b);
-    assert_eq!(played(&world), ["plays", "is quiet"]);
-    assert_eq!(joined(&world), LINES[1..]);
-    world.hang_up(&mut b);
-    world.assert_at_rest();
 }

@@ -399,7 +399,11 @@ impl Call {
         if self.is_in_mailbox() {
             return self.mailbox_heard(cx);
         }
-        let (Some(session), Some(other)) = (self.session.clone(), self.other(leg)) else { return };
+        let Some(session) = self.session.clone() else { return };
+        let Some(other) = self.other(leg) else {
+            let ops = self.remote_ops(leg).into_iter().chain(self.music_ops()).collect();
+            return self.have_relay_for(cx, RelayStep::LateAnswer { leg }, ops);
+        };
         let first = leg == A && !self.is_joined;
         let mut ops: Vec<_> = match first {
             true => self.join_ops(other),

@@ -13,7 +13,7 @@ use landline_sip::{Request, ServerKey};
 
 use super::restored::Adoption;
 use super::snapshot::UNKNOWN;
-use super::{A, Call, Ending, Phase};
+use super::{A, Call, Ending};
 use crate::context::Context;
 use crate::restore::Former;
 use crate::timers::{CallTimer, Timer};
@@ -122,7 +122,7 @@ impl Call {
             || session.incarnation != UNKNOWN && session.incarnation != present;
         let silent = cx.now.unix.0.saturating_sub(since.0);
         let is_fresh = silent < i64::try_from(PATIENCE.as_millis()).unwrap_or(i64::MAX);
-        let may_go = self.phase == Phase::Up && self.ending.is_none();
+        let may_go = self.stands() && self.ending.is_none();
         let has_another = cx.relays.choose(&[]).is_some();
         (is_gone && is_fresh && may_go && has_another).then_some(since)
     }

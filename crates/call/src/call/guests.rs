@@ -4,12 +4,14 @@
 //! A guest learns of it by a re-INVITE in the dialog that it has (RFC 3261 §14),
 //! as when a call moves to another relay.
 
+use std::time::Duration;
+
 use landline_control::{Direction, Op, Request as RelayRequest};
 use landline_sip::{ClientKey, FailureCause, HeaderName, Method, Response, StatusCode, glare_wait};
 
 use super::open::read_answer;
 use super::transfer::{Returned, Word};
-use super::{Call, Ending, Identity, Leg, Phase};
+use super::{A, Call, Ending, Identity, Leg, Phase};
 use crate::calls::CallKey;
 use crate::context::{ClientUse, Context};
 use crate::io::Log;
@@ -19,6 +21,8 @@ use crate::relays::RelayStep;
 use crate::route::Side;
 use crate::timers::{CallTimer, Timer};
 
+/// A guest in whose dialog something else goes on is asked so soon.
+const SOON: Duration = Duration::from_millis(100);
 /// How often a guest is asked once more.
 const RETRIES: u8 = 4;
 
@@ -57,6 +61,13 @@ impl Handover {
     pub(super) fn new(presented: Option<Identity>) -> Self {
         Self { guests: Vec::with_capacity(2), presented }
     }
+
+    /// Of a parked party's, in a call that another process had: nobody wants it back.
+    pub(super) fn parked(call: CallKey, presented: Option<Identity>) -> Self {
+        let (leg, step) = (A, GuestStep::Agreed);
+        let guest = Guest { leg, from: call, is_left: true, step, client: None, retried: 0 };
+        Self { guests: vec![guest], presented }
+    }
 }
 
 impl Call {
@@ -94,7 +105,10 @@ impl Call {
             return;
         }
         match steps.iter().position(|step| *step != GuestStep::Agreed) {
-            Some(n) if steps.get(n) == Some(&GuestStep::Here) => self.ask_guest(cx, n),
+            Some(n) if steps.get(n) == Some(&GuestStep::Here) => match self.may_ask(n) {
+                true => self.ask_guest(cx, n),
+                false => self.ask_guest_soon(cx, n),
+            },
             Some(_) => {}
             None if self.is_being_parked() => self.parked_here(cx),
             None => self.join_guests(cx),
@@ -137,6 +151,20 @@ impl Call {
             return self.end(cx, Ending::new(Cause::Forbidden, 403));
         }
         self.gather(cx);
+    }
+
+    /// What it changes while it is parked comes to its end first.
+    fn may_ask(&self, n: usize) -> bool {
+        let leg = self.handover.as_ref().and_then(|it| it.guests.get(n)).map(|it| it.leg);
+        let leg = leg.and_then(|leg| self.legs.get(leg));
+        self.modification.is_none() && leg.is_some_and(Leg::may_be_offered)
+    }
+
+    fn ask_guest_soon(&mut self, cx: &mut Context, n: usize) {
+        if let Some(guest) = self.handover.as_mut().and_then(|it| it.guests.get_mut(n)) {
+            guest.step = GuestStep::Waiting;
+            cx.timers.set(cx.now.instant + SOON, Timer::Call(self.key, CallTimer::Gather));
+        }
     }
 
     fn ask_guest(&mut self, cx: &mut Context, n: usize) {

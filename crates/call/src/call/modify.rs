@@ -89,7 +89,7 @@ impl Call {
             // The other relay's addresses are on their way to it.
             None if self.is_between_relays() => pending,
             Some(_) => pending,
-            None if self.phase != Phase::Up || unacked || self.awaits_adoption() => pending,
+            None if !self.stands() || unacked || self.awaits_adoption() => pending,
             None if self.has_lent() => pending,
             None => return None,
         };
@@ -146,6 +146,7 @@ impl Call {
         let peer = self.other(leg).and_then(|other| agreed(self, other));
         let terms = match self.is_in_mailbox() {
             true => self.terms_of_mailbox(&Codec::ours()),
+            false if self.waits() => self.terms_of_parked(leg),
             false => peer.map(|peer| self.terms_of(&peer)),
         };
         let Some(it) = self.legs.get_mut(leg) else { return };
@@ -172,7 +173,7 @@ impl Call {
             cx.counters.encryption_missing += 1;
             return self.reject(cx, leg, key, &asked.request, Mismatch::Unencrypted);
         }
-        let alone = self.is_in_mailbox().then_some(leg);
+        let alone = (self.is_in_mailbox() || self.waits()).then_some(leg);
         let Some(toward) = self.other(leg).or(alone) else {
             return self.gone(cx, key, &asked.request);
         };
@@ -180,7 +181,7 @@ impl Call {
         cx.servers.insert(key, ServerUse::Modify { call: self.key, leg });
         let Some(media) = self.legs.get(leg).and_then(|it| it.media.as_ref()) else { return };
         let (fits, restarts) = (media.fits(&asked.offer), media.restarts_ice(&asked.offer));
-        if alone.is_some() && !fits {
+        if self.is_in_mailbox() && !fits {
             cx.servers.remove(&key);
             return self.reject(cx, leg, key, &asked.request, Mismatch::Transport);
         }
@@ -251,8 +252,8 @@ impl Call {
         let Some(modification) = &self.modification else { return };
         let Some(asked) = &modification.asked else { return };
         let wanted = self.terms_of(&asked.offer);
-        let toward = modification.toward;
-        if !self.is_in_mailbox() && self.is_news(toward, &wanted) {
+        let (toward, is_alone) = (modification.toward, asked.leg == modification.toward);
+        if !is_alone && self.is_news(toward, &wanted) {
             return self.ask(cx, wanted);
         }
         self.apply(cx);

@@ -135,7 +135,7 @@ impl Call {
         let former = modification.former.as_ref().map(|(leg, _)| *leg);
         let asked = modification.asked.as_ref().map(|it| (it.leg, it.offer.clone()));
         if let Some((leg, offer)) = asked {
-            let terms = self.terms_to_answer(toward, &offer);
+            let terms = self.terms_to_answer(leg, toward, &offer);
             let media = self.legs.get_mut(leg).and_then(|it| it.media.as_mut());
             let body = media.zip(terms).and_then(|(media, terms)| media.answer(&offer, terms));
             if body.is_none() {
@@ -145,7 +145,7 @@ impl Call {
         let mut ops: Vec<_> = match self.other(toward) {
             Some(other) => [other, toward].into_iter().flat_map(|it| self.remote_ops(it)).collect(),
             None if self.is_in_mailbox() => self.mailbox_ops(),
-            None => return,
+            None => self.remote_ops(toward),
         };
         let speak = self.other(toward).and_then(|other| self.speak_op(other, toward));
         if let (Some(former), Some(other)) = (former, self.other(toward)) {
@@ -160,6 +160,10 @@ impl Call {
                 ops.push(Op::Join(fresh, partner));
                 ops.push(Op::Remove(former));
             }
+        }
+        if let (Some(former), None, Some(it)) = (former, self.other(toward), self.legs.get(toward))
+        {
+            ops.extend([Op::Renew(it.relay_leg), Op::Remove(former)]);
         }
         ops.extend(speak);
         if let Some(other) = self.other(toward) {
@@ -181,7 +185,7 @@ impl Call {
             self.keep(cx);
             return self.settle(cx, modification.toward);
         };
-        let terms = self.terms_to_answer(modification.toward, &asked.offer);
+        let terms = self.terms_to_answer(asked.leg, modification.toward, &asked.offer);
         let Some(it) = self.legs.get_mut(asked.leg) else { return };
         let media = it.media.as_mut();
         let body = media.zip(terms).and_then(|(media, terms)| media.answer(&asked.offer, terms));
@@ -205,9 +209,12 @@ impl Call {
 
     /// What an offer is answered by: what the other side agreed to, or what can be
     /// heard here.
-    fn terms_to_answer(&self, toward: usize, offer: &Description) -> Option<Terms> {
+    fn terms_to_answer(&self, leg: usize, toward: usize, offer: &Description) -> Option<Terms> {
         if self.is_in_mailbox() {
             return self.terms_of_mailbox(&offer.codecs);
+        }
+        if leg == toward {
+            return Some(self.terms_of_waiting(offer));
         }
         let agreed = self.legs.get(toward)?.media.as_ref()?.agreed.clone()?;
         Some(Terms { direction: agreed.peer.direction, ..agreed.terms })

@@ -130,6 +130,7 @@ impl Call {
                 self.open_session(cx);
             }
             Phase::Up => self.session_lost(cx),
+            Phase::Ringing if self.waits() => self.wait_without_relay(cx),
             Phase::Answering if self.is_gathering() => {
                 self.end(cx, Ending::because(Cause::Failed, 503, 500, "Media relay lost"));
             }
@@ -180,7 +181,7 @@ impl Call {
     /// when they are.
     pub(crate) fn leave_if_draining(&mut self, cx: &mut Context) {
         let Some(session) = self.session.as_ref().filter(|it| !it.lost) else { return };
-        if self.phase == Phase::Up && cx.relays.is_draining(&session.relay) {
+        if self.stands() && cx.relays.is_draining(&session.relay) {
             self.want_move(cx);
         }
     }
@@ -236,16 +237,16 @@ impl Call {
             let media = self.legs.get(leg).and_then(|it| it.media.as_ref());
             media.is_some_and(|media| media.agreed.is_some() && !media.awaits_answer())
         };
-        self.phase == Phase::Up
+        let is_up = self.phase == Phase::Up && self.other(A).is_some_and(agreed);
+        (is_up || self.may_wait_elsewhere())
             && self.modification.is_none()
             && !self.has_lent()
-            && self.other(A).is_some_and(|other| agreed(A) && agreed(other))
+            && agreed(A)
     }
 
     fn open_elsewhere(&mut self, cx: &mut Context, relay: RelayId) {
-        let Some(other) = self.other(A) else { return };
         let (mut legs, mut sides) = (Vec::with_capacity(2), Vec::with_capacity(2));
-        for leg in [A, other] {
+        for leg in [Some(A), self.other(A)].into_iter().flatten() {
             let Some(it) = self.legs.get(leg) else { return };
             let Some(media) = it.media.as_ref().map(LegMedia::renewed) else { return };
             legs.push((it.relay_leg, media.spec.clone()));
@@ -336,7 +337,7 @@ impl Call {
             }
         }
         self.keys.go_on_with(moving.keys);
-        self.is_joined = true;
+        self.is_joined = self.winner.is_some();
         cx.counters.calls_moved += 1;
         let (from, to) = (from.relay, to.relay);
         self.journal(cx, Step::Moved { from: from.clone(), to: to.clone() });

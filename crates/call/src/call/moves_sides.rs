@@ -114,8 +114,11 @@ impl Call {
         let all = moving.sides.iter().all(|side| side.step == SideStep::Agreed);
         let Some(to) = moving.to.clone() else { return };
         let mut step = MoveStep::Remote { leg };
-        if let (true, Some(other)) = (all, self.other(A)) {
-            ops.extend(self.join_elsewhere(other));
+        if all {
+            ops.extend(match self.other(A) {
+                Some(other) => self.join_elsewhere(other),
+                None => self.wait_elsewhere(),
+            });
             step = MoveStep::Join;
             if let Some(moving) = self.moving.as_mut() {
                 moving.stage = Stage::Joining;

@@ -20,8 +20,13 @@ pub(super) fn hears_music(account: &Account, side: &Side) -> bool {
 impl Call {
     /// The relay's leg of who is on hold, and listens.
     pub(super) fn held(&self) -> Option<LegId> {
-        let winner = self.winner?;
         let media = |leg: usize| self.legs.get(leg).and_then(|it| it.media.as_ref());
+        if self.waits() {
+            // It hears what those on hold hear, until somebody talks to it.
+            let it = self.legs.first().filter(|_| media(A).is_some_and(LegMedia::listens))?;
+            return hears_music(&self.account, &it.side).then_some(it.relay_leg);
+        }
+        let winner = self.winner?;
         let pairs = [(A, winner), (winner, A)];
         let (_, held) = pairs.into_iter().find(|(holder, held)| {
             media(*holder).is_some_and(LegMedia::holds)

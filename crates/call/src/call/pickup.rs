@@ -59,6 +59,13 @@ const NO_OFFER: Refusal = Refusal {
     warning: Some((399, "A call is taken with an offer")),
 };
 
+/// It is going to be where it can be taken in a moment.
+const ON_ITS_WAY: Refusal = Refusal {
+    status: 503,
+    cause: Cause::Failed,
+    warning: Some((399, "The call is on its way to another relay")),
+};
+
 impl Call {
     /// How this leg's dialog stands, if it goes by these names.
     pub(crate) fn standing(&self, leg: usize, call_id: &ByteStr, tag: &str) -> Option<Standing> {
@@ -130,8 +137,11 @@ impl Call {
         let is_tired = self.legs.iter().filter(picks_up).count() >= MOST_ATTEMPTS;
         let is_lost = self.session.as_ref().is_none_or(|session| session.lost);
         let is_taken = self.winner.is_some() || is_pending || is_tired;
-        if !self.is_ringing() || is_taken || is_lost {
+        if !self.is_ringing() || is_taken {
             return Err(Refusal::new(486, Cause::Busy));
+        }
+        if is_lost || self.is_between_relays() || self.awaits_adoption() {
+            return Err(ON_ITS_WAY);
         }
         let media = CallerMedia::read(cx, request, side, &self.account);
         let offer = media.offer?.ok_or(NO_OFFER)?;

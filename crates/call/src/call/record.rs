@@ -21,12 +21,21 @@ impl Call {
         };
         self.sequence += 1;
         // What belongs together is written together.
-        if let Some(Output::Journal { token: None, events, state: None }) = cx.out.back_mut()
-            && events.first().is_some_and(|first| first.call == self.sid)
-        {
-            return events.push(event);
+        match cx.out.back_mut() {
+            Some(Output::Journal { token: None, events, state: None })
+                if events.first().is_some_and(|first| first.call == self.sid) =>
+            {
+                events.push(event);
+            }
+            _ => {
+                let journal = Output::Journal { token: None, events: vec![event], state: None };
+                cx.out.push_back(journal);
+            }
         }
-        cx.out.push_back(Output::Journal { token: None, events: vec![event], state: None });
+        // Who rings for it, or tried to take it, belongs to what is kept.
+        if self.waits() {
+            self.keep(cx);
+        }
     }
 
     /// Waits until what was last journaled, and all before it, is on disk; not

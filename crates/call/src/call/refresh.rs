@@ -19,7 +19,7 @@ use crate::record::Cause;
 use crate::timers::{CallTimer, Timer};
 
 impl Call {
-    /// The call is up: both sides' timers run.
+    /// The call is up: both sides' timers run; of one that is parked that of who waits.
     pub(super) fn watch_sessions(&mut self, cx: &mut Context) {
         let now = self.now(cx);
         let is_restored = self.restored.is_some();
@@ -47,7 +47,7 @@ impl Call {
     }
 
     pub(crate) fn session_due(&mut self, cx: &mut Context, leg: usize) {
-        if self.phase != Phase::Up || self.ending.is_some() {
+        if !(self.phase == Phase::Up || self.waits()) || self.ending.is_some() {
             return;
         }
         let now = self.now(cx);
@@ -107,6 +107,7 @@ impl Call {
     /// Whatever is under way in the call goes first; the next try comes soon.
     fn offer_same(&mut self, cx: &mut Context, leg: usize) {
         let is_free = self.modification.is_none()
+            && self.stands()
             && !self.is_between_relays()
             && !self.awaits_adoption()
             && self.legs.get(leg).is_some_and(Leg::may_be_offered);

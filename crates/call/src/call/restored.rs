@@ -71,7 +71,8 @@ impl Restored {
 }
 
 impl Call {
-    /// The call is up from here on, and its relay is to be asked for its session.
+    /// The call is up from here on, or waits where it is parked, and its relay is to
+    /// be asked for its session.
     pub(crate) fn resume(&mut self, cx: &mut Context) {
         cx.counters.calls_restored += 1;
         cx.usage.add(self.account.sid, self.caller.sid());
@@ -86,8 +87,12 @@ impl Call {
         if let Some(session) = &self.session {
             cx.relays.resume(&session.relay, session.id, self.key);
         }
-        let response = self.winner.and_then(|winner| self.answer_for_caller(winner));
-        self.rise(cx, response);
+        if self.waits() {
+            self.wait_on(cx);
+        } else {
+            let response = self.winner.and_then(|winner| self.answer_for_caller(winner));
+            self.rise(cx, response);
+        }
         self.await_relay(cx);
         self.offer_answer_again(cx);
     }
@@ -361,8 +366,8 @@ impl Call {
         self.drop_modification(cx);
         self.drop_move(cx);
         self.drop_passes(cx);
-        self.drop_transfer(cx);
         let snapshot = self.snapshot(cx).filter(|_| self.ending.is_none());
+        self.drop_transfer(cx);
         // Who hung up here is not kept waiting.
         self.say_farewell(cx);
         self.phase = Phase::Closed;

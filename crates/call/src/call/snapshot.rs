@@ -1,4 +1,4 @@
-//! An answered call, kept so that it can be taken up after the death of the
+//! An answered call, or a parked one, kept so that it can be taken up after the death of the
 //! process that carries it, and taken up again.
 
 use bytes::Bytes;
@@ -6,15 +6,17 @@ use landline_control::LegId;
 use landline_region::{Now, Personal};
 use landline_sip::{ByteStr, Limits, Message, Request};
 
+use super::guests::Handover;
 use super::leg::{Incoming, Invite, LegState};
 use super::music::hears_music;
 use super::open::read_description;
+use super::park::Parked;
 use super::reliable::Reliable;
 use super::restored::Restored;
 use super::start::Started;
 use super::written::{
-    VERSION, WrittenCall, WrittenDialog, WrittenLeg, WrittenReach, WrittenSide, WrittenTimer,
-    WrittenVideo,
+    VERSION, WrittenCall, WrittenDialog, WrittenIdentity, WrittenLeg, WrittenPark, WrittenReach,
+    WrittenSide, WrittenTimer, WrittenVideo,
 };
 use super::{A, Call, Leg, Phase, Session};
 use crate::calls::CallKey;
@@ -52,6 +54,21 @@ const SKIPPED_PARTS: u16 = 8;
 const SKIPPED: u16 = 64;
 
 impl Call {
+    fn written_park(&self) -> Option<WrittenPark> {
+        let (slot, until) = self.parked.as_ref().filter(|_| self.waits())?.kept();
+        let presented = self.handover.as_ref().and_then(|it| it.presented.as_ref());
+        let presented = presented.map(WrittenIdentity::of);
+        Some(WrittenPark { slot, until, own: WrittenIdentity::of(&self.identity), presented })
+    }
+
+    fn park_again(&mut self, written: WrittenPark) {
+        let presented = written.presented.map(WrittenIdentity::read);
+        (self.phase, self.winner, self.answered_at) = (Phase::Ringing, None, None);
+        self.identity = written.own.read();
+        self.handover = Some(Box::new(Handover::parked(self.key, presented)));
+        self.parked = Some(Parked::again(written.slot, written.until));
+    }
+
     /// Has the call kept as it is now, with the step that was journaled last, if
     /// that is still to be written.
     pub(crate) fn keep(&mut self, cx: &mut Context) {
@@ -80,33 +97,46 @@ impl Call {
                 incoming.map(|it| it.request.to_bytes().to_vec())
             }
             Phase::Up => None,
+            _ if self.waits() => None,
             _ => return None,
         };
+        // Nobody has answered: who knows of no parked calls finds no callee, and
+        // does not take it for a call between two.
+        let waits = self.waits();
+        let (answered_at, winner) = match waits {
+            true => (self.opened_at, A),
+            false => (self.answered_at?, self.winner?),
+        };
+        let legs = self.legs.iter().enumerate();
         let written = WrittenCall {
             sid: self.sid,
             account: self.account.sid,
             caller: WrittenSide::of(&self.caller),
             direction: self.direction.name().to_owned(),
             opened_at: self.opened_at,
-            answered_at: self.answered_at?,
+            answered_at,
             join: self.join,
             relay: session.relay.clone(),
             session: session.id,
             next_relay_leg: self.next_relay_leg,
-            winner: u32::try_from(self.winner?).ok()?,
+            winner: u32::try_from(winner).ok()?,
             is_joined: self.is_joined,
-            is_up: self.phase == Phase::Up,
+            is_up: self.phase == Phase::Up || waits,
             is_started: self.started.is_some(),
             recording: self.recording,
             segments: self.segments,
             invite,
-            legs: self.legs.iter().map(written_leg).collect(),
+            legs: legs.map(|(place, leg)| written_leg(leg, waits && place != A)).collect(),
         };
         let state = postcard::to_extend(&written, vec![VERSION]).ok()?;
         // Came later: who does not know it reads no further.
         let state = postcard::to_extend(&session.incarnation, state).ok()?;
         let state = postcard::to_extend(&WrittenTimer::of(&self.legs), state).ok()?;
         let state = postcard::to_extend(&WrittenVideo::of(&self.legs), state).ok()?;
+        let state = match self.written_park() {
+            Some(parked) => postcard::to_extend(&parked, state).ok()?,
+            None => state,
+        };
         Some(Snapshot {
             call: self.sid,
             account: self.account.sid,
@@ -151,7 +181,9 @@ impl Call {
         let (incarnation, rest) = postcard::take_from_bytes::<u64>(rest).unwrap_or((UNKNOWN, &[]));
         let (timers, rest) =
             postcard::take_from_bytes::<Vec<WrittenTimer>>(rest).unwrap_or_default();
-        let videos = postcard::from_bytes::<Vec<WrittenVideo>>(rest).unwrap_or_default();
+        let (videos, rest) =
+            postcard::take_from_bytes::<Vec<WrittenVideo>>(rest).unwrap_or_default();
+        let parked = postcard::from_bytes::<WrittenPark>(rest).ok();
         let account = cx.tenants.account(written.account).cloned().ok_or("its account is gone")?;
         let caller = written.caller.read(cx).ok_or("its caller is gone")?;
         let direction: CallDirection =
@@ -162,7 +194,7 @@ impl Call {
             legs.push(read_leg(cx, leg).ok_or("a leg cannot be read")?);
         }
         let winner = written.winner as usize;
-        if winner == A
+        if (winner == A) != parked.is_some()
             || [A, winner].iter().any(|it| legs.get(*it).is_none_or(|leg| leg.dialog.is_none()))
         {
             return Err("its legs do not fit");
@@ -210,15 +242,18 @@ impl Call {
             restored: Some(Box::new(Restored::new(former, snapshot.at, written.is_up))),
             ..Self::new(key, cx, account, caller, direction)
         };
+        match parked {
+            Some(parked) => call.park_again(parked),
+            None => call.convert_keys_again(winner),
+        }
         call.music = call.held();
-        call.convert_keys_again(winner);
         Ok(call)
     }
 }
 
-fn written_leg(leg: &Leg) -> WrittenLeg {
-    // Those that lost are there for the record alone.
-    let is_confirmed = leg.state != LegState::Ended;
+/// Those that lost, and those that may, are there for the record alone.
+fn written_leg(leg: &Leg, is_for_record: bool) -> WrittenLeg {
+    let is_confirmed = leg.state != LegState::Ended && !is_for_record;
     WrittenLeg {
         sid: leg.sid,
         role: leg.role().name().to_owned(),

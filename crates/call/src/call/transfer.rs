@@ -100,7 +100,7 @@ pub(crate) enum ReferredTo {
     /// The other party of another call of the same user.
     Party(Box<Referred>, CallDirection),
     /// Nobody as yet: it waits there until somebody takes it.
-    Slot(u16),
+    Slot(u16, CallDirection),
 }
 
 impl Referred {
@@ -162,16 +162,16 @@ impl Call {
         let (route, party, slot) = match to {
             ReferredTo::Target(route) => (Some(route), None, None),
             ReferredTo::Party(party, direction) => (None, Some((party, direction)), None),
-            ReferredTo::Slot(slot) => (None, None, Some(slot)),
+            ReferredTo::Slot(slot, direction) => (None, None, Some((slot, direction))),
         };
         let known = route.as_ref().and_then(|route| route.as_ref().ok());
         let callee = match (&party, known) {
             (Some((party, _)), _) => Some(party.side.clone()),
             (None, route) => route.map(|route| route.callee.clone()),
         };
-        let direction = match (&party, known) {
-            (Some((_, direction)), _) => *direction,
-            (None, route) => route.map_or(CallDirection::Internal, |route| route.direction),
+        let direction = match (&party, &slot, known) {
+            (Some((_, direction)), ..) | (None, Some((_, direction)), _) => *direction,
+            (None, None, route) => route.map_or(CallDirection::Internal, |it| it.direction),
         };
         let identity = Identity {
             user: user.name.clone(),
@@ -184,7 +184,7 @@ impl Call {
             recording: recording(cx, &account, &caller, callee.as_ref().into_iter()),
             started: Some(Started::answered()),
             handover: Some(Box::new(Handover::new(guest.presented()))),
-            parked: slot.map(Parked::at),
+            parked: slot.map(|(slot, _)| Parked::at(slot)),
             ..Self::new(key, cx, account, caller, direction)
         };
         let second = party.as_ref().map(|(party, _)| party.as_ref());

@@ -1,4 +1,4 @@
-//! An answered call in types that can be serialised. They grow at their end
+//! An answered call, or a parked one, in types that can be serialised. They grow at their end
 //! only; what cannot be read any more raises [`VERSION`].
 
 use std::net::SocketAddr;
@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use landline_control::{Consent, LegId, RelayId, SessionId};
 use landline_region::{
-    AccountSid, CallSid, JoinToken, LegSid, RecordingSid, RegionCode, TrunkSid, UnixMillis, UserSid,
+    AccountSid, CallSid, JoinToken, LegSid, Personal, RecordingSid, RegionCode, TrunkSid,
+    UnixMillis, UserSid,
 };
 use landline_sip::{
     ByteStr, Destination, Dialog, DialogParts, DialogState, Flow, FlowId, NameAddr, Transport, Uri,
 };
 use serde::{Deserialize, Serialize};
 
+use super::Identity;
 use super::leg::{Leg, LegState};
 use super::session_timer::{Agreed, SessionTimer};
 use crate::context::Context;
@@ -78,6 +80,27 @@ pub(super) struct WrittenTimer {
 pub(super) struct WrittenVideo {
     leg: u32,
     video: KeptVideo,
+}
+
+/// Where a party waits that nobody has taken; stands behind the videos, of a parked
+/// call alone.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WrittenPark {
+    pub slot: u16,
+    pub until: UnixMillis,
+    /// Who parked it, and as who the party is shown to those it is going to talk to.
+    pub own: WrittenIdentity,
+    pub presented: Option<WrittenIdentity>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct WrittenIdentity {
+    display: Option<Vec<u8>>,
+    user: String,
+    number: Option<String>,
+    callee: String,
+    domain: Option<String>,
+    is_private: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -156,6 +179,30 @@ impl WrittenVideo {
         let leg = legs.get_mut(self.leg as usize);
         if let Some(media) = leg.and_then(|leg| leg.media.as_mut()) {
             media.restore_video(self.video);
+        }
+    }
+}
+
+impl WrittenIdentity {
+    pub fn of(identity: &Identity) -> Self {
+        Self {
+            display: identity.display.as_ref().map(|it| it.expose().as_bytes().to_vec()),
+            user: identity.user.expose().clone(),
+            number: identity.number.as_ref().map(|it| it.expose().clone()),
+            callee: identity.callee.expose().clone(),
+            domain: identity.domain.clone(),
+            is_private: identity.is_private,
+        }
+    }
+
+    pub fn read(self) -> Identity {
+        Identity {
+            display: self.display.map(|it| Personal::new(it.into())),
+            user: Personal::new(self.user),
+            number: self.number.map(Personal::new),
+            callee: Personal::new(self.callee),
+            domain: self.domain,
+            is_private: self.is_private,
         }
     }
 }

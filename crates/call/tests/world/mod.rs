@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod ledger;
+pub mod parking;
 pub mod phone;
 pub mod relay;
 pub mod tenants;

@@ -456,11 +456,17 @@ pub static MEDIA_ADDRESS: Field = Field {
 pub static CALL_STATE: Field = Field {
     name: "call.state",
     class: DataClass::Address,
-    what: "An answered call as its next proxy goes on with it: addresses, descriptions, media keys; gone with the call",
+    what: "An answered or parked call as its next proxy goes on with it: parties, addresses, descriptions, media keys; gone with the call",
     purpose: Purpose::Carriage,
     retention: Retention::UntilRemoved,
     basis: Some(LegalBasis::Contract),
-    held: &["Snapshot.state"],
+    held: &[
+        "Snapshot.state",
+        "WrittenIdentity.user",
+        "WrittenIdentity.number",
+        "WrittenIdentity.callee",
+        "WrittenIdentity.display",
+    ],
     carried: NOWHERE,
 };
 
