@@ -171,6 +171,13 @@ impl World {
     fn check_caller(&self, books: &Books, line: &Line, wrong: &mut Vec<String>) {
         let none = Vec::new();
         let sids = books.called.get(line.call_id.as_str()).unwrap_or(&none);
+        let is_parking = |person| self.cx.model.parking.contains(&person);
+        if is_parking(line.person) || line.peer.is_some_and(is_parking) {
+            if line.rang && sids.is_empty() && !line.takes {
+                wrong.push(format!("line {}: it rang, and there is no record", line.id));
+            }
+            return;
+        }
         let troubles = self.troubles(line);
         // An edge that hears nothing of a home proxy asks the next one.
         let again = |it: &&Trouble| matches!(it, Trouble::ProxyDeath | Trouble::Partition);

@@ -46,6 +46,9 @@ pub struct Outcome {
     pub restored: u64,
     /// And went on with another.
     pub taken_over: u64,
+    /// Parties that were parked, and taken by somebody.
+    pub parked: u64,
+    pub taken: u64,
     pub words_heard: u64,
     pub crossed: u64,
     pub proxy_deaths: u64,
@@ -83,6 +86,8 @@ pub fn run(plan: Plan, aloud: bool) -> Outcome {
         lost: rows().filter(is_lost).count() as u64,
         restored: cx.model.restored,
         taken_over: cx.model.taken_over,
+        parked: cx.model.parked,
+        taken: cx.model.taken,
         words_heard: cx.model.words_heard,
         crossed: cx.model.crossed,
         proxy_deaths: cx.model.proxy_deaths,

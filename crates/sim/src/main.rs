@@ -44,6 +44,8 @@ struct Sum {
     cut_short: u64,
     restored: u64,
     taken_over: u64,
+    parked: u64,
+    taken: u64,
     proxy_deaths: u64,
     relay_deaths: u64,
     database_deaths: u64,
@@ -64,6 +66,8 @@ impl Sum {
         self.cut_short += outcome.lost;
         self.restored += outcome.restored;
         self.taken_over += outcome.taken_over;
+        self.parked += outcome.parked;
+        self.taken += outcome.taken;
         self.proxy_deaths += outcome.proxy_deaths;
         self.relay_deaths += outcome.relay_deaths;
         self.database_deaths += outcome.database_deaths;
@@ -116,7 +120,7 @@ fn work(arguments: &Arguments) -> Result<bool> {
     match arguments.json {
         true => println!("{}", json!({ "sum": sum, "seconds": took })),
         false => println!(
-            "{} runs, {:.1} simulated hours in {took:.0} s: {} calls, {} answered, {} cut short, {} taken up, {} by another proxy; \
+            "{} runs, {:.1} simulated hours in {took:.0} s: {} calls, {} answered, {} cut short, {} taken up, {} by another proxy; {} parked, {} of them taken; \
              {} deaths of proxies, {} of relays, {} of databases; failed: {:?}",
             sum.runs,
             sum.simulated_hours,
@@ -125,6 +129,8 @@ fn work(arguments: &Arguments) -> Result<bool> {
             sum.cut_short,
             sum.restored,
             sum.taken_over,
+            sum.parked,
+            sum.taken,
             sum.proxy_deaths,
             sum.relay_deaths,
             sum.database_deaths,

@@ -49,6 +49,12 @@ pub struct Model {
     crossing: BTreeSet<Person>,
     /// Phones whose proxy is another region's.
     pub roams: BTreeSet<usize>,
+    /// Who parked somebody, was parked or took somebody: whom they hear, and in
+    /// which record, is not followed.
+    pub parking: BTreeSet<Person>,
+    /// Parties that were parked, and taken by somebody.
+    pub parked: u64,
+    pub taken: u64,
     last_line: u64,
     pub words_heard: u64,
     /// Messages that went from region to region.

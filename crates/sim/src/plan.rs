@@ -74,6 +74,8 @@ pub struct Plan {
     pub proxies: [usize; 2],
     /// Those of a region stand in for each other.
     pub peers: bool,
+    /// People park each other, and take who is parked.
+    pub parks: bool,
     /// Relays of each region.
     pub relays: usize,
     /// Phones of each region's account.
@@ -109,6 +111,7 @@ impl Plan {
             length: Duration::from_secs(120 + chance.below(240) as u64),
             proxies: [1 + chance.below(2), 1 + chance.below(2)],
             peers: seed.is_multiple_of(2),
+            parks: seed.is_multiple_of(3),
             relays: 1 + chance.below(2),
             phones: 3 + chance.below(3),
             strangers: chance.below(2),

@@ -22,6 +22,7 @@ fn a_fixed_set_of_seeds_holds() {
     // Enough happened for it to mean something.
     assert!(sum(|it| it.answered) > 500, "{} calls answered", sum(|it| it.answered));
     assert!(sum(|it| it.proxy_deaths) > 20 && sum(|it| it.relay_deaths) > 20);
+    assert!(sum(|it| it.parked) > 30 && sum(|it| it.taken) > 10);
     assert!(sum(|it| it.crossed) > 500 && sum(|it| it.words_heard) > 50_000);
 }
 

@@ -36,6 +36,7 @@ impl Phone {
             Act::Cancel(line) => self.cancel(cx, line),
             Act::HangUp(line) => self.hang_up(cx, line),
             Act::Hold(line, hold) => self.hold(cx, line, hold),
+            Act::Park(line) => self.park(cx, line),
             Act::Speak(line) => self.speak(cx, line),
         }
         self.tidy();
@@ -80,6 +81,9 @@ impl Phone {
         }
         let stranger = cx.chance.one_in(14);
         let name = if stranger { "zoe" } else { NAMES[callee.0][callee.1] };
+        if cx.plan.parks && home == self.person.0 && cx.chance.one_in(2) {
+            return self.take_parked(cx);
+        }
         let away = cx.model.roams.contains(&(callee.0 * cx.plan.phones + callee.1));
         if home != self.person.0 || away || cx.model.roams.contains(&self.number) {
             cx.model.let_cross(self.person);
@@ -102,6 +106,37 @@ impl Phone {
             let pause = cx.chance.millis(20, 15_000);
             self.later(cx, pause, Act::Cancel(id));
         }
+    }
+
+    /// Whoever waits there, if anybody does.
+    fn take_parked(&mut self, cx: &mut Cx) {
+        let slot = cx.chance.pick(&["*71", "*72"]);
+        let uri = format!("sip:{slot}@{}", DOMAINS[self.person.0]);
+        let id = cx.model.next_line();
+        let call_id = format!("p-{}-{id}", self.number);
+        let mut request = self.outside(Method::Invite, &uri, &format!("<{uri}>"), &call_id);
+        let mut media = self.new_media(cx);
+        request.set_body(SDP, media.offer(Direction::SendReceive));
+        cx.remark(format_args!("phone {} takes who waits at {slot}: {call_id}", self.number));
+        // Those who may hear each other from here on nobody knows.
+        cx.model.parking.insert(self.person);
+        let mut line = self.new_line(cx, id, call_id, None, &request, media, true);
+        line.takes = true;
+        self.lines.insert(id, line);
+        self.ask(cx, request, Purpose::Invite(id), false);
+    }
+
+    fn park(&mut self, cx: &mut Cx, id: u64) {
+        let to = format!("<sip:*7@{}>", DOMAINS[self.person.0]);
+        let Some(line) = self.lines.get_mut(&id).filter(|line| line.state == State::Up) else {
+            return;
+        };
+        let (Some(dialog), Some(peer)) = (&mut line.dialog, line.peer) else { return };
+        line.modified = true;
+        cx.model.parking.extend([line.person, peer]);
+        let refer = dialog.request(Method::Refer).with_header(HeaderName::ReferTo, to);
+        cx.remark(format_args!("phone {} parks who is at line {id}", self.number));
+        self.ask(cx, refer, Purpose::Refer, false);
     }
 
     pub(super) fn new_media(&mut self, cx: &mut Cx) -> Media {
@@ -142,6 +177,7 @@ impl Phone {
             modified: false,
             said: Vec::new(),
             heard: Default::default(),
+            takes: false,
             cancelled: false,
         }
     }
@@ -190,6 +226,10 @@ impl Phone {
         self.later(cx, SPEECH, Act::Speak(id));
         let length = cx.chance.millis(2_000, 70_000);
         self.later(cx, length, Act::HangUp(id));
+        if cx.plan.parks && cx.chance.one_in(3) {
+            let pause = cx.chance.millis(500, 9_000);
+            self.later(cx, pause, Act::Park(id));
+        }
         if cx.chance.one_in(5) {
             let pause = cx.chance.millis(500, 20_000);
             self.later(cx, pause, Act::Hold(id, true));

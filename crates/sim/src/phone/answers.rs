@@ -32,7 +32,7 @@ impl Phone {
             Purpose::Register => self.register_again(cx, response.status.is_success()),
             Purpose::Invite(id) => self.invited(cx, id, &pending.request, response),
             Purpose::Modify(id) => self.modified(cx, id, &pending.request, response),
-            Purpose::Bye => {}
+            Purpose::Bye | Purpose::Refer => {}
         }
         self.tidy();
     }
@@ -80,6 +80,7 @@ impl Phone {
         line.dialog = Some(dialog);
         line.up(at);
         let cancelled = line.cancelled;
+        cx.model.taken += u64::from(line.takes);
         let destination = self.way();
         self.sip(cx, sip::Input::Forward { request: ack, destination });
         match cancelled || !fits {
@@ -117,7 +118,7 @@ impl Phone {
                     line.over(at, End::Unanswered);
                 }
             }
-            Purpose::Modify(_) | Purpose::Bye => {}
+            Purpose::Modify(_) | Purpose::Bye | Purpose::Refer => {}
         }
         self.tidy();
     }
@@ -129,6 +130,8 @@ impl Phone {
             (Some(key), Method::Bye, _) => self.hung_up(cx, key, request),
             (Some(key), Method::Invite | Method::Update, true) => self.changed(cx, key, request),
             (Some(key), _, is_within) => {
+                // Where it is that who was parked waits.
+                cx.model.parked += u64::from(request.method == Method::Message);
                 let status = match is_within && self.line_of(request).is_none() {
                     true => StatusCode::CALL_DOES_NOT_EXIST,
                     false => StatusCode::OK,
@@ -260,7 +263,9 @@ impl Phone {
         cx.model.words_heard += 1;
         line.heard.entry(word.line).or_default().push(word.number);
         // Who calls whom, both know; whom somebody else called is no part of it.
-        if line.peer.is_some_and(|peer| peer != word.person) || word.person == person {
+        let is_known = !cx.model.parking.contains(&person);
+        let is_other = line.peer.is_some_and(|peer| peer != word.person) || word.person == person;
+        if is_known && is_other {
             cx.fault(format!(
                 "line {} of {}/{} hears {}/{} speak",
                 line.id, person.0, person.1, word.person.0, word.person.1

@@ -67,6 +67,8 @@ pub struct Line {
     pub heard: BTreeMap<u64, Vec<u32>>,
     /// We cancelled, and the answer may be on its way.
     pub cancelled: bool,
+    /// Somebody who was parked: the record is that one's.
+    pub takes: bool,
 }
 
 impl Line {

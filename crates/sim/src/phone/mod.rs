@@ -35,6 +35,8 @@ pub enum Act {
     Cancel(u64),
     HangUp(u64),
     Hold(u64, bool),
+    /// Leaves the other one to whoever takes him.
+    Park(u64),
     Speak(u64),
 }
 
@@ -44,7 +46,9 @@ enum Purpose {
     Register,
     Invite(u64),
     Modify(u64),
+    /// What comes of it is told otherwise, or nobody wants to know.
     Bye,
+    Refer,
 }
 
 struct Pending {
