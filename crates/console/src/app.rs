@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use axum::body::{Body, to_bytes};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
-use landline_region::{AccountSid, ApiKeySid, Personal};
+use landline_call::tenancy::User;
+use landline_region::{AccountSid, ApiKeySid, Personal, UserSid};
 use landline_store::{ApiKey, Claim, NewAudit, RequestName, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -20,9 +22,10 @@ use crate::input::{Input, Query};
 use crate::metrics::Metrics;
 use crate::page::Page;
 use crate::problem::Problem;
+use crate::proof::Proofs;
 use crate::rate::Buckets;
 use crate::reply::{Payload, Reply};
-use crate::route::{self, Audit, Route};
+use crate::route::{self, Audit, Route, Who};
 use crate::webhook::Sender;
 
 /// A body beyond this is refused with 413.
@@ -56,16 +59,20 @@ pub struct App {
     /// Where the web phone connects, if there is one.
     pub edges: Option<Vec<String>>,
     pub lookups: Buckets<IpAddr>,
+    pub voicemail_code: Option<String>,
+    /// What users of phones prove themselves with.
+    pub proofs: Proofs,
     page: Option<Page>,
     renderers: Arc<Semaphore>,
     files: Arc<Semaphore>,
     rates: Buckets<ApiKeySid>,
+    user_rates: Buckets<UserSid>,
 }
 
 impl App {
     pub fn new(config: ConsoleConfig, homes: Homes, metrics: Metrics) -> Result<Self, StartError> {
         let limits = &config.limits;
-        let rates = Buckets::new(f64::from(limits.requests_per_second), f64::from(limits.burst));
+        let (steady, burst) = (f64::from(limits.requests_per_second), f64::from(limits.burst));
         let webhooks = Arc::new(Sender::new(
             config.region.clone(),
             config.store.clone(),
@@ -78,6 +85,7 @@ impl App {
             .map(|phone| Page::new(phone).ok_or_else(|| StartError::Edge(phone.edges.join(" "))));
         Ok(Self {
             page: page.transpose()?,
+            voicemail_code: config.phone.as_ref().and_then(|phone| phone.voicemail_code.clone()),
             edges: config.phone.map(|phone| phone.edges),
             lookups: Buckets::new(LOOKUPS.0, LOOKUPS.1),
             region: config.region,
@@ -88,7 +96,9 @@ impl App {
             failures: Buckets::new(FAILURES.0, FAILURES.1),
             renderers: Arc::new(Semaphore::new(RENDERERS)),
             files: Arc::new(Semaphore::new(FILES)),
-            rates,
+            rates: Buckets::new(steady, burst),
+            user_rates: Buckets::new(steady, burst),
+            proofs: Proofs::new(),
             webhooks,
         })
     }
@@ -141,19 +151,17 @@ impl App {
         let account = parts.iter().find(|(name, _)| *name == "account");
         let account = account.map(|(_, sid)| self.at_home(sid, &path)).transpose()?;
         let (head, body) = request.into_parts();
-        let key = match route.roles {
-            [] => None,
-            _ => Some(self.admit(&head.headers, source, &path, account).await?),
+        let (key, user) = match route.who {
+            Who::Anyone => (None, None),
+            Who::Keys(_) => (Some(self.admit(&head.headers, source, &path, account).await?), None),
+            Who::User => (None, Some(self.admit_user(&head, source, &parts).await?)),
         };
         let known: Vec<&str> = route.query.iter().map(|parameter| parameter.name).collect();
         let query = Query::parse(head.uri.query().unwrap_or_default(), &known)?;
         let (headers, body_sent) = (head.headers, body);
         let body = Bytes::new();
-        let mut input = Input { route, path, parts, query, headers, body, source, key };
-        let entry = match &input.key {
-            Some(key) => Some(self.entry(&input, key).await?),
-            None => None,
-        };
+        let mut input = Input { route, path, parts, query, headers, body, source, key, user };
+        let entry = self.entry(&input).await?;
         // What is put is a file.
         let is_file = route.method == Method::PUT;
         let _permit = match is_file {
@@ -166,9 +174,9 @@ impl App {
         };
         let limits = if is_file { (FILE, MAX_FILE) } else { (BODY, MAX_BODY) };
         input.body = read(body_sent, limits).await?;
-        match (input.key.clone(), entry) {
-            (Some(key), Some(entry)) => self.allowed(input, key, entry).await,
-            _ => self.work(input).await,
+        match entry {
+            Some(entry) => self.allowed(input, entry).await,
+            None => self.work(input).await,
         }
     }
 
@@ -205,26 +213,48 @@ impl App {
         }
     }
 
+    /// A user of the path's domain, which is at home here.
+    async fn admit_user(
+        &self,
+        head: &Parts,
+        source: IpAddr,
+        parts: &[(&'static str, String)],
+    ) -> Result<User, Problem> {
+        let domain = parts.iter().find(|(name, _)| *name == "domain");
+        let domain = domain.map_or("", |(_, domain)| domain.as_str()).to_ascii_lowercase();
+        let user = self.authenticate_user(head, source, &domain).await?;
+        self.user_rates
+            .take(user.sid, Instant::now())
+            .map_err(|wait| Problem::too_many(wait, "this phone asks more often than it may"))?;
+        Ok(user)
+    }
+
     /// Holds the key's role against the route's, before its body is waited for;
-    /// what the audit is to have of it.
-    async fn entry(&self, input: &Input, key: &ApiKey) -> Result<NewAudit, Problem> {
+    /// what the audit is to have of it. `None` where nobody is asked who they are.
+    async fn entry(&self, input: &Input) -> Result<Option<NewAudit>, Problem> {
         let route = input.route;
-        let forbidden = !route.roles.contains(&key.role);
+        let (account, role) = match (&input.key, &input.user) {
+            (Some(key), _) => (key.account, key.role.name()),
+            (None, Some(user)) => (user.account, "user"),
+            (None, None) => return Ok(None),
+        };
         let mut entry = NewAudit {
-            account: key.account,
-            actor: key.sid.to_string(),
-            role: key.role.name(),
+            account,
+            actor: input.actor(),
+            role,
             operation: route.operation,
             subject: subject(input),
             source: Personal::new(input.source.to_string()),
             status: None,
         };
-        if forbidden {
+        if let (Who::Keys(roles), Some(key)) = (route.who, &input.key)
+            && !roles.contains(&key.role)
+        {
             if route.audit != Audit::No {
                 entry.status = Some(StatusCode::FORBIDDEN.as_u16());
                 self.note(&entry).await?;
             }
-            let roles: Vec<&str> = route.roles.iter().map(|role| role.name()).collect();
+            let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
             let detail = format!(
                 "{} is for {}; this key's role is {}",
                 route.operation,
@@ -239,23 +269,18 @@ impl App {
             )
             .with("role", key.role.name()));
         }
-        Ok(entry)
+        Ok(Some(entry))
     }
 
     /// Writes the audit around the work: a change is written down before it is
     /// made, a disclosure before it is sent. What cannot be written down does not
     /// happen.
-    async fn allowed(
-        self: Arc<Self>,
-        input: Input,
-        key: ApiKey,
-        mut entry: NewAudit,
-    ) -> Result<Reply, Problem> {
+    async fn allowed(self: Arc<Self>, input: Input, mut entry: NewAudit) -> Result<Reply, Problem> {
         match input.route.audit {
-            Audit::No => self.once(input, &key).await,
+            Audit::No => self.once(input).await,
             Audit::Write => {
                 let row = self.note(&entry).await?;
-                let outcome = Arc::clone(&self).once(input, &key).await;
+                let outcome = Arc::clone(&self).once(input).await;
                 let status = status_of(&outcome);
                 if let Err(error) = self.store.audit_finish(&row, status).await {
                     tracing::error!(%error, "an audit row stays without its outcome");
@@ -263,7 +288,7 @@ impl App {
                 outcome
             }
             Audit::Read => {
-                let outcome = Arc::clone(&self).once(input, &key).await;
+                let outcome = Arc::clone(&self).once(input).await;
                 entry.status = Some(status_of(&outcome));
                 self.note(&entry).await?;
                 outcome
@@ -280,9 +305,9 @@ impl App {
     }
 
     /// Carries a POST with an idempotency key out once.
-    async fn once(self: Arc<Self>, input: Input, key: &ApiKey) -> Result<Reply, Problem> {
-        let name = match input.header(&IDEMPOTENCY_KEY) {
-            Some(name) if input.route.method == Method::POST => name.to_owned(),
+    async fn once(self: Arc<Self>, input: Input) -> Result<Reply, Problem> {
+        let (name, key) = match (input.header(&IDEMPOTENCY_KEY), input.key.clone()) {
+            (Some(name), Some(key)) if input.route.method == Method::POST => (name.to_owned(), key),
             _ => return self.work(input).await,
         };
         if name.is_empty() || name.len() > 255 {
@@ -337,7 +362,8 @@ fn secured(mut response: Response<Body>) -> Response<Body> {
 
 /// What the request is about: the last sid of its path.
 fn subject(input: &Input) -> Option<String> {
-    let (_, sid) = input.parts.iter().rev().find(|(name, _)| *name != "account")?;
+    let (_, sid) =
+        input.parts.iter().rev().find(|(name, _)| !["account", "domain"].contains(name))?;
     // Users and trunks may go by their names, which are not for the audit.
     let is_sid = sid.len() >= 34 && sid.bytes().all(|b| b.is_ascii_alphanumeric());
     is_sid.then(|| sid.clone())

@@ -33,6 +33,9 @@ pub struct Phone {
     /// Where browsers reach SIP in this region, as `wss://sip.ie1.example`, the
     /// first to be tried first. Nothing else may the page connect to.
     pub edges: Vec<String>,
+    /// What a user dials to listen to the own mailbox, as `*97`; `None` where nothing
+    /// does it.
+    pub voicemail_code: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]

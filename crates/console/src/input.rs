@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
+use landline_call::tenancy::User;
 use landline_region::{AccountSid, UnixMillis};
 use landline_store::ApiKey;
 use serde::de::DeserializeOwned;
@@ -23,14 +24,20 @@ pub struct Input {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub source: IpAddr,
-    /// `None` on routes that are open to anyone.
+    /// `None` on routes that are open to anyone, and on users' own.
     pub key: Option<ApiKey>,
+    /// Who asks for what is the user's own.
+    pub user: Option<User>,
 }
 
 impl Input {
     /// Who asks, as the log and its statements name it.
     pub fn actor(&self) -> String {
-        self.key.as_ref().map_or_else(|| "api".to_owned(), |key| key.sid.to_string())
+        match (&self.key, &self.user) {
+            (Some(key), _) => key.sid.to_string(),
+            (None, Some(user)) => user.sid.to_string(),
+            (None, None) => "api".to_owned(),
+        }
     }
 
     pub fn part(&self, name: &str) -> &str {
@@ -43,9 +50,15 @@ impl Input {
         self.part(name).parse().map_err(|error: T::Err| Problem::not_found(error.to_string()))
     }
 
-    /// The key's account, which is the path's.
+    /// The key's account, which is the path's, or the user's.
     pub fn account(&self) -> Result<AccountSid, Problem> {
-        self.key.as_ref().map(|key| key.account).ok_or_else(Problem::internal)
+        let of_key = self.key.as_ref().map(|key| key.account);
+        of_key.or_else(|| Some(self.user.as_ref()?.account)).ok_or_else(Problem::internal)
+    }
+
+    /// Who asks, on a route that is for users.
+    pub fn user(&self) -> Result<&User, Problem> {
+        self.user.as_ref().ok_or_else(Problem::internal)
     }
 
     /// The fields of the body, from JSON or from a form.

@@ -19,6 +19,7 @@ mod metrics;
 pub mod openapi;
 mod page;
 mod problem;
+mod proof;
 mod rate;
 mod reply;
 mod resources;

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::problem;
-use crate::route::{Content, Kind, Parameter, ROUTES, Route};
+use crate::route::{Content, Kind, Parameter, ROUTES, Route, Who};
 
 const ABOUT: &str = "Keys, accounts and calls belong to one region each; asked elsewhere, the \
     answer is 421 with `home_region` and `base_url`. Every error is a problem document (RFC 9457).";
@@ -61,6 +61,7 @@ pub fn document() -> Value {
             "securitySchemes": {
                 "basic": { "type": "http", "scheme": "basic", "description": "The key's sid and its secret." },
                 "bearer": { "type": "http", "scheme": "bearer", "description": "`SID.SECRET`" },
+                "digest": { "type": "http", "scheme": "digest", "description": "RFC 7616 with SHA-256: the name and the password of a user's phone; the realm is the domain." },
             },
         },
     })
@@ -69,7 +70,7 @@ pub fn document() -> Value {
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let mut parameters: Vec<Value> = in_path(route.path);
     parameters.extend(route.query.iter().map(in_query));
-    if route.method == axum::http::Method::POST {
+    if route.method == axum::http::Method::POST && route.who != Who::User {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
             "description": "The same key within 24 hours has the same answer; another request under it is refused.",
@@ -107,10 +108,14 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if let Some(describe) = route.body {
         operation["requestBody"] = body(&describe(generator));
     }
-    if !route.roles.is_empty() {
-        let roles: Vec<&str> = route.roles.iter().map(|role| role.name()).collect();
-        operation["security"] = json!([{ "basic": [] }, { "bearer": [] }]);
-        operation["x-roles"] = json!(roles);
+    match route.who {
+        Who::Anyone => {}
+        Who::Keys(roles) => {
+            let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+            operation["security"] = json!([{ "basic": [] }, { "bearer": [] }]);
+            operation["x-roles"] = json!(roles);
+        }
+        Who::User => operation["security"] = json!([{ "digest": [] }]),
     }
     operation
 }

@@ -98,7 +98,7 @@ impl Page {
 fn policy(edges: &[String]) -> String {
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-         manifest-src 'self'; connect-src 'self' {}; base-uri 'none'; form-action 'none'; \
+         manifest-src 'self'; media-src blob:; connect-src 'self' {}; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
         edges.join(" ")
     )

@@ -24,8 +24,7 @@ pub struct Route {
     pub method: Method,
     /// `{NAME}` stands for one segment, or for a segment up to its suffix.
     pub path: &'static str,
-    /// Who may: nobody's key is asked where it is empty.
-    pub roles: &'static [ApiRole],
+    pub who: Who,
     pub audit: Audit,
     pub summary: &'static str,
     pub query: &'static [Parameter],
@@ -33,6 +32,16 @@ pub struct Route {
     /// The status of success, and what comes with it.
     pub success: (u16, Content),
     pub run: Run,
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Anyone,
+    /// Keys of the account that have one of these roles.
+    Keys(&'static [ApiRole]),
+    /// A user of the path's domain, by the phone's password, for what is the user's own.
+    User,
 }
 
 /// What is written down of a request: who, what, when, from where.
@@ -146,7 +155,7 @@ mod tests {
         paths.dedup();
         assert_eq!((names.len(), paths.len()), (ROUTES.len(), ROUTES.len()));
         for route in ROUTES {
-            let open = route.roles.is_empty();
+            let open = route.who == Who::Anyone;
             assert!(!open || route.audit == Audit::No, "{}", route.operation);
             let changes = route.method != Method::GET;
             assert_eq!(changes, route.audit == Audit::Write, "{}", route.operation);

@@ -9,6 +9,7 @@ pub mod hold_music;
 pub mod keys;
 pub mod numbers;
 pub mod phone;
+pub mod phone_voicemail;
 pub mod receipts;
 pub mod recordings;
 pub mod region;

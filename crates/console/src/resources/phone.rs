@@ -25,6 +25,8 @@ pub struct PhoneView {
     pub home: HomeView,
     /// Where this console's phones connect.
     pub edge: EdgeView,
+    /// What a user dials to listen to the own mailbox; `null` where nothing does it.
+    pub voicemail_code: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -73,6 +75,7 @@ pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let phone_url = app.homes.base_url(home).map(|base| format!("{base}/phone/"));
     Reply::json(&PhoneView {
         domain,
+        voicemail_code: app.voicemail_code.clone(),
         home: HomeView { region: home.to_string(), jurisdiction, phone_url },
         edge: EdgeView {
             region: app.region.code.to_string(),

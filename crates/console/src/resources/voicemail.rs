@@ -128,17 +128,20 @@ pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let update: VoicemailUpdate = input.fields()?;
     let message = named(&app, &input).await?;
-    let heard = match update.heard.as_deref() {
-        None => None,
-        Some("on") => Some(true),
-        Some("off") => Some(false),
-        Some(_) => return Err(Problem::invalid("heard", "wanted on or off")),
-    };
-    let message = match heard {
+    let message = match heard_of(&update)? {
         Some(heard) => app.store.voicemail_heard(message.account, message.sid, heard).await?,
         None => message,
     };
     Reply::json(&VoicemailView::new(&app, &message))
+}
+
+pub(super) fn heard_of(update: &VoicemailUpdate) -> Result<Option<bool>, Problem> {
+    match update.heard.as_deref() {
+        None => Ok(None),
+        Some("on") => Ok(Some(true)),
+        Some("off") => Ok(Some(false)),
+        Some(_) => Err(Problem::invalid("heard", "wanted on or off")),
+    }
 }
 
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {

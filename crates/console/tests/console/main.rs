@@ -6,6 +6,7 @@ mod calls;
 mod doors;
 mod fuzz;
 mod phone;
+mod phone_voicemail;
 mod push;
 mod receipts;
 mod receiver;

@@ -20,6 +20,8 @@ async fn the_page_may_talk_to_its_origin_and_the_edge_and_run_nothing_inline() {
     assert!(rules.contains(&"default-src 'none'"), "{policy}");
     assert!(rules.contains(&"connect-src 'self' wss://sip.example:8443"), "{policy}");
     assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    // What was fetched with the user's proof is played from the page's own memory.
+    assert!(rules.contains(&"media-src blob:"), "{policy}");
     assert!(header("permissions-policy").contains("camera=()"));
     assert_eq!(header("x-content-type-options"), "nosniff");
     assert_eq!(header("referrer-policy"), "no-referrer");
@@ -59,6 +61,7 @@ async fn a_domain_is_told_its_home_and_the_edge_of_this_console() {
     );
     assert_eq!(place["home"]["phone_url"], format!("{}/phone/", world.ie1.base_url()));
     assert_eq!(place["edge"]["wss"], serde_json::json!(["wss://sip.example:8443"]));
+    assert_eq!(place["voicemail_code"], "*97");
     // Elsewhere too: an edge forwards.
     let abroad = world.us1.get("/v1/phone?Domain=acme.test", None).await.json();
     assert_eq!(

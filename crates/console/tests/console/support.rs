@@ -109,6 +109,7 @@ impl Default for Settings {
                 },
             ],
             edges: vec!["wss://sip.example:8443".to_owned()],
+            voicemail_code: Some("*97".to_owned()),
         };
         Self { limits, webhooks, phone, trusts_own: false, account_countries: None }
     }

@@ -11,7 +11,7 @@ use crate::support::{World, events, tone_file, uri};
 const OPENED: i64 = 1_700_000_000_000;
 
 /// A message of two seconds at 440 Hz.
-async fn left(world: &World, user: UserSid, number: u128) -> VoicemailSid {
+pub async fn left(world: &World, user: UserSid, number: u128) -> VoicemailSid {
     let recording = recorded(world, &world.acme, number).await;
     let message = VoicemailSid::from_u128(number);
     let mut steps = events(&world.acme, number, OPENED + number as i64 * 1000, true);

@@ -162,7 +162,11 @@ fn phone(config: &Config, console: &Console) -> Option<landline_console::Phone> 
         bytes: file.bytes,
     };
     let files = landline_webphone::FILES.iter().map(file).collect();
-    (!edges.is_empty()).then_some(landline_console::Phone { files, edges })
+    // A console alone takes its region's proxies to have the usual code.
+    let usual = || landline_call::FeatureCodes::default().voicemail;
+    let code = config.proxy.as_ref().map_or_else(usual, |proxy| proxy.codes.voicemail.clone());
+    let voicemail_code = (!code.is_empty()).then_some(code);
+    (!edges.is_empty()).then_some(landline_console::Phone { files, edges, voicemail_code })
 }
 
 pub fn console(
