@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// periods of every tone fits.
 const MICROPHONE: tone::Wav = tone::Wav { rate: 48_000, channels: 1, seconds: 10, peak: 9000.0 };
 
+/// Sizes of what people look at.
+const PHONE: (u32, u32) = (360, 740);
+const DESKTOP: (u32, u32) = (1280, 800);
+
 /// A browser with the page open.
 pub struct WebPhone {
     process: RefCell<Process>,
@@ -261,6 +265,15 @@ impl WebPhone {
         answer["result"]["value"].clone()
     }
 
+    /// The file that the page played last.
+    #[track_caller]
+    pub fn played(&self) -> Vec<u8> {
+        let encoded = self.js("new Promise((done) => { const reader = new FileReader();
+            reader.onload = () => done(reader.result.split(',')[1]);
+            reader.readAsDataURL(window.witnessed.sounds.at(-1)); })");
+        BASE64_STANDARD.decode(encoded.as_str().unwrap()).unwrap()
+    }
+
     /// Shows the page in another size and in light or dark colours.
     pub fn look(&self, (width, height): (u32, u32), dark: bool) {
         let mobile = width < 600;
@@ -271,6 +284,22 @@ impl WebPhone {
         let scheme = if dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.send("Emulation.setEmulatedMedia", json!({ "features": features }));
+    }
+
+    /// Takes pictures of what is shown, and has nothing overflow and no rule of
+    /// accessibility broken, in both sizes and both schemes.
+    #[track_caller]
+    pub fn inspect(&self, view: &str) {
+        for (size, name) in [(PHONE, "phone"), (DESKTOP, "desktop")] {
+            for (dark, scheme) in [(false, "light"), (true, "dark")] {
+                self.look(size, dark);
+                let overflow = self.js("document.documentElement.scrollWidth - innerWidth");
+                assert!(overflow.as_i64() <= Some(0), "{view}: {overflow} px too wide on a {name}");
+                self.screenshot(&format!("{view}-{name}-{scheme}"));
+                let faults = self.faults();
+                assert!(faults.is_empty(), "{view}, {name}, {scheme}: {faults:#?}");
+            }
+        }
     }
 
     /// Writes what is seen now into a file beside the test's others.
@@ -321,7 +350,9 @@ impl WebPhone {
 
 /// Keeps what the page makes and does not show in its document.
 const WITNESS: &str = "
-  window.witnessed = { connections: [], notifications: [] };
+  window.witnessed = { connections: [], notifications: [], sounds: [] };
+  const kept = URL.createObjectURL;
+  URL.createObjectURL = (it) => { window.witnessed.sounds.push(it); return kept.call(URL, it); };
   window.RTCPeerConnection = class extends RTCPeerConnection {
     constructor(...args) {
       super(...args);

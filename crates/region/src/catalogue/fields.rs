@@ -216,6 +216,7 @@ pub static USER_DIGEST: Field = Field {
         "DigestSecrets.md5",
         "DigestSecrets.sha256",
         "Authenticator.nobody",
+        "Proofs.nobody",
         "UserView.password",
         "UserNew.password",
         "UserUpdate.password",
@@ -486,6 +487,7 @@ pub static CALLER: Field = Field {
         "WrittenStep.from",
         "VoicemailRecord.from",
         "VoicemailView.from",
+        "MessageView.from",
     ],
     carried: &[(Flow::InterRegionSip, Form::Bare), (Flow::Webhook, Form::Pseudonym)],
 };

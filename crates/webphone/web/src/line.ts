@@ -1,11 +1,21 @@
 // A signed-in address: the connection to the edge, the registration, the calls.
 
 import type { Transport } from 'sip.js/lib/api/transport';
-import { Invitation, Inviter, Registerer, RegistererState, URI, UserAgent, Web } from 'sip.js';
+import {
+  Invitation,
+  Inviter,
+  Registerer,
+  RegistererState,
+  Subscriber,
+  URI,
+  UserAgent,
+  Web,
+} from 'sip.js';
 import { type Address, Told } from './address';
 import { Call } from './call';
 import type { Devices } from './devices';
 import type { Place } from './place';
+import { type Waiting, waiting } from './summary';
 import { registration } from './words';
 
 export type LineState = 'connecting' | 'ready' | 'reconnecting' | 'ended';
@@ -15,6 +25,8 @@ export interface Hooks {
   line(state: LineState, why?: string): void;
   incoming(call: Call): void;
   call(call: Call): void;
+  /** So many messages are in the mailbox. */
+  waiting(waiting: Waiting): void;
 }
 
 /** Calls at one time; one more is told that we are busy. */
@@ -32,6 +44,8 @@ export class Line {
   readonly calls: Call[] = [];
   state: LineState = 'connecting';
   private agent: UserAgent;
+  /** Tells of the mailbox, by this connection. */
+  private watcher: Subscriber | null = null;
   private registerer: Registerer;
   private edge = 0;
   private pause = FIRST_PAUSE;
@@ -77,8 +91,30 @@ export class Line {
     this.move('ready');
   }
 
+  /** Hears of messages that wait (RFC 3842), from now on. */
+  watch(): void {
+    // One over a connection that is gone hears nothing more; the server forgets it.
+    this.watcher?.dispose().catch(() => undefined);
+    const { user, domain } = this.address;
+    const watcher = new Subscriber(this.agent, new URI('sip', user, domain), 'message-summary', {
+      expires: EXPIRES,
+      extraHeaders: ['Accept: application/simple-message-summary'],
+    });
+    watcher.delegate = {
+      onNotify: (notification) => {
+        void notification.accept();
+        const told = waiting(notification.request.body);
+        if (told && watcher === this.watcher) this.hooks.waiting(told);
+      },
+    };
+    this.watcher = watcher;
+    watcher.subscribe().catch(() => undefined);
+  }
+
   async signOut(): Promise<void> {
     this.leave();
+    this.watcher?.dispose().catch(() => undefined);
+    this.watcher = null;
     await Promise.allSettled(this.calls.map((call) => call.hangUp()));
     if (this.registerer.state === RegistererState.Registered) {
       const gone = new Promise<void>((resolve) => {
@@ -252,6 +288,7 @@ export class Line {
     }
     this.pause = FIRST_PAUSE;
     this.move('ready');
+    this.watch();
     // The far end's requests come by the new connection once it is known there.
     for (const call of this.calls) call.refresh().catch(() => undefined);
   }

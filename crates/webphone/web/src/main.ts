@@ -8,6 +8,7 @@ import { Devices } from './devices';
 import { byId, write } from './dom';
 import { fill } from './keypad';
 import { Line, type LineState } from './line';
+import { Mailbox } from './mailbox';
 import { type Place, lookUp, regionName } from './place';
 import { Recent } from './recent';
 import { Settings } from './settings';
@@ -37,6 +38,11 @@ const recent = new Recent(
   () => line?.address.domain ?? '',
   (again) => void dial(again),
 );
+
+const mailbox = new Mailbox(devices, (who) => {
+  tones.unlock();
+  void dial(who);
+});
 
 const deeds: Deeds = {
   answer: (call) => attempt(line?.answer(call)),
@@ -86,13 +92,20 @@ async function signIn(): Promise<void> {
       throw new Told('Type your password.');
     }
     const place = await lookUp(address.domain);
-    const opening = new Line(address, password, place, devices, { line: lineMoved, incoming, call: callChanged });
+    const opening = new Line(address, password, place, devices, {
+      line: lineMoved,
+      incoming,
+      call: callChanged,
+      waiting: ({ fresh, heard }) => mailbox.counted(fresh, heard),
+    });
     blamed = passwordField;
     await opening.signIn();
     line = opening;
     passwordField.value = '';
     remember(addressField.value.trim());
     open(place);
+    mailbox.open(place, address, password);
+    opening.watch();
   } catch (error) {
     notice(error instanceof Told ? error.message : 'Signing in did not work. Try again in a minute.');
     blamed.setAttribute('aria-invalid', 'true');
@@ -120,6 +133,7 @@ async function signOut(why = ''): Promise<void> {
   for (const card of cards.values()) card.root.remove();
   cards.clear();
   recent.clear();
+  mailbox.close();
   tones.play(null);
   show(false);
   if (why) notice(why);

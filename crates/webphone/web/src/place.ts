@@ -6,6 +6,8 @@ import { Told } from './address';
 export interface Place {
   domain: string;
   home: { region: string; jurisdiction: string | null; phone_url: string | null };
+  /** What is dialled to hear the own mailbox. */
+  voicemail_code: string | null;
   edge: { region: string; jurisdiction: string; wss: string[]; serves: boolean };
 }
 

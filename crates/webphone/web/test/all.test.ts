@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Told, parseAddress, parseTarget, shown } from '../src/address';
+import { wav } from '../src/greeting';
 import { mos } from '../src/quality';
+import { told, waiting } from '../src/summary';
 import { duration, microphone, refusal, registration } from '../src/words';
 
 test('an address is a name and a domain', () => {
@@ -51,4 +53,19 @@ test('every refusal says something to do or to know', () => {
 
 test('time is told as clocks do', () => {
   assert.deepEqual([5, 65, 3665].map(duration), ['0:05', '1:05', '1:01:05']);
+});
+
+test('what waits is told as the server says it', () => {
+  const body = (line: string) => `Messages-Waiting: yes\r\nMessage-Account: sip:a@b\r\n${line}\r\n`;
+  assert.deepEqual(waiting(body('Voice-Message: 2/8 (0/2)')), { fresh: 2, heard: 8 });
+  assert.deepEqual(waiting(body('voice-message:0/1')), { fresh: 0, heard: 1 });
+  assert.equal(waiting(body('Fax-Message: 1/0')), null);
+  assert.deepEqual([0, 1, 2].map(told), ['No new messages', '1 new message', '2 new messages']);
+});
+
+test('a greeting is a WAV file of one channel', async () => {
+  const octets = new DataView(await wav(Float32Array.of(0, 1, -2), 48_000).arrayBuffer());
+  assert.equal(octets.byteLength, 50);
+  assert.deepEqual([octets.getUint16(22, true), octets.getUint32(24, true)], [1, 48_000]);
+  assert.deepEqual([0, 2, 4].map((at) => octets.getInt16(44 + at, true)), [0, 32_767, -32_767]);
 });
