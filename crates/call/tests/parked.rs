@@ -255,6 +255,47 @@ fn who_is_parked_is_refreshed_and_asked_whether_he_is_there() {
     world.assert_at_rest();
 }
 
+/// Whose session expires and who takes no UPDATE is offered what he has: he goes on
+/// listening.
+#[test]
+fn who_is_parked_and_knows_no_update_is_refreshed_by_what_he_has() {
+    let mut world = patient(26, 1);
+    let expires = [
+        (HeaderName::SessionExpires, "600;refresher=uac"),
+        (HeaderName::Require, "timer"),
+        (HeaderName::Allow, "INVITE, ACK, BYE, CANCEL"),
+    ];
+    let (_, invite) = world.dial(ALICE, "sip:bob@acme.test");
+    let rung = world.phones[BOB].take(Method::Invite).expect("bob rings");
+    let mut b = world.answer_saying(BOB, &rung, &description(BOB), &expires);
+    let mut a = world.confirm(ALICE, &invite, None);
+    world.phones[BOB].take_ack();
+    refer(&mut world, &mut a, "<sip:*7@acme.test>");
+    report(&mut world, &a);
+    let agrees = |world: &mut World, b: &Leg| {
+        let (key, asked) = world.phones[BOB].take(Method::Invite).expect("a re-INVITE");
+        let mut said = b.dialog.respond(&asked, StatusCode::OK);
+        said.set_body("application/sdp", waits());
+        expires.iter().for_each(|(name, value)| said.headers.push(name.clone(), *value));
+        world.respond(BOB, key, said);
+        assert!(world.phones[BOB].take_ack().is_some());
+        text(&asked.body)
+    };
+    agrees(&mut world, &b);
+    world.answer_within(&a, Method::Message, 200, None);
+    report(&mut world, &a);
+    world.hang_up(&mut a);
+    for _ in 0..3 {
+        world.wait(301);
+        let offered = agrees(&mut world, &b);
+        assert!(offered.contains("a=sendonly"), "{offered}");
+    }
+    assert_eq!(played(&world.proxies[0].relay), ["plays"]);
+    assert_eq!(world.proxies[0].core.counters().sessions_refreshed, 3);
+    carol_takes(&mut world, &mut b, "*71");
+    world.assert_at_rest();
+}
+
 /// His own refreshes and changes end here: he is answered, and stays quiet.
 #[test]
 fn who_is_parked_may_refresh_and_change_his_side() {
