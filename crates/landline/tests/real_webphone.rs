@@ -399,6 +399,7 @@ fn a_call_outlives_the_connection_to_the_server() {
     // What the other side does reaches the page by its new connection.
     other.click("[data-deed=hold]:not(:disabled)");
     page.expect_text(".call .doing", "put you on hold");
+    page.hears_music(&other);
     other.click("[data-deed=hold]:not(:disabled)");
     page.hears_from(&other, 900);
     other.hears_from(&page, 500);

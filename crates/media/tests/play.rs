@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use landline_media::audio::{Codec, Decoder, ToneGenerator, strongest_tone, ulaw_encode};
-use landline_media::play::{Clip, Player, SOUND_RATE, Said, Voice};
+use landline_media::audio::{Codec, Decoder, Encoder, ToneGenerator, strongest_tone, ulaw_encode};
+use landline_media::play::{Clip, Ear, Player, SOUND_RATE, Said, Voice};
 use landline_media::{PacketBuf, RtpInfo};
 
 const CODECS: [Codec; 4] = [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus];
@@ -82,22 +82,49 @@ fn a_late_look_makes_no_burst() {
 }
 
 #[test]
-fn silence_is_told_from_sound_where_the_payload_shows_it() {
-    let said = |encoding: &str, payload: &[u8]| Said::of(96, Some(encoding), payload);
-    assert_eq!(said("PCMU", &[0xff; 160]), Said::Silence);
-    assert_eq!(said("PCMA", &[0xd5; 160]), Said::Silence);
-    assert_eq!(said("PCMU", &[ulaw_encode(3000); 160]), Said::Sound);
-    assert_eq!(said("OPUS", &[0xf8, 0xff, 0xfe]), Said::Silence);
-    assert_eq!(said("OPUS", &[7; 60]), Said::Sound);
-    assert_eq!(said("G722", &[0; 160]), Said::Sound);
-    assert_eq!(said("ILBC", &[1]), Said::Sound);
-    assert_eq!(said("ILBC", &[]), Said::Silence);
+fn silence_is_told_from_sound_in_every_codec() {
+    for codec in CODECS {
+        let mut encoder = Encoder::live(codec, codec.sample_rate()).unwrap();
+        let mut said = |ear: &mut Ear, hz: Option<f64>| -> Vec<(Said, usize)> {
+            let mut tone = hz.map(|hz| ToneGenerator::new(hz, codec.sample_rate()));
+            let frames = (0..50).map(|_| {
+                let mut frame = vec![0; codec.sample_rate() as usize / 50];
+                tone.iter_mut().for_each(|tone| tone.fill(&mut frame));
+                let mut payload = Vec::new();
+                encoder.encode(&frame, &mut payload).unwrap();
+                (ear.hear(96, Some(codec.encoding()), &payload), payload.len())
+            });
+            frames.collect()
+        };
+        let mut ear = Ear::default();
+        let spoken = said(&mut ear, Some(700.0));
+        assert!(spoken.iter().skip(5).all(|(it, _)| *it == Said::Sound), "{codec:?}: {spoken:?}");
+        // Where it ends the codec may say a little more.
+        let silent = said(&mut ear, None);
+        assert!(silent.iter().skip(5).all(|(it, _)| *it == Said::Silence), "{codec:?}: {silent:?}");
+        // Whoever begins to listen then hears nothing at all.
+        let silent = said(&mut Ear::default(), None);
+        assert!(silent.iter().all(|(it, _)| *it == Said::Silence), "{codec:?}: {silent:?}");
+        if codec == Codec::Opus {
+            assert!(silent.iter().any(|(_, length)| *length > 8), "told by their length alone");
+        }
+    }
+}
+
+#[test]
+fn what_no_codec_is_known_for_is_sound_unless_it_is_noise_or_keys() {
+    let said = |number: u8, encoding: Option<&str>, payload: &[u8]| {
+        Ear::default().hear(number, encoding, payload)
+    };
+    assert_eq!(said(96, Some("OPUS"), &[0xf8, 0xff, 0xfe]), Said::Silence);
+    assert_eq!(said(96, Some("ILBC"), &[1]), Said::Sound);
+    assert_eq!(said(96, Some("ILBC"), &[]), Said::Silence);
     // Comfort noise, whether it was described or goes by its own number.
-    assert_eq!(said("CN", &[30]), Said::Silence);
-    assert_eq!(Said::of(13, None, &[30, 1, 2]), Said::Silence);
-    assert_eq!(Said::of(13, Some("PCMU"), &[ulaw_encode(3000); 160]), Said::Sound);
-    assert_eq!(Said::of(97, None, &[1]), Said::Sound);
-    assert_eq!(said("TELEPHONE-EVENT", &[1, 10, 0, 160]), Said::Keys);
+    assert_eq!(said(96, Some("CN"), &[30]), Said::Silence);
+    assert_eq!(said(13, None, &[30, 1, 2]), Said::Silence);
+    assert_eq!(said(13, Some("PCMU"), &[ulaw_encode(3000); 160]), Said::Sound);
+    assert_eq!(said(97, None, &[1]), Said::Sound);
+    assert_eq!(said(96, Some("TELEPHONE-EVENT"), &[1, 10, 0, 160]), Said::Keys);
 }
 
 #[test]

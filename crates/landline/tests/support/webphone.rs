@@ -221,11 +221,33 @@ impl WebPhone {
     }
 
     fn listen(&self, sent: u32) -> Result<(), String> {
+        self.listen_for(&format!("{sent} Hz"), |heard| tone::same(heard, sent))
+    }
+
+    /// Something, for a while, that is no phone's tone.
+    #[track_caller]
+    pub fn hears_music(&self, other: &Self) {
+        let mut heard = 0;
+        let is_music = |now: Option<f64>| {
+            let is_tone = [500, 900].into_iter().any(|tone| tone::same(now, tone));
+            heard += usize::from(now.is_some() && !is_tone);
+            heard >= 10
+        };
+        if let Err(problem) = self.listen_for("music", is_music) {
+            panic!("{problem}\n{}: {:#}", other.name, other.js(MEDIA));
+        }
+    }
+
+    fn listen_for(
+        &self,
+        what: &str,
+        mut is_it: impl FnMut(Option<f64>) -> bool,
+    ) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !tone::same(self.heard(), sent) {
+        while !is_it(self.heard()) {
             if Instant::now() >= deadline {
                 let (name, heard, media) = (&self.name, self.heard(), self.js(MEDIA));
-                return Err(format!("{name} hears {sent} Hz, not {heard:?}; {media:#}"));
+                return Err(format!("{name} hears {what}, not {heard:?}; {media:#}"));
             }
             std::thread::sleep(Duration::from_millis(100));
         }

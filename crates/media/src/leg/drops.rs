@@ -40,6 +40,8 @@ causes! {
     SrtcpUnencrypted = "srtcp_unencrypted",
     /// More streams under one key than are allowed.
     SrtpStreams = "srtp_streams",
+    /// Sound from before others spoke.
+    Overtaken = "overtaken",
     /// The leg's direction does not allow it.
     Direction = "direction",
     /// There is no address to send to yet.

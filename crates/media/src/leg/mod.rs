@@ -12,6 +12,7 @@ mod receive;
 mod renewal;
 mod security;
 mod send;
+mod splice;
 mod stats;
 mod video;
 
@@ -32,6 +33,7 @@ use self::path::Path;
 use self::renewal::Renewal;
 use self::security::Security;
 pub use self::stats::Heard;
+use self::splice::Splice;
 use self::stats::{Reception, Transmission};
 use self::video::Video;
 use crate::dtls::Established;
@@ -46,6 +48,8 @@ pub struct Leg {
     security: Security,
     /// Of the streams to the peer, where it has heard them under other keys.
     renewal: Option<Renewal>,
+    /// Of the sound to the peer, once the relay itself has spoken to it.
+    splice: Option<Box<Splice>>,
     ice: Option<IceLite>,
     handshakes: Option<Handshakes>,
     /// Of RTP and of RTCP. With ICE, its validated addresses count instead.
@@ -98,6 +102,7 @@ impl Leg {
             entropy,
             security,
             renewal,
+            splice: None,
             ice,
             handshakes,
             paths: Default::default(),
@@ -214,6 +219,15 @@ impl Leg {
     pub fn renew(&mut self) {
         if self.security.protocol() != Protocol::Rtp {
             self.renewal = Some(Renewal::avoiding(self.security.sent()));
+        }
+    }
+
+    /// The relay itself is going to speak to the peer: from the next packet on all
+    /// sound to it is one stream.
+    pub fn splice(&mut self) {
+        if self.splice.is_none() {
+            let splice = Splice::new(&mut self.entropy, &self.security.sent());
+            self.splice = Some(Box::new(splice));
         }
     }
 

@@ -93,6 +93,9 @@ impl Leg {
         if let Some(renewal) = &self.renewal {
             renewal.restore_rtcp(packet.as_mut_slice());
         }
+        if let Some(splice) = &self.splice {
+            splice.restore(packet.as_mut_slice());
+        }
         self.reception.rtcp();
         self.heard(now);
         Ok(Received::Rtcp)

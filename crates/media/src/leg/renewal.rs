@@ -21,6 +21,10 @@ const MAX_SOURCES: usize = 8;
 const FIRST: u16 = 0x1000;
 const SPAN: u64 = 0x4000;
 
+pub fn first_sequence(entropy: &mut Entropy) -> u16 {
+    FIRST + (entropy.u64() % SPAN) as u16
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Renewal {
     sources: SmallVec<[Source; 2]>,
@@ -46,7 +50,7 @@ impl Renewal {
     /// Renews an RTP packet's SSRC and sequence number.
     pub fn rtp(&mut self, entropy: &mut Entropy, info: &RtpInfo, packet: &mut [u8]) {
         let source = self.source(entropy, info.ssrc);
-        let begin = || (info.sequence, FIRST + (entropy.u64() % SPAN) as u16);
+        let begin = || (info.sequence, first_sequence(entropy));
         let (ours, theirs) = *source.first.get_or_insert_with(begin);
         let sequence = info.sequence.wrapping_sub(ours).wrapping_add(theirs);
         if let Some(field) = packet.get_mut(2..4) {

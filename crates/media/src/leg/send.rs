@@ -46,10 +46,15 @@ impl Leg {
             return Err(DropCause::Direction);
         }
         let octets = info.payload(packet.as_slice()).map_err(|_| DropCause::MalformedRtp)?.len();
+        let mut told = info;
+        if let Some(splice) = self.splice.as_mut().filter(|_| video.is_none()) {
+            let kind = remote.kind(info.payload_type);
+            told = splice.rtp(now, &info, kind, packet.as_mut_slice())?;
+        }
         if let Some(renewal) = &mut self.renewal {
-            renewal.rtp(&mut self.entropy, &info, packet.as_mut_slice());
+            renewal.rtp(&mut self.entropy, &told, packet.as_mut_slice());
             if let Some(kind) = video {
-                self.video.sent(kind, &info, renewal, packet.as_mut_slice());
+                self.video.sent(kind, &told, renewal, packet.as_mut_slice());
             }
         }
         self.security.protect_rtp(packet)?;
@@ -68,6 +73,9 @@ impl Leg {
         let muxed = self.remote.as_ref().is_some_and(|remote| remote.rtcp_mux);
         let component = if muxed { Component::Rtp } else { Component::Rtcp };
         let target = self.target(component).ok_or(DropCause::NoAddress)?;
+        if let Some(splice) = &self.splice {
+            splice.tell(packet.as_mut_slice());
+        }
         if let Some(renewal) = &mut self.renewal {
             renewal.rtcp(&mut self.entropy, packet.as_mut_slice());
         }

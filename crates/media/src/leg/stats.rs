@@ -203,7 +203,7 @@ impl Transmission {
     }
 }
 
-fn is_event(kind: &PayloadType) -> bool {
+pub fn is_event(kind: &PayloadType) -> bool {
     kind.encoding.eq_ignore_ascii_case("TELEPHONE-EVENT")
 }
 

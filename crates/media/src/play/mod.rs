@@ -5,13 +5,15 @@
 //! says so, and send what it writes by the leg.
 
 mod clip;
+mod ear;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::clip::{Clip, FRAME_MS, SOUND_RATE};
+pub use self::ear::Ear;
 
-use crate::audio::{Codec, alaw_decode, ulaw_decode};
+use crate::audio::Codec;
 use crate::packet::PacketBuf;
 use crate::rtp::write_header;
 
@@ -20,10 +22,6 @@ const FRAME: Duration = Duration::from_millis(FRAME_MS as u64);
 const LATEST: Duration = Duration::from_millis(100);
 /// Who spoke so long ago does not speak any more.
 const SPOKEN: Duration = Duration::from_millis(500);
-/// Its static number (RFC 3551 §6), which needs no description.
-const COMFORT_NOISE: u8 = 13;
-/// A sample beyond this is meant to be heard: about -47 dB of full scale.
-const AUDIBLE: i16 = 150;
 
 /// By what its packets are known to the peer: no other stream of the leg's has
 /// this source.
@@ -180,35 +178,4 @@ pub enum Said {
     Silence,
     /// Keys that were pressed (RFC 4733): nothing to listen to, but told.
     Keys,
-}
-
-impl Said {
-    /// By the payload type's number and, where it is known, its encoding.
-    pub fn of(number: u8, encoding: Option<&str>, payload: &[u8]) -> Self {
-        let is = |name: &str| encoding.is_some_and(|it| it.eq_ignore_ascii_case(name));
-        if is("TELEPHONE-EVENT") {
-            return Self::Keys;
-        }
-        // Comfort noise (RFC 3389) is what silence sounds like.
-        let is_noise = is("CN") || (encoding.is_none() && number == COMFORT_NOISE);
-        let codec = encoding.and_then(Codec::from_encoding);
-        match !is_noise && is_audible(codec, payload) {
-            true => Self::Sound,
-            false => Self::Silence,
-        }
-    }
-}
-
-/// Whether there is anything to hear in a payload: some phones go on sending
-/// silence while they hold a call. Of codecs whose payload does not show it,
-/// there is.
-fn is_audible(codec: Option<Codec>, payload: &[u8]) -> bool {
-    let loud = |sample: i16| sample.unsigned_abs() > AUDIBLE.unsigned_abs();
-    match codec {
-        Some(Codec::Pcmu) => payload.iter().any(|code| loud(ulaw_decode(*code))),
-        Some(Codec::Pcma) => payload.iter().any(|code| loud(alaw_decode(*code))),
-        // Discontinuous transmission and digital silence are a few octets long.
-        Some(Codec::Opus) => payload.len() > 8,
-        Some(Codec::G722) | None => !payload.is_empty(),
-    }
 }

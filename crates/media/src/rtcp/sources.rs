@@ -32,6 +32,11 @@ pub fn for_each(mut compound: &mut [u8], mut each: impl FnMut(&mut [u8])) {
     }
 }
 
+/// A sender says that it is over.
+pub fn is_bye(packet: &[u8]) -> bool {
+    packet.get(1) == Some(&BYE)
+}
+
 /// Replaces the SSRCs by which a packet's sender speaks of itself.
 pub fn replace_own(packet: &mut [u8], mut replace: impl FnMut(u32) -> u32) {
     let count = usize::from(packet.first().map_or(0, |first| first & 0x1f));

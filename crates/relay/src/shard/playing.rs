@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use landline_control::{Event, LegId, MOST_SOUNDS, PayloadType, Play, Refusal};
 use landline_media::audio::Codec;
-use landline_media::play::{Clip, Player, Said, Voice};
+use landline_media::play::{Clip, Ear, Player, Voice};
 use landline_media::{Component, RtpInfo};
 use prometheus::IntGauge;
 
@@ -24,6 +24,8 @@ const AT_ONCE: usize = 8;
 
 pub(super) struct Playing {
     play: Play,
+    /// For the partner, whose silence is not to come between.
+    ear: Ear,
     voice: Voice,
     stage: Stage,
     /// What the voice's timestamps count: units a second.
@@ -77,7 +79,8 @@ impl Playing {
         let kind = types.iter().find(|kind| kind.number == info.payload_type);
         let encoding = kind.map(|kind| kind.encoding.as_str());
         let payload = info.payload(packet).unwrap_or_default();
-        player.overhear(now, Said::of(info.payload_type, encoding, payload))
+        let said = self.ear.hear(info.payload_type, encoding, payload);
+        player.overhear(now, said)
     }
 
     fn voice(&self) -> Voice {
@@ -176,7 +179,7 @@ impl<N: Network> Shard<N> {
                 Stage::Waiting { sounds: Vec::new(), number: 0, look_at: now, until: now }
             }
         };
-        leg.playing = Some(Box::new(Playing { play, voice, stage, clock, counted }));
+        leg.playing = Some(Box::new(Playing { play, ear: Ear::default(), voice, stage, clock, counted }));
         self.reschedule(slot);
     }
 
@@ -190,6 +193,7 @@ impl<N: Network> Shard<N> {
         let Some(mut playing) = leg.playing.take() else { return };
         playing.begin(now, reaches);
         if let Stage::Speaking(player) = &mut playing.stage {
+            leg.machine.splice();
             for _ in 0..AT_ONCE {
                 if !player.poll_output(now, &mut self.packet) {
                     break;

@@ -4,6 +4,7 @@ import type { Notification, Session, URI } from 'sip.js';
 import { Inviter, Invitation, RequestPendingError, SessionState, Web } from 'sip.js';
 import { Told, shown } from './address';
 import type { Devices } from './devices';
+import { asAnswered, asHeld } from './hold';
 import { type Counted, type Quality, measure } from './quality';
 import { refusal } from './words';
 
@@ -25,6 +26,8 @@ export class Call {
   who: string;
   muted = false;
   held = false;
+  /** What we say to the other side from now on, before it has agreed. */
+  private holding = false;
   /** The other side keeps us waiting. */
   waits = false;
   /** The far end's own ringing tone or announcement can be heard. */
@@ -252,13 +255,20 @@ export class Call {
   }
 
   private async offerOnce(hold: boolean, iceRestart: boolean): Promise<number> {
+    this.holding = hold;
+    const status = await this.reinvite(iceRestart);
+    if (status >= 300) this.holding = this.held;
+    return status;
+  }
+
+  private async reinvite(iceRestart: boolean): Promise<number> {
     await this.answering;
-    const options: Web.SessionDescriptionHandlerOptions = { hold, offerOptions: { iceRestart } };
+    const options: Web.SessionDescriptionHandlerOptions = { offerOptions: { iceRestart } };
     this.session.sessionDescriptionHandlerOptionsReInvite = options;
     // What was answered last is no measure: whom the other side holds would offer
     // to hear alone, and be silent for good.
     for (const transceiver of this.connection?.getTransceivers() ?? []) {
-      if (transceiver.direction !== 'stopped') transceiver.direction = hold ? 'sendonly' : 'sendrecv';
+      if (transceiver.direction !== 'stopped') transceiver.direction = 'sendrecv';
     }
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => resolve(408), PATIENCE);
@@ -321,17 +331,23 @@ export class Call {
     const set = handler.setDescription.bind(handler);
     const get = handler.getDescription.bind(handler);
     let answered = () => {};
-    handler.setDescription = async (...description) => {
+    handler.setDescription = async (sdp, ...rest) => {
       await this.making;
-      if (handler.peerConnection?.signalingState !== 'have-local-offer') {
-        this.answering = new Promise((resolve) => (answered = resolve));
-      }
-      return set(...description).catch((error: unknown) => {
+      const isAnswer = handler.peerConnection?.signalingState === 'have-local-offer';
+      if (!isAnswer) this.answering = new Promise((resolve) => (answered = resolve));
+      return set(isAnswer && this.holding ? asAnswered(sdp) : sdp, ...rest).catch((error: unknown) => {
         answered();
         throw error;
       });
     };
-    handler.getDescription = (...options) => get(...options).finally(() => answered());
+    handler.getDescription = async (...options) => {
+      try {
+        const made = await get(...options);
+        return this.holding ? { ...made, body: asHeld(made.body) } : made;
+      } finally {
+        answered();
+      }
+    };
     // The library would do so after a refusal if its handler knew how to: while an
     // offer of ours stands, it takes one of the other side for the answer.
     Object.assign(handler, { rollbackDescription: () => this.rollBack() });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Told, parseAddress, parseTarget, shown } from '../src/address';
 import { wav } from '../src/greeting';
+import { asAnswered, asHeld } from '../src/hold';
 import { mos } from '../src/quality';
 import { told, waiting } from '../src/summary';
 import { duration, microphone, refusal, registration } from '../src/words';
@@ -39,6 +40,15 @@ test('the score is the one that relays reckon with, and delay costs', () => {
   assert.ok(4.41 > one && one > five && five > half && half >= 1);
   assert.ok(mos('opus', 0, 80, 0) < mos('opus', 0, 5, 0));
   assert.ok(mos('opus', 0, 0, 600) < mos('opus', 0, 0, 100) - 0.3);
+});
+
+test('the other side is told of a hold and the browser is not', () => {
+  const made = (direction: string) => `v=0\r\nm=audio 9 RTP/AVP 0\r\na=${direction}\r\na=sendrecv-not\r\n`;
+  assert.equal(asHeld(made('sendrecv')), made('sendonly'));
+  assert.equal(asHeld(made('recvonly')), made('inactive'));
+  assert.equal(asHeld(made('inactive')), made('inactive'));
+  assert.equal(asAnswered(made('recvonly')), made('sendrecv'));
+  assert.equal(asAnswered(made('inactive')), made('sendrecv'));
 });
 
 test('every refusal says something to do or to know', () => {
