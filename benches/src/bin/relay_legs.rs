@@ -26,7 +26,7 @@ use landline_control::{
 };
 use landline_media::audio::Codec;
 use landline_region::{AccountSid, CallSid};
-use landline_relay::{MediaAddress, Relay, RelayConfig, TlsFiles};
+use landline_relay::{Engine as PacketEngine, MediaAddress, Relay, RelayConfig, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -84,6 +84,7 @@ struct Settings {
     generator: IpAddr,
     codecs: [Codec; 2],
     coalesce: Option<Duration>,
+    engine: Option<PacketEngine>,
 }
 
 impl Settings {
@@ -99,7 +100,14 @@ impl Settings {
         let codecs = codecs.split(':').map(Codec::from_encoding).collect::<Option<Vec<_>>>();
         let codecs = codecs.and_then(|codecs| codecs.try_into().ok());
         let coalesce = env::var("COALESCE_US").ok().map(|us| us.parse()).transpose()?;
+        let engine = match or("ENGINE", "auto").as_str() {
+            "auto" => None,
+            "io_uring" => Some(PacketEngine::IoUring),
+            "epoll" => Some(PacketEngine::Epoll),
+            other => bail!("ENGINE is auto, io_uring or epoll, not {other}"),
+        };
         Ok(Self {
+            engine,
             sessions: or("SESSIONS", "100").parse().context("SESSIONS")?,
             protocol,
             local: or("SRV_IP", "127.0.11.2").parse().context("SRV_IP")?,
@@ -115,6 +123,7 @@ impl Settings {
         let mut config = RelayConfig::new(RelayId("bench".into()), region, tls, media);
         config.ports = 10_000..=59_999;
         config.limits.sessions = usize::MAX;
+        config.engine = self.engine;
         config.coalesce = self.coalesce.unwrap_or(config.coalesce);
         config
     }

@@ -35,6 +35,9 @@ pub struct RelayConfig {
     pub stream_port: Option<u16>,
     /// DTLS 1.3 with peers that offer it; without, 1.2 for all.
     pub dtls_1_3: bool,
+    /// How packets come from the kernel and go to it. `None` takes the best that it
+    /// allows.
+    pub engine: Option<Engine>,
     /// Shard threads; `None` takes one for each core the process may use.
     pub shards: Option<usize>,
     pub limits: Limits,
@@ -78,6 +81,7 @@ impl RelayConfig {
             ice_port: None,
             stream_port: None,
             dtls_1_3: true,
+            engine: None,
             shards: None,
             limits: Limits::default(),
             media_timeout: Duration::from_secs(60),
@@ -96,6 +100,25 @@ impl RelayConfig {
     pub(crate) fn shard_count(&self) -> usize {
         let available = || std::thread::available_parallelism().map_or(1, |n| n.get());
         self.shards.unwrap_or_else(available).max(1)
+    }
+}
+
+/// How packets come from the kernel and go to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// A system call for each.
+    Epoll,
+    /// One for all that come and go in a round. Wants Linux 6.1, and is denied in many
+    /// containers.
+    IoUring,
+}
+
+impl Engine {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Epoll => "epoll",
+            Self::IoUring => "io_uring",
+        }
     }
 }
 
@@ -209,6 +232,12 @@ pub enum StartError {
     CertificateRegion { path: PathBuf, region: RegionCode, example: String },
     #[error("a metric could not be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+    #[error(
+        "io_uring (relay.engine) wants Linux 6.1 and leave to use it, which containers often \
+         lack and the sysctl kernel.io_uring_disabled takes away: {0}; \"auto\" takes it where \
+         it can be had, and \"epoll\" does without"
+    )]
+    Engine(io::Error),
     #[error("a shard could not start: {0}")]
     Shard(io::Error),
     #[error("the DTLS identity could not be made: {0}")]

@@ -22,7 +22,7 @@ mod sounds;
 mod streams;
 mod tls;
 
-pub use config::{Limits, MediaAddress, RelayConfig, StartError, TlsFiles};
+pub use config::{Engine, Limits, MediaAddress, RelayConfig, StartError, TlsFiles};
 pub use core::{ProxyLink, RelayCore};
 pub use landline_store::{Full, Part, RecordingStart};
 pub use recording::RecordingSink;

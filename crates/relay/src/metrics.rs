@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     pub ports_used: IntGauge,
     pub ports_quarantined: IntGauge,
     pub ports_free: IntGauge,
+    /// 1 of the one that moves its packets.
+    pub engine: IntGaugeVec,
     pub wakeups: IntCounter,
     pub faults: IntCounterVec,
     pub recordings: IntGauge,
@@ -81,6 +83,7 @@ impl Metrics {
             ports_used: ports.with_label_values(&["used"]),
             ports_quarantined: ports.with_label_values(&["quarantined"]),
             ports_free: ports.with_label_values(&["free"]),
+            engine: family.gauges("engine", "1 of the one that moves its packets.", "engine")?,
             wakeups: family
                 .counter("wakeups_total", "Times a shard woke to look at its sockets.")?,
             faults: family.counters("media_faults_total", "Faults of legs, by kind.", "fault")?,

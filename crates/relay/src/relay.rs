@@ -16,7 +16,7 @@ use crate::config::{RelayConfig, StartError};
 use crate::ice_ports::{self, IceSocket};
 use crate::owner::Owners;
 use crate::server::Server;
-use crate::shard::{Room, ShardThreads, bind_shared};
+use crate::shard::{Room, ShardThreads, bind_shared, choose};
 use crate::shared::Shared;
 use crate::streams::{self, Reception};
 use crate::tls;
@@ -48,7 +48,10 @@ impl Relay {
         let shared = Shared::new(config, streams, &ice, identity, &mut entropy, runtime)?;
         let shared = Arc::new(shared);
         report_room(&shared, &ice);
-        let threads = ShardThreads::start(&shared, ice, &mut entropy).map_err(StartError::Shard)?;
+        let engine = choose(shared.config.engine)?;
+        shared.metrics.engine.with_label_values(&[engine.name()]).set(1);
+        let threads =
+            ShardThreads::start(&shared, ice, engine, &mut entropy).map_err(StartError::Shard)?;
         let owners = Arc::new(Owners::new(shared.config.limits.proxies));
         let (stop, stopped) = watch::channel(false);
         let server = Server {
@@ -80,6 +83,7 @@ impl Relay {
             relay = %shared.config.name,
             region = %shared.config.region,
             shards = threads.shards().count(),
+            engine = engine.name(),
             "the relay is up"
         );
         Ok(RelayHandle { control_addr, shared, owners, threads, stop })

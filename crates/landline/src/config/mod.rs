@@ -359,6 +359,9 @@ pub struct Relay {
     /// With peers that offer it.
     #[serde(default = "yes")]
     pub dtls_1_3: bool,
+    /// How packets come from the kernel and go to it.
+    #[serde(default)]
+    pub engine: Engine,
     /// Threads that carry media; 0 takes one for each processor.
     #[serde(default)]
     pub shards: u16,
@@ -366,6 +369,16 @@ pub struct Relay {
     pub limits: RelayLimits,
     #[serde(default)]
     pub timeouts: RelayTimeouts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// The best that the kernel allows.
+    #[default]
+    Auto,
+    IoUring,
+    Epoll,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -8,9 +8,9 @@ use landline_region::{Jurisdiction, RegionCode};
 
 use super::{
     BindAddress, Codes, Config, Console, ConsoleLimits, Database, DatabaseUrl, Directory, Egress,
-    InterRegion, KeyPair, Listen, Media, Phone, PortRange, Proxy, ProxyLimits, Region, Regions,
-    Registrar, Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport, Voicemail,
-    Webhooks, ninety,
+    Engine, InterRegion, KeyPair, Listen, Media, Phone, PortRange, Proxy, ProxyLimits, Region,
+    Regions, Registrar, Relay, RelayLimits, RelayLink, RelayTimeouts, Telemetry, Transport,
+    Voicemail, Webhooks, ninety,
 };
 use crate::pki;
 
@@ -123,6 +123,7 @@ impl Draft {
             ice_port: None,
             tcp_port: self.media_tcp,
             dtls_1_3: true,
+            engine: Engine::default(),
             shards: self.shards,
             limits: RelayLimits::default(),
             timeouts: RelayTimeouts::default(),

@@ -15,7 +15,7 @@ use landline_store::Store;
 use prometheus::Registry;
 
 use crate::config::{
-    ClientTls, Config, Console, KeyPair, Listen, Proxy, Regions, Relay, Transport,
+    ClientTls, Config, Console, Engine, KeyPair, Listen, Proxy, Regions, Relay, Transport,
 };
 
 pub fn relay(
@@ -47,6 +47,11 @@ pub fn relay(
     settings.ice_port = relay.ice_port;
     settings.stream_port = relay.tcp_port;
     settings.dtls_1_3 = relay.dtls_1_3;
+    settings.engine = match relay.engine {
+        Engine::Auto => None,
+        Engine::IoUring => Some(landline_relay::Engine::IoUring),
+        Engine::Epoll => Some(landline_relay::Engine::Epoll),
+    };
     settings.shards = (relay.shards > 0).then_some(usize::from(relay.shards));
     settings.limits.sessions = relay.limits.max_sessions as usize;
     settings.media_timeout = seconds(relay.timeouts.media_seconds);

@@ -243,15 +243,23 @@ impl WebPhone {
         what: &str,
         mut is_it: impl FnMut(Option<f64>) -> bool,
     ) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !is_it(self.heard()) {
-            if Instant::now() >= deadline {
-                let (name, heard, media) = (&self.name, self.heard(), self.js(MEDIA));
-                return Err(format!("{name} hears {what}, not {heard:?}; {media:#}"));
+        // A busy browser's analyser may stop while its speaker goes on: a new one
+        // tells whether there is nothing to hear.
+        for ear in 0..4 {
+            let deadline = Instant::now() + Duration::from_secs(6);
+            while Instant::now() < deadline {
+                if is_it(self.heard()) {
+                    if ear > 0 {
+                        eprintln!("{}: heard by another ear only, the {ear}.", self.name);
+                    }
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(100));
             }
-            std::thread::sleep(Duration::from_millis(100));
+            self.js("window.ear = undefined");
         }
-        Ok(())
+        let (name, heard, media) = (&self.name, self.heard(), self.js(MEDIA));
+        Err(format!("{name} hears {what}, not {heard:?}; {media:#}"))
     }
 
     /// Waits until an expression is true of the page; its value.

@@ -32,8 +32,8 @@ use self::handshakes::{Handshakes, Step};
 use self::path::Path;
 use self::renewal::Renewal;
 use self::security::Security;
-pub use self::stats::Heard;
 use self::splice::Splice;
+pub use self::stats::Heard;
 use self::stats::{Reception, Transmission};
 use self::video::Video;
 use crate::dtls::Established;
@@ -226,7 +226,7 @@ impl Leg {
     /// sound to it is one stream.
     pub fn splice(&mut self) {
         if self.splice.is_none() {
-            let splice = Splice::new(&mut self.entropy, &self.security.sent());
+            let splice = Splice::new(&mut self.entropy, self.security.sent());
             self.splice = Some(Box::new(splice));
         }
     }

@@ -49,7 +49,7 @@ impl Leg {
         let mut told = info;
         if let Some(splice) = self.splice.as_mut().filter(|_| video.is_none()) {
             let kind = remote.kind(info.payload_type);
-            told = splice.rtp(now, &info, kind, packet.as_mut_slice())?;
+            told = splice.rtp(&mut self.entropy, now, &info, kind, packet.as_mut_slice())?;
         }
         if let Some(renewal) = &mut self.renewal {
             renewal.rtp(&mut self.entropy, &told, packet.as_mut_slice());

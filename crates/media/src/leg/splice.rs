@@ -21,6 +21,8 @@ use crate::rtp::RtpInfo;
 
 /// Who has ever had a turn. Who comes after so many others begins anew.
 const MAX_SOURCES: usize = 4;
+/// How many names are remembered.
+const MAX_USED: usize = 64;
 /// A source's clock that is further off than a part of a second is set anew.
 const PARTS: u32 = 4;
 
@@ -28,6 +30,11 @@ const PARTS: u32 = 4;
 pub struct Splice {
     /// As the peer hears it.
     ssrc: u32,
+    /// What its timestamps count: units a second. By another clock it is another
+    /// stream (RFC 7160 §4).
+    clock: Option<u32>,
+    /// Names that the peer has heard.
+    used: Vec<u32>,
     sources: SmallVec<[Source; 2]>,
     turn: Option<Turn>,
     /// Where the next turn begins.
@@ -63,7 +70,7 @@ struct Last {
 
 impl Splice {
     /// Under a name that is not in use.
-    pub fn new(entropy: &mut Entropy, used: &[u32]) -> Self {
+    pub fn new(entropy: &mut Entropy, used: Vec<u32>) -> Self {
         let ssrc = loop {
             let ssrc = entropy.u64() as u32;
             if !used.contains(&ssrc) {
@@ -72,6 +79,8 @@ impl Splice {
         };
         Self {
             ssrc,
+            clock: None,
+            used,
             sources: SmallVec::new(),
             turn: None,
             next: first_sequence(entropy),
@@ -81,20 +90,36 @@ impl Splice {
         }
     }
 
+    fn go_by(&mut self, entropy: &mut Entropy, clock: u32) {
+        if self.clock.is_some_and(|former| former != clock) {
+            let mut used = std::mem::take(&mut self.used);
+            if used.len() == MAX_USED {
+                used.remove(0);
+            }
+            used.push(self.ssrc);
+            *self = Self::new(entropy, used);
+        }
+        self.clock = Some(clock);
+    }
+
     /// Makes a packet of sound, or of keys, the next of the one stream. What comes
     /// from before a turn, while others have spoken since, is late for good.
     pub fn rtp(
         &mut self,
+        entropy: &mut Entropy,
         now: Instant,
         info: &RtpInfo,
         kind: Option<&PayloadType>,
         packet: &mut [u8],
     ) -> Result<RtpInfo, DropCause> {
         let is_key = kind.is_some_and(is_event);
+        let clock = kind.map_or(8000, |kind| kind.clock_rate);
+        if !is_key {
+            self.go_by(entropy, clock);
+        }
         let turn = match self.turn {
             Some(turn) if turn.ssrc == info.ssrc => turn,
             _ => {
-                let clock = kind.map_or(8000, |kind| kind.clock_rate);
                 self.set_clock(now, info, clock, is_key);
                 Turn { ssrc: info.ssrc, first: (info.sequence, self.next), length: 0 }
             }
@@ -197,16 +222,22 @@ mod tests {
 
     struct Peer {
         splice: Splice,
+        entropy: Entropy,
         now: Instant,
     }
 
     fn peer() -> Peer {
-        let splice = Splice::new(&mut Entropy::new([3; 32]), &[]);
-        Peer { splice, now: Instant::now() }
+        let splice = Splice::new(&mut Entropy::new([3; 32]), Vec::new());
+        Peer { splice, entropy: Entropy::new([4; 32]), now: Instant::now() }
     }
 
     impl Peer {
-        fn hears(&mut self, ssrc: u32, sequence: u16, timestamp: u32) -> Result<RtpInfo, DropCause> {
+        fn hears(
+            &mut self,
+            ssrc: u32,
+            sequence: u16,
+            timestamp: u32,
+        ) -> Result<RtpInfo, DropCause> {
             self.hears_as("PCMU", ssrc, sequence, timestamp)
         }
 
@@ -217,12 +248,14 @@ mod tests {
             sequence: u16,
             timestamp: u32,
         ) -> Result<RtpInfo, DropCause> {
+            let clock_rate = if encoding == "OPUS" { 48_000 } else { 8000 };
             let kind =
-                PayloadType { number: 0, encoding: encoding.into(), clock_rate: 8000, channels: 1 };
+                PayloadType { number: 0, encoding: encoding.into(), clock_rate, channels: 1 };
             let mut packet = write_header(false, 0, sequence, timestamp, ssrc).to_vec();
             packet.extend_from_slice(&[0; 160]);
             let info = RtpInfo::parse(&packet).unwrap();
-            let told = self.splice.rtp(self.now, &info, Some(&kind), &mut packet)?;
+            let told =
+                self.splice.rtp(&mut self.entropy, self.now, &info, Some(&kind), &mut packet)?;
             assert_eq!(RtpInfo::parse(&packet).unwrap(), told, "the packet says what is told");
             Ok(told)
         }
@@ -292,8 +325,23 @@ mod tests {
     }
 
     #[test]
+    fn by_another_clock_it_is_another_stream() {
+        let mut peer = peer();
+        let first = peer.hears(PHONE, 1, 160).unwrap();
+        let music = peer.hears_as("OPUS", MUSIC, 1, 960).unwrap();
+        assert_ne!(music.ssrc, first.ssrc);
+        let next = peer.hears_as("OPUS", MUSIC, 2, 1_920).unwrap();
+        assert_eq!((next.ssrc, next.sequence), (music.ssrc, music.sequence + 1));
+        // Keys may be counted by whichever.
+        assert_eq!(peer.hears_as("telephone-event", PHONE, 2, 160).unwrap().ssrc, music.ssrc);
+        let back = peer.hears(PHONE, 3, 320).unwrap();
+        assert!(back.ssrc != music.ssrc && back.ssrc != first.ssrc);
+    }
+
+    #[test]
     fn reports_speak_of_the_one_stream() {
-        let octets = |words: &[u32]| words.iter().flat_map(|it| it.to_be_bytes()).collect::<Vec<_>>();
+        let octets =
+            |words: &[u32]| words.iter().flat_map(|it| it.to_be_bytes()).collect::<Vec<_>>();
         let mut peer = peer();
         peer.hears(MUSIC, 50, 1_000).unwrap();
         peer.after(20);

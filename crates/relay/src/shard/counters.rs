@@ -11,6 +11,8 @@ pub(super) struct Counters {
     pub octets_received: u64,
     pub packets_sent: u64,
     pub octets_sent: u64,
+    /// Of them, those that the kernel did not send after all.
+    unsent: u64,
     pub video_packets: u64,
     pub recording_frames: u64,
     pub recording_drops: u64,
@@ -96,6 +98,7 @@ impl Counters {
             octets_received: 0,
             packets_sent: 0,
             octets_sent: 0,
+            unsent: 0,
             video_packets: 0,
             recording_frames: 0,
             recording_drops: 0,
@@ -123,6 +126,15 @@ impl Counters {
         self.lost_several(cause, 1);
     }
 
+    /// What the kernel would not send, and could not receive.
+    pub fn failed(&mut self, (sends, receives): (u64, u64)) {
+        if sends + receives > 0 {
+            self.unsent += sends;
+            self.lost_several(OwnDrop::SendFailed, sends);
+            self.lost_several(OwnDrop::ReceiveFailed, receives);
+        }
+    }
+
     fn lost_several(&mut self, cause: OwnDrop, several: u64) {
         if let Some(count) = self.own_drops.get_mut(cause as usize) {
             *count += several;
@@ -142,6 +154,8 @@ impl Counters {
     /// Adds to the metrics what was counted since the last time.
     pub fn flush(&mut self) {
         self.metrics.wakeups.inc();
+        let unsent = self.unsent.min(self.packets_sent);
+        (self.packets_sent, self.unsent) = (self.packets_sent - unsent, self.unsent - unsent);
         for (count, counter) in [
             (&mut self.packets_received, &self.metrics.packets_received),
             (&mut self.octets_received, &self.metrics.octets_received),

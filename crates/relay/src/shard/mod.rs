@@ -4,6 +4,7 @@
 
 mod counters;
 mod ice;
+mod kernel;
 mod keys;
 mod leg;
 mod network;
@@ -11,6 +12,8 @@ mod operations;
 mod pacing;
 mod playing;
 mod poller;
+mod ring;
+mod ring_buffers;
 mod session;
 mod stream;
 mod tally;
@@ -33,11 +36,13 @@ use tokio::sync::mpsc;
 
 use self::counters::{Counters, OwnDrop};
 use self::ice::IcePort;
+use self::kernel::Kernel;
+pub(crate) use self::kernel::choose;
 use self::leg::{Ready, RelayLeg, from_token};
 pub use self::network::Network;
 pub(crate) use self::network::{EXPEDITED_FORWARDING, Room, bind_shared};
 use self::pacing::Pacing;
-use self::poller::{Found, Poller};
+use self::poller::Found;
 use self::session::Session;
 use self::stream::{Stream, watch_for_room};
 use self::tally::Tally;
@@ -103,10 +108,14 @@ enum Datagram {
     None,
 }
 
-impl Shard<Poller> {
+impl Shard<Kernel> {
     /// Each round: (1) sockets, (2) commands, (3) timers. Sockets come first:
     /// what was found readable must still be the leg it was found on.
     fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        if let Err(error) = self.network.begin() {
+            tracing::error!(%error, "a shard's engine does not start");
+            return;
+        }
         let mut pacing = Pacing::new(self.shared.config.coalesce, Instant::now());
         let mut found = Found::new();
         let mut commands_wait = false;
@@ -115,6 +124,12 @@ impl Shard<Poller> {
             self.network.wait(timeout, &mut found);
             let now = Instant::now();
             let before = self.counters.packets_received;
+            for arrival in found.arrivals() {
+                self.network.hand(arrival);
+                self.receive(now, arrival.token);
+                self.network.take_back();
+            }
+            self.counters.failed(self.network.take_failures());
             for token in found.tokens() {
                 match token {
                     Some(token) => self.receive(now, token),
@@ -134,10 +149,12 @@ impl Shard<Poller> {
             if let Some(pause) = pacing.round(now, packets)
                 && !more_waits
             {
+                self.network.flush();
                 std::thread::sleep(pause.saturating_sub(now.elapsed()));
             }
         }
         self.close_all();
+        self.network.flush();
     }
 
     fn until_timer(&self) -> Option<Duration> {

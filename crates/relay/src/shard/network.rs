@@ -11,7 +11,7 @@ pub(crate) const EXPEDITED_FORWARDING: u32 = 46 << 2;
 
 /// The kernel's share of a socket's queue, doubled by it: half a second of
 /// voice through a stalled shard, and little enough for a flood.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+pub(super) const RECEIVE_BUFFER: usize = 64 * 1024;
 
 /// The same where many legs share a socket: a tenth of a second of a thousand.
 const SHARED_BUFFER: usize = 2 * 1024 * 1024;
@@ -30,7 +30,13 @@ pub trait Network {
     /// `WouldBlock` when nothing waits.
     fn receive(&self, socket: &Self::Socket, into: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
 
+    /// What is told of it may be that it will be sent.
     fn send(&self, socket: &Self::Socket, octets: &[u8], to: SocketAddr) -> io::Result<usize>;
+
+    /// Nothing is told of the socket any more, and its port is free.
+    fn close(&self, socket: Self::Socket) {
+        drop(socket);
+    }
 
     /// From now on the shard is told the token when the connection can be read.
     /// With `room`, one that is watched already: whether also when it can be
@@ -106,7 +112,7 @@ pub(crate) fn bind_shared(address: IpAddr, port: u16) -> io::Result<(UdpSocket, 
     Ok((socket, port))
 }
 
-fn bind(address: IpAddr, port: u16, receive_buffer: usize) -> io::Result<UdpSocket> {
+pub(super) fn bind(address: IpAddr, port: u16, receive_buffer: usize) -> io::Result<UdpSocket> {
     let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     // Best effort: calls work without, if less well.

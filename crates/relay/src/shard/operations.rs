@@ -288,7 +288,7 @@ impl<N: Network> Shard<N> {
         let stats = leg.machine.stats(now);
         match leg.sockets {
             Sockets::Pair(PairSockets { rtp, rtcp, pair, address, .. }) => {
-                drop((rtp, rtcp));
+                [rtp, rtcp].into_iter().for_each(|socket| self.network.close(socket));
                 if let Some(local) = self.shared.addresses.get(address) {
                     local.ports.release(now, pair);
                 }

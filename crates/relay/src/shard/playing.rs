@@ -179,7 +179,8 @@ impl<N: Network> Shard<N> {
                 Stage::Waiting { sounds: Vec::new(), number: 0, look_at: now, until: now }
             }
         };
-        leg.playing = Some(Box::new(Playing { play, ear: Ear::default(), voice, stage, clock, counted }));
+        leg.playing =
+            Some(Box::new(Playing { play, ear: Ear::default(), voice, stage, clock, counted }));
         self.reschedule(slot);
     }
 

@@ -1,10 +1,12 @@
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+
+use super::ring::{ARRIVALS, Arrival};
 
 /// How many ready sockets one look may find.
 const MAX_EVENTS: usize = 512;
@@ -18,7 +20,11 @@ pub(super) struct Poller {
 }
 
 /// What one wait found; belongs to the shard's thread.
-pub(super) struct Found(Vec<epoll::Event>);
+pub(super) struct Found {
+    ready: Vec<epoll::Event>,
+    /// Datagrams that are here already.
+    arrivals: Vec<Arrival>,
+}
 
 /// Wakes a shard that sleeps in [`Poller::wait`].
 #[derive(Debug, Clone)]
@@ -60,14 +66,14 @@ impl Poller {
     /// Sleeps until a socket is readable, somebody wakes us, or the time is
     /// over; `None` has no end.
     pub fn wait(&self, timeout: Option<Duration>, found: &mut Found) {
-        found.0.clear();
+        found.ready.clear();
         // Epoll counts milliseconds: round up, or the last one is spun away.
         let timeout = timeout.map(|timeout| {
             let millis = timeout.as_micros().div_ceil(1000).min(60_000) as i64;
             Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
         });
         // The only error that can come is an interruption: nothing was found.
-        let _ = epoll::wait(&self.epoll, spare_capacity(&mut found.0), timeout.as_ref());
+        let _ = epoll::wait(&self.epoll, spare_capacity(&mut found.ready), timeout.as_ref());
     }
 
     /// Makes the waker's readiness go away until it is used again.
@@ -76,18 +82,42 @@ impl Poller {
     }
 }
 
+impl AsRawFd for Poller {
+    /// Readable when a wait would find something.
+    fn as_raw_fd(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+}
+
 impl Found {
     pub fn new() -> Self {
-        Self(Vec::with_capacity(MAX_EVENTS))
+        Self { ready: Vec::with_capacity(MAX_EVENTS), arrivals: Vec::with_capacity(ARRIVALS) }
     }
 
-    /// There may be more that is readable.
+    pub fn clear(&mut self) {
+        self.ready.clear();
+        self.arrivals.clear();
+    }
+
+    pub fn add_arrival(&mut self, arrival: Arrival) {
+        self.arrivals.push(arrival);
+    }
+
+    pub fn has_all_arrivals(&self) -> bool {
+        self.arrivals.len() == ARRIVALS
+    }
+
+    /// There may be more.
     pub fn is_full(&self) -> bool {
-        self.0.len() == MAX_EVENTS
+        self.ready.len() == MAX_EVENTS || self.has_all_arrivals()
     }
 
-    /// The tokens of readable sockets; `None` for the waker.
+    pub fn arrivals(&self) -> impl Iterator<Item = Arrival> + '_ {
+        self.arrivals.iter().copied()
+    }
+
+    /// The tokens of what is ready; `None` for the waker.
     pub fn tokens(&self) -> impl Iterator<Item = Option<u64>> + '_ {
-        self.0.iter().map(|event| Some(event.data.u64()).filter(|token| *token != WAKER))
+        self.ready.iter().map(|event| Some(event.data.u64()).filter(|token| *token != WAKER))
     }
 }

@@ -7,8 +7,10 @@ use landline_control::{Outcome, Refusal, SessionId};
 use landline_region::Entropy;
 use tokio::sync::mpsc;
 
-use super::poller::{Poller, Waker};
+use super::kernel::Kernel;
+use super::poller::Waker;
 use super::{Command, Shard};
+use crate::config::Engine;
 use crate::ice_ports::IceSocket;
 use crate::owner::OwnerKey;
 use crate::shared::Shared;
@@ -85,17 +87,18 @@ impl ShardThreads {
     pub fn start(
         shared: &Arc<Shared>,
         ice: Vec<Vec<IceSocket<UdpSocket>>>,
+        engine: Engine,
         entropy: &mut Entropy,
     ) -> io::Result<Self> {
         let mut entrances = Vec::with_capacity(ice.len());
         let mut shards = Vec::with_capacity(ice.len());
         for (number, ice) in ice.into_iter().enumerate() {
-            let poller = Poller::new()?;
+            let kernel = Kernel::new(engine)?;
             let (commands, receiver) =
                 mpsc::channel(shared.config.limits.commands_per_shard.max(1));
-            entrances.push(Entrance { commands, waker: poller.waker() });
+            entrances.push(Entrance { commands, waker: kernel.waker() });
             let entropy = Entropy::new(entropy.seed());
-            let shard = Shard::new(Arc::clone(shared), number, poller, ice, entropy)?;
+            let shard = Shard::new(Arc::clone(shared), number, kernel, ice, entropy)?;
             shards.push((shard, receiver));
         }
         let mut started =
