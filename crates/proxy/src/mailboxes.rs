@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use landline_call::StoredMessage;
 use landline_region::{AccountSid, CallSid, UserSid};
-use landline_store::{Store, StoreError};
+use landline_store::{Store, StoreError, VoicemailToPlay};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -40,12 +40,11 @@ async fn messages(
     account: AccountSid,
     user: UserSid,
 ) -> Result<Vec<StoredMessage>, StoreError> {
-    let mut messages = store.voicemail_list(account, user).await?;
-    messages.sort_by_key(|it| (it.heard_at.is_some(), it.left_at, it.sid));
-    let stored = messages.iter().map(|it| StoredMessage {
+    let messages = store.voicemail_to_play(account, user).await?;
+    let stored = |it: &VoicemailToPlay| StoredMessage {
         sid: it.sid,
         recording: it.recording,
-        is_new: it.heard_at.is_none(),
-    });
-    Ok(stored.collect())
+        is_new: it.is_new,
+    };
+    Ok(messages.iter().map(stored).collect())
 }

@@ -80,5 +80,5 @@ pub use store::{Store, StoreConfig, StoreCounters};
 pub use trunk::NewTrunk;
 pub use usage::UsageDay;
 pub use user::{NewUser, UserChange};
-pub use voicemail::VoicemailRecord;
+pub use voicemail::{VoicemailRecord, VoicemailToPlay};
 pub use webhook::{HookEvent, NewWebhook, Webhook};

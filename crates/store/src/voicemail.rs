@@ -47,6 +47,14 @@ pub struct VoicemailRecord {
     pub heard_at: Option<UnixMillis>,
 }
 
+/// What a phone plays of a mailbox: who called is not unsealed for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoicemailToPlay {
+    pub sid: VoicemailSid,
+    pub recording: RecordingSid,
+    pub is_new: bool,
+}
+
 /// A message that a caller leaves, as the ledger tells of it.
 pub(crate) struct Begun {
     pub sid: VoicemailSid,
@@ -80,6 +88,29 @@ impl Store {
             messages.push(self.voicemail_of(row).await?);
         }
         Ok(messages)
+    }
+
+    /// Those that are new first, and of all the oldest.
+    pub async fn voicemail_to_play(
+        &self,
+        account: AccountSid,
+        user: UserSid,
+    ) -> Result<Vec<VoicemailToPlay>> {
+        let select = format!(
+            "SELECT sid, recording, heard_at FROM voicemail WHERE account = $1 \
+             AND user_sid = $2 AND removed_at IS NULL AND duration_ms IS NOT NULL \
+             ORDER BY CASE WHEN heard_at IS NULL THEN 0 ELSE 1 END, left_at, sid \
+             LIMIT {MOST_LISTED}"
+        );
+        let rows = self.database().rows(AssertSqlSafe(select), values![account, user]).await?;
+        let of = |row: &Row| {
+            Ok(VoicemailToPlay {
+                sid: row.parse("sid")?,
+                recording: row.parse("recording")?,
+                is_new: row.time_or_null("heard_at")?.is_none(),
+            })
+        };
+        rows.iter().map(of).collect()
     }
 
     pub async fn voicemail_show(

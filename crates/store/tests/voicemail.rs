@@ -145,6 +145,25 @@ on_both_engines! {
         assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
     }
 
+    async fn a_phone_plays_what_is_new_first_and_of_all_the_oldest(region: Region) {
+        let (store, account) = (&region.store, region.account().await);
+        let (bob, carol) = (region.user(&account, "bob").await, region.user(&account, "carol").await);
+        for call in 1..=4 {
+            with_audio(&region, &account, bob.sid, call).await;
+        }
+        store.voicemail_heard(account.sid, message(1), true).await.unwrap();
+        store.voicemail_remove(account.sid, message(3), &by()).await.unwrap();
+        let played = store.voicemail_to_play(account.sid, bob.sid).await.unwrap();
+        let mut listed = store.voicemail_list(account.sid, bob.sid).await.unwrap();
+        listed.sort_by_key(|it| (it.heard_at.is_some(), it.left_at, it.sid));
+        let shown = |it: &landline_store::VoicemailToPlay| (it.sid, it.recording, it.is_new);
+        let listed: Vec<_> =
+            listed.iter().map(|it| (it.sid, it.recording, it.heard_at.is_none())).collect();
+        assert_eq!(played.iter().map(shown).collect::<Vec<_>>(), listed);
+        assert_eq!(listed.last().unwrap().0, message(1), "what was heard comes last");
+        assert_eq!(store.voicemail_to_play(account.sid, carol.sid).await.unwrap(), []);
+    }
+
     async fn what_its_owner_hears_and_removes_by_phone_is_written_by_that_call(region: Region) {
         let (store, account) = (&region.store, region.account().await);
         let bob = region.user(&account, "bob").await;

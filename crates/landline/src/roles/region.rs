@@ -120,6 +120,11 @@ impl Region {
             proxy = Some(Proxy::start(settings).await.context("the proxy cannot start")?);
         }
         let receipts = roles.proxy.then(|| Issuer::start(store.clone(), IssuerConfig::default()));
+        if roles.proxy {
+            let counted = store.clone();
+            let counted = StoreMetrics::new(config.region.code, move || Some(counted.counters()));
+            registry.register(Box::new(counted?))?;
+        }
         let retention = roles.proxy.then(|| Retention::start(store.clone(), SWEEP));
         if let Some(issuer) = &receipts {
             let counters = issuer.counter();

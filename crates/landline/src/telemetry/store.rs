@@ -1,7 +1,7 @@
 //! What the recorder and the call ledger count, as metrics.
 
 use landline_region::RegionCode;
-use landline_store::{IssuerCounters, LedgerCounters, RecorderCounters};
+use landline_store::{IssuerCounters, LedgerCounters, RecorderCounters, StoreCounters};
 use prometheus::core::{Collector, Desc, Describer};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, Opts};
@@ -11,8 +11,8 @@ type Family = (&'static str, &'static str, Vec<(&'static str, u64)>);
 
 pub trait Counted: Default {
     fn counters(&self) -> Vec<Family>;
-    /// Name, help and value.
-    fn gauge(&self) -> (&'static str, &'static str, u64);
+    /// Name, help and value, where there is one.
+    fn gauge(&self) -> Option<(&'static str, &'static str, u64)>;
 }
 
 /// Reads counters when somebody looks at the metrics.
@@ -33,8 +33,7 @@ impl<C> StoreMetrics<C> {
             .counters()
             .into_iter()
             .map(|(name, help, _)| opts(region, name, help).variable_label("outcome").describe());
-        let (name, help, _) = none.gauge();
-        let gauge = std::iter::once(opts(region, name, help).describe());
+        let gauge = none.gauge().map(|(name, help, _)| opts(region, name, help).describe());
         Ok(Self { region, descriptions: counters.chain(gauge).collect::<Result<_, _>>()?, read })
     }
 }
@@ -58,9 +57,9 @@ impl Counted for RecorderCounters {
         ]
     }
 
-    fn gauge(&self) -> (&'static str, &'static str, u64) {
+    fn gauge(&self) -> Option<(&'static str, &'static str, u64)> {
         let help = "Octets that wait on disk for the database.";
-        ("landline_recorder_spool_octets", help, self.spool_octets)
+        Some(("landline_recorder_spool_octets", help, self.spool_octets))
     }
 }
 
@@ -81,8 +80,8 @@ impl Counted for LedgerCounters {
         ]
     }
 
-    fn gauge(&self) -> (&'static str, &'static str, u64) {
-        ("landline_ledger_octets", "Octets of the call ledger on disk.", self.octets)
+    fn gauge(&self) -> Option<(&'static str, &'static str, u64)> {
+        Some(("landline_ledger_octets", "Octets of the call ledger on disk.", self.octets))
     }
 }
 
@@ -96,8 +95,33 @@ impl Counted for IssuerCounters {
         vec![("landline_receipts_total", "Receipts of closed calls, by outcome.", receipts)]
     }
 
-    fn gauge(&self) -> (&'static str, &'static str, u64) {
-        ("landline_receipts_waiting", "Closed calls without a receipt.", self.waiting)
+    fn gauge(&self) -> Option<(&'static str, &'static str, u64)> {
+        Some(("landline_receipts_waiting", "Closed calls without a receipt.", self.waiting))
+    }
+}
+
+impl Counted for StoreCounters {
+    fn counters(&self) -> Vec<Family> {
+        let events = vec![
+            ("applied", self.events_applied),
+            ("duplicate", self.events_duplicate),
+            ("orphaned", self.events_orphaned),
+        ];
+        let foreign = vec![("refused", self.foreign_records)];
+        let sweeps = vec![("failed", self.voicemail_sweeps_failed)];
+        vec![
+            (
+                "landline_store_events_total",
+                "Events of calls, by what the database made of them.",
+                events,
+            ),
+            ("landline_store_foreign_records_total", "Records of other regions.", foreign),
+            ("landline_voicemail_sweeps_total", "Deletions of messages that were removed.", sweeps),
+        ]
+    }
+
+    fn gauge(&self) -> Option<(&'static str, &'static str, u64)> {
+        None
     }
 }
 
@@ -121,7 +145,7 @@ where
             }
             families.extend(family.collect());
         }
-        let (name, help, value) = counted.gauge();
+        let Some((name, help, value)) = counted.gauge() else { return families };
         if let Ok(gauge) = IntGauge::with_opts(opts(self.region, name, help)) {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
             families.extend(gauge.collect());
@@ -135,18 +159,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_of_the_recorder_and_the_ledger_are_metrics() {
+    fn counters_of_the_recorder_the_ledger_and_the_database_are_metrics() {
         let region: RegionCode = "ie1".parse().unwrap();
         let registry = prometheus::Registry::new();
         let recorder = || Some(RecorderCounters { spool_damaged: 3, ..Default::default() });
         registry.register(Box::new(StoreMetrics::new(region, recorder).unwrap())).unwrap();
         let ledger = || Some(LedgerCounters { set_aside: 2, octets: 44, ..Default::default() });
         registry.register(Box::new(StoreMetrics::new(region, ledger).unwrap())).unwrap();
+        let store = || Some(StoreCounters { voicemail_sweeps_failed: 5, ..Default::default() });
+        registry.register(Box::new(StoreMetrics::new(region, store).unwrap())).unwrap();
         let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         for line in [
             r#"landline_recorder_chunks_total{outcome="spool_damaged",region="ie1"} 3"#,
             r#"landline_ledger_events_total{outcome="set_aside",region="ie1"} 2"#,
             r#"landline_ledger_octets{region="ie1"} 44"#,
+            r#"landline_voicemail_sweeps_total{outcome="failed",region="ie1"} 5"#,
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
