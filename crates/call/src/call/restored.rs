@@ -10,6 +10,7 @@ use landline_region::UnixMillis;
 use landline_sip::{Destination, Flow, FlowId, Request, Response, ServerKey, Transport};
 
 use super::leg::{Incoming, Invite};
+use super::pickup::PickUp;
 use super::{A, Call, Leg, Phase};
 use crate::config::LocalAddress;
 use crate::context::{Context, ServerUse};
@@ -39,6 +40,8 @@ pub(crate) struct Restored {
     pub(super) lost: Option<(SessionId, UnixMillis)>,
     /// Changes that were asked for before the session was ours.
     pub(super) held: Vec<(usize, ServerKey, Request)>,
+    /// Who takes the call that waits, before it was ours.
+    pub(super) taker: Option<Box<PickUp>>,
 }
 
 /// As many as two hasty peers ask for.
@@ -60,8 +63,8 @@ pub(super) enum Adoption {
 impl Restored {
     pub(super) fn new(former: Former, kept_at: UnixMillis, was_up: bool) -> Self {
         let adoption = Adoption::Wanted;
-        let (deadline, lost, held) = (None, None, Vec::new());
-        Self { adoption, reply: None, former, kept_at, was_up, deadline, lost, held }
+        let (reply, deadline, lost, held, taker) = (None, None, None, Vec::new(), None);
+        Self { adoption, reply, former, kept_at, was_up, deadline, lost, held, taker }
     }
 
     /// Its peers know another proxy's address.
@@ -331,6 +334,7 @@ impl Call {
         for (leg, key, request) in held {
             self.modify(cx, leg, key, request);
         }
+        self.let_in(cx);
     }
 
     pub(super) fn drop_held(&self, cx: &mut Context, held: Vec<(usize, ServerKey, Request)>) {
@@ -374,6 +378,7 @@ impl Call {
         if let Some(session) = self.session.take() {
             cx.relays.end(&session.relay, session.id);
         }
+        self.let_in(cx);
         cx.usage.remove(self.account.sid, self.caller.sid());
         self.forget();
         cx.out.push_back(Output::Forget(self.sid));
