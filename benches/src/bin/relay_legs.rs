@@ -84,7 +84,7 @@ struct Settings {
     generator: IpAddr,
     codecs: [Codec; 2],
     coalesce: Option<Duration>,
-    engine: Option<PacketEngine>,
+    engine: PacketEngine,
 }
 
 impl Settings {
@@ -100,11 +100,10 @@ impl Settings {
         let codecs = codecs.split(':').map(Codec::from_encoding).collect::<Option<Vec<_>>>();
         let codecs = codecs.and_then(|codecs| codecs.try_into().ok());
         let coalesce = env::var("COALESCE_US").ok().map(|us| us.parse()).transpose()?;
-        let engine = match or("ENGINE", "auto").as_str() {
-            "auto" => None,
-            "io_uring" => Some(PacketEngine::IoUring),
-            "epoll" => Some(PacketEngine::Epoll),
-            other => bail!("ENGINE is auto, io_uring or epoll, not {other}"),
+        let engine = match or("ENGINE", "epoll").as_str() {
+            "io_uring" => PacketEngine::IoUring,
+            "epoll" => PacketEngine::Epoll,
+            other => bail!("ENGINE is io_uring or epoll, not {other}"),
         };
         Ok(Self {
             engine,

@@ -35,9 +35,7 @@ pub struct RelayConfig {
     pub stream_port: Option<u16>,
     /// DTLS 1.3 with peers that offer it; without, 1.2 for all.
     pub dtls_1_3: bool,
-    /// How packets come from the kernel and go to it. `None` takes the best that it
-    /// allows.
-    pub engine: Option<Engine>,
+    pub engine: Engine,
     /// Shard threads; `None` takes one for each core the process may use.
     pub shards: Option<usize>,
     pub limits: Limits,
@@ -81,7 +79,7 @@ impl RelayConfig {
             ice_port: None,
             stream_port: None,
             dtls_1_3: true,
-            engine: None,
+            engine: Engine::default(),
             shards: None,
             limits: Limits::default(),
             media_timeout: Duration::from_secs(60),
@@ -104,12 +102,13 @@ impl RelayConfig {
 }
 
 /// How packets come from the kernel and go to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Engine {
     /// A system call for each.
+    #[default]
     Epoll,
-    /// One for all that come and go in a round. Wants Linux 6.1, and is denied in many
-    /// containers.
+    /// One for all that come in a round, and one for all that go. Wants Linux 6.1, and
+    /// is denied in many containers.
     IoUring,
 }
 
@@ -233,9 +232,8 @@ pub enum StartError {
     #[error("a metric could not be registered: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error(
-        "io_uring (relay.engine) wants Linux 6.1 and leave to use it, which containers often \
-         lack and the sysctl kernel.io_uring_disabled takes away: {0}; \"auto\" takes it where \
-         it can be had, and \"epoll\" does without"
+        "relay.engine \"io_uring\" wants Linux 6.1 and leave to use it, which containers often \
+         lack and the sysctl kernel.io_uring_disabled takes away: {0}; \"epoll\" does without"
     )]
     Engine(io::Error),
     #[error("a shard could not start: {0}")]

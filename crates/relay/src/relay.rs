@@ -16,7 +16,7 @@ use crate::config::{RelayConfig, StartError};
 use crate::ice_ports::{self, IceSocket};
 use crate::owner::Owners;
 use crate::server::Server;
-use crate::shard::{Room, ShardThreads, bind_shared, choose};
+use crate::shard::{Room, ShardThreads, bind_shared, try_engine};
 use crate::shared::Shared;
 use crate::streams::{self, Reception};
 use crate::tls;
@@ -48,7 +48,8 @@ impl Relay {
         let shared = Shared::new(config, streams, &ice, identity, &mut entropy, runtime)?;
         let shared = Arc::new(shared);
         report_room(&shared, &ice);
-        let engine = choose(shared.config.engine)?;
+        let engine = shared.config.engine;
+        try_engine(engine)?;
         shared.metrics.engine.with_label_values(&[engine.name()]).set(1);
         let threads =
             ShardThreads::start(&shared, ice, engine, &mut entropy).map_err(StartError::Shard)?;

@@ -374,11 +374,9 @@ pub struct Relay {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Engine {
-    /// The best that the kernel allows.
     #[default]
-    Auto,
-    IoUring,
     Epoll,
+    IoUring,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -48,9 +48,8 @@ pub fn relay(
     settings.stream_port = relay.tcp_port;
     settings.dtls_1_3 = relay.dtls_1_3;
     settings.engine = match relay.engine {
-        Engine::Auto => None,
-        Engine::IoUring => Some(landline_relay::Engine::IoUring),
-        Engine::Epoll => Some(landline_relay::Engine::Epoll),
+        Engine::Epoll => landline_relay::Engine::Epoll,
+        Engine::IoUring => landline_relay::Engine::IoUring,
     };
     settings.shards = (relay.shards > 0).then_some(usize::from(relay.shards));
     settings.limits.sessions = relay.limits.max_sessions as usize;

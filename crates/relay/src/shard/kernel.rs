@@ -16,18 +16,11 @@ pub(super) enum Kernel {
     Ring(Box<Ring>),
 }
 
-/// The engine that is wanted, or the best that there is.
-pub(crate) fn choose(wanted: Option<Engine>) -> Result<Engine, StartError> {
-    match wanted {
-        Some(Engine::Epoll) => Ok(Engine::Epoll),
-        Some(Engine::IoUring) => Ring::new().map(|_| Engine::IoUring).map_err(StartError::Engine),
-        None => Ok(Ring::new().map_or_else(
-            |error| {
-                tracing::info!(%error, "io_uring is not to be had: packets go one by one");
-                Engine::Epoll
-            },
-            |_| Engine::IoUring,
-        )),
+/// Whether the kernel allows it.
+pub(crate) fn try_engine(engine: Engine) -> Result<(), StartError> {
+    match engine {
+        Engine::Epoll => Ok(()),
+        Engine::IoUring => Ring::new().map(drop).map_err(StartError::Engine),
     }
 }
 

@@ -37,7 +37,7 @@ use tokio::sync::mpsc;
 use self::counters::{Counters, OwnDrop};
 use self::ice::IcePort;
 use self::kernel::Kernel;
-pub(crate) use self::kernel::choose;
+pub(crate) use self::kernel::try_engine;
 use self::leg::{Ready, RelayLeg, from_token};
 pub use self::network::Network;
 pub(crate) use self::network::{EXPEDITED_FORWARDING, Room, bind_shared};

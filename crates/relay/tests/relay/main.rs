@@ -1,6 +1,7 @@
 //! A relay on loopback: real UDP, real mutual TLS.
 
 mod control;
+mod engines;
 mod ice;
 mod keys;
 mod limits;
