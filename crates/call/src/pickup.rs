@@ -152,21 +152,6 @@ impl Core {
         self.with(call, |call, cx| call.pick_up(cx, it));
     }
 
-    /// Where what is dialled is the number of a call that waits at another proxy, it
-    /// is brought here: its relay gives it to us, and the other lets it go.
-    pub(crate) fn bring_parked(&mut self, account: &Account, uri: &Uri, dialled: &str) {
-        let slot = after(dialled, &self.cx.config.codes.park).and_then(|it| it.parse().ok());
-        let is_name = self.cx.tenants.user(account.sid, dialled).is_some();
-        let Some(slot) = slot.filter(|_| !is_name && self.cx.is_own_address(account, uri)) else {
-            return;
-        };
-        if self.parked_at(account, slot).is_none()
-            && let Some(call) = self.standby.parked_at(account.sid, slot)
-        {
-            self.take_over(call);
-        }
-    }
-
     /// What a code that was dialled leads to; `None`: it is none.
     pub(crate) fn coded(
         &self,
@@ -256,10 +241,7 @@ impl Core {
         }
         let Some(slot) = after(dialled, &self.cx.config.codes.park) else { return Ok(None) };
         let calls = self.calls.iter().filter(|call| call.account.sid == account.sid);
-        let mut taken: Vec<u16> = calls.filter_map(Call::slot).collect();
-        // At this proxy, and at the others.
-        let all_there = 1..=self.cx.config.limits.parked_per_account;
-        taken.extend(all_there.filter(|it| self.standby.parked_at(account.sid, *it).is_some()));
+        let taken: Vec<u16> = calls.filter_map(Call::slot).collect();
         let mut all = 1..=self.cx.config.limits.parked_per_account;
         let busy = |text: &str| (StatusCode::BUSY_HERE, text.to_owned());
         if slot.is_empty() {

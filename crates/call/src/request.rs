@@ -232,7 +232,6 @@ impl Core {
         let Some(dialled) = dialled(&request.uri) else {
             return self.refuse(key, &request, StatusCode::ADDRESS_INCOMPLETE);
         };
-        self.bring_parked(account, &request.uri, &dialled);
         let own = self.own_mailbox(account, &user, &request.uri, &dialled);
         let coded = match &own {
             Some(_) => None,

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-use landline_region::{AccountSid, CallSid, UnixMillis};
+use landline_region::{CallSid, UnixMillis};
 use landline_sip::Request;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -45,8 +45,6 @@ pub(crate) struct Standby {
     /// By the tags of ours that its requests name.
     tags: FxHashMap<u64, CallSid>,
     peers: BTreeMap<PeerId, Peer>,
-    /// Those of them that are parked, and where.
-    parked: BTreeMap<(AccountSid, u16), CallSid>,
     carried: Carried,
 }
 
@@ -113,22 +111,11 @@ impl Standby {
         if let Keeper::Peer(peer) = &keeper {
             self.peers.entry(peer.clone()).or_default().calls.insert(call);
         }
-        if matches!(keeper, Keeper::Peer(_))
-            && let Some(slot) = Call::slot_in(&replica.snapshot)
-        {
-            self.parked.insert((replica.snapshot.account, slot), call);
-        }
         self.calls.insert(call, Held { keeper, replica, dialogs });
-    }
-
-    /// Whoever waits under this number at another proxy.
-    pub(crate) fn parked_at(&self, account: AccountSid, slot: u16) -> Option<CallSid> {
-        self.parked.get(&(account, slot)).copied()
     }
 
     fn forget(&mut self, call: CallSid) -> Option<Held> {
         let held = self.calls.remove(&call)?;
-        self.parked.retain(|_, it| *it != call);
         for dialog in &held.dialogs {
             // One that went over to another call is that one's.
             if self.tags.get(&dialog.tag) == Some(&call) {
@@ -274,7 +261,7 @@ impl Core {
     }
 
     /// Goes on with another's call. What cannot be read here stays its own.
-    pub(crate) fn take_over(&mut self, call: CallSid) -> bool {
+    fn take_over(&mut self, call: CallSid) -> bool {
         let Some(Held { keeper, replica, .. }) = self.standby.forget(call) else { return false };
         if self.calls.by_sid(call).is_some() {
             return false;

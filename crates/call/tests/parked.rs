@@ -504,36 +504,3 @@ fn a_parked_call_outlives_its_proxy_and_its_relay_at_once() {
     carol_takes(&mut world, &mut b, "*71");
     assert_eq!(world.proxies[0].others[&id("relay-2")].sessions(), 0);
 }
-
-/// Its own proxy lives, and whoever takes it is at another: the call comes there.
-#[test]
-fn a_parked_call_is_taken_by_who_is_at_another_proxy() {
-    let mut world = patient(27, 2);
-    let (_, mut b, _) = parked(&mut world, "*7");
-    world.wait(3);
-    let address = world.proxies[1].listeners[0].1;
-    world.phones[CAROL].proxy = address;
-    world.phones[ALICE].proxy = address;
-    world.register(CAROL);
-    world.register(ALICE);
-    // Its number is taken there, too.
-    let (mut a, _) = world.call(ALICE, CAROL, "sip:carol@acme.test");
-    assert_eq!(refer(&mut world, &mut a, "<sip:*71@acme.test>").status.code(), 486);
-    world.hang_up(&mut a);
-    world.phones[CAROL].take(Method::Bye);
-
-    let taking = world.dial(CAROL, "sip:*71@acme.test").1;
-    world.settle();
-    world.phones[BOB].proxy = address;
-    assert!(world.phones[BOB].take(Method::Update).is_some(), "where to reach it now");
-    let offer = goes_over(&mut world, &b);
-    assert!(offer.contains("a=sendrecv"), "{offer}");
-    world.confirm(CAROL, &taking, None);
-    let live = [0, 1].map(|proxy| world.proxies[proxy].core.live().count());
-    assert_eq!(live, [0, 1]);
-    world.hang_up(&mut b);
-    assert!(world.phones[CAROL].take(Method::Bye).is_some(), "carol is hung up");
-    world.wait(5);
-    assert_eq!(world.proxies[0].relay.sessions(), 0);
-    assert_eq!(world.proxies[0].core.replicas() + world.proxies[1].core.replicas(), 0);
-}

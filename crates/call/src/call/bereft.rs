@@ -154,7 +154,6 @@ impl Call {
         for (leg, key, request) in held {
             self.modify(cx, leg, key, request);
         }
-        self.let_in(cx);
     }
 
     /// Since when this session was lost, if nobody here saw it.

@@ -103,7 +103,6 @@ impl Call {
     /// Makes a leg for who takes the call. It is answered as soon as the relay has
     /// made its side.
     pub(crate) fn pick_up(&mut self, cx: &mut Context, it: PickUp) {
-        let Some(it) = self.keep_waiting(cx, it) else { return };
         let PickUp { key, flow, request, user, instead } = it;
         let side = Side::User(user);
         match self.may_pick_up(cx, &request, &flow, &side) {
@@ -120,32 +119,6 @@ impl Call {
                     push_warning(cx, &mut response, code, text);
                 }
                 cx.respond(key, response);
-            }
-        }
-    }
-
-    /// Until the relay has given us the call, whoever takes it waits: there is one.
-    fn keep_waiting(&mut self, cx: &mut Context, it: PickUp) -> Option<PickUp> {
-        let awaits = self.awaits_adoption() && self.ending.is_none();
-        let Some(restored) = self.restored.as_mut().filter(|_| awaits) else { return Some(it) };
-        if restored.taker.is_some() {
-            return Some(it);
-        }
-        // Taken back meanwhile, it is answered all the same, and hung up by its ACK.
-        let (call, leg) = (self.key, usize::MAX);
-        cx.servers.insert(it.key, ServerUse::PickUp { call, leg });
-        restored.taker = Some(Box::new(it));
-        None
-    }
-
-    /// The call is ours, or is not going to be.
-    pub(super) fn let_in(&mut self, cx: &mut Context) {
-        let taker = self.restored.as_mut().and_then(|it| it.taker.take());
-        if let Some(it) = taker {
-            cx.servers.remove(&it.key);
-            match self.ending.is_none() && !self.is_closed() {
-                true => self.pick_up(cx, *it),
-                false => cx.reply(it.key, &it.request, StatusCode::TEMPORARILY_UNAVAILABLE),
             }
         }
     }

@@ -10,7 +10,6 @@ use landline_region::UnixMillis;
 use landline_sip::{Destination, Flow, FlowId, Request, Response, ServerKey, Transport};
 
 use super::leg::{Incoming, Invite};
-use super::pickup::PickUp;
 use super::{A, Call, Leg, Phase};
 use crate::config::LocalAddress;
 use crate::context::{Context, ServerUse};
@@ -40,8 +39,6 @@ pub(crate) struct Restored {
     pub(super) lost: Option<(SessionId, UnixMillis)>,
     /// Changes that were asked for before the session was ours.
     pub(super) held: Vec<(usize, ServerKey, Request)>,
-    /// Who takes the call that waits, before it was ours.
-    pub(super) taker: Option<Box<PickUp>>,
 }
 
 /// As many as two hasty peers ask for.
@@ -63,8 +60,8 @@ pub(super) enum Adoption {
 impl Restored {
     pub(super) fn new(former: Former, kept_at: UnixMillis, was_up: bool) -> Self {
         let adoption = Adoption::Wanted;
-        let (reply, deadline, lost, held, taker) = (None, None, None, Vec::new(), None);
-        Self { adoption, reply, former, kept_at, was_up, deadline, lost, held, taker }
+        let (deadline, lost, held) = (None, None, Vec::new());
+        Self { adoption, reply: None, former, kept_at, was_up, deadline, lost, held }
     }
 
     /// Its peers know another proxy's address.
@@ -334,7 +331,6 @@ impl Call {
         for (leg, key, request) in held {
             self.modify(cx, leg, key, request);
         }
-        self.let_in(cx);
     }
 
     pub(super) fn drop_held(&self, cx: &mut Context, held: Vec<(usize, ServerKey, Request)>) {
@@ -378,7 +374,6 @@ impl Call {
         if let Some(session) = self.session.take() {
             cx.relays.end(&session.relay, session.id);
         }
-        self.let_in(cx);
         cx.usage.remove(self.account.sid, self.caller.sid());
         self.forget();
         cx.out.push_back(Output::Forget(self.sid));

@@ -165,16 +165,6 @@ impl Call {
         dialogs
     }
 
-    /// The number under which its party waits.
-    pub(crate) fn slot_in(snapshot: &Snapshot) -> Option<u16> {
-        let (&VERSION, rest) = snapshot.state.expose().split_first()? else { return None };
-        let (_, rest) = postcard::take_from_bytes::<WrittenCall>(rest).ok()?;
-        let (_, rest) = postcard::take_from_bytes::<u64>(rest).ok()?;
-        let (_, rest) = postcard::take_from_bytes::<Vec<WrittenTimer>>(rest).ok()?;
-        let (_, rest) = postcard::take_from_bytes::<Vec<WrittenVideo>>(rest).ok()?;
-        Some(postcard::from_bytes::<WrittenPark>(rest).ok()?.slot)
-    }
-
     /// A call that a former process, or another one, has had. `Err` says why it
     /// cannot go on.
     pub(crate) fn from_snapshot(

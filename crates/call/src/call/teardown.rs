@@ -89,7 +89,6 @@ impl Call {
         self.drop_modification(cx);
         self.drop_move(cx);
         self.drop_passes(cx);
-        self.let_in(cx);
         if !self.rings_first() {
             self.release_caller(cx, &ending);
         }
