@@ -72,6 +72,10 @@ impl Proofs {
         challenge.to_string()
     }
 
+    fn is_fresh(&self, given: &Credentials, domain: &str, now: i64) -> bool {
+        self.issued().nonces.check(&given.nonce, domain, now) == NonceStatus::Fresh
+    }
+
     /// `secret` is the user's, if there is such a user.
     fn judge(
         &self,
@@ -119,6 +123,11 @@ impl App {
         let Some((given, method)) = credentials(&head.headers, domain, asked).zip(method) else {
             return refused(false);
         };
+        // Whoever has no nonce of ours that is good learns nothing of who there is, and
+        // costs the database nothing.
+        if !self.proofs.is_fresh(&given, domain, now) {
+            return refused(true);
+        }
         let user = user_of(&self.store, domain, &given.username).await?;
         let secret = user.as_ref().map(|user| user.digest.sha256.expose().as_str());
         match (self.proofs.judge(&given, secret, &method, domain, now), user) {

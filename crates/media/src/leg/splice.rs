@@ -21,6 +21,8 @@ use crate::rtp::RtpInfo;
 
 /// Who has ever had a turn. Who comes after so many others begins anew.
 const MAX_SOURCES: usize = 4;
+/// A source whose numbers go back by more counts anew (RFC 3550 A.1).
+const MAX_MISORDER: u32 = 100;
 /// How many names are remembered.
 const MAX_USED: usize = 64;
 /// A source's clock that is further off than a part of a second is set anew.
@@ -59,6 +61,9 @@ struct Turn {
     first: (u16, u16),
     /// How far it has come since.
     length: u32,
+    /// What would follow the last packet that was too late: a source that counts
+    /// anew (RFC 3550 A.1).
+    restarts: Option<u16>,
 }
 
 /// The newest packet of sound.
@@ -103,7 +108,8 @@ impl Splice {
     }
 
     /// Makes a packet of sound, or of keys, the next of the one stream. What comes
-    /// from before a turn, while others have spoken since, is late for good.
+    /// from before the source's own turn is late for good: its number is another's by
+    /// now.
     pub fn rtp(
         &mut self,
         entropy: &mut Entropy,
@@ -113,25 +119,33 @@ impl Splice {
         packet: &mut [u8],
     ) -> Result<RtpInfo, DropCause> {
         let is_key = kind.is_some_and(is_event);
-        let clock = kind.map_or(8000, |kind| kind.clock_rate);
+        // Comfort noise, and what the peer has not listed, go by the sound's clock.
+        let is_noise = kind.is_none_or(|kind| kind.encoding.eq_ignore_ascii_case("CN"));
+        let own = kind.map_or(8000, |kind| kind.clock_rate);
+        let clock = self.clock.filter(|_| is_noise).unwrap_or(own);
         if !is_key {
             self.go_by(entropy, clock);
         }
         let turn = match self.turn {
             Some(turn) if turn.ssrc == info.ssrc => turn,
-            _ => {
-                self.set_clock(now, info, clock, is_key);
-                Turn { ssrc: info.ssrc, first: (info.sequence, self.next), length: 0 }
-            }
+            _ => self.give_turn(now, info, clock, is_key),
         };
         let sequence = info.sequence.wrapping_sub(turn.first.0).wrapping_add(turn.first.1);
         // Against the next: one too many if it is the next, and two if the one before.
         let ahead = sequence.wrapping_sub(self.next) as i16;
-        if ahead < 0 && u32::from(ahead.unsigned_abs()) > turn.length {
-            return Err(DropCause::Overtaken);
+        let behind = if ahead < 0 { u32::from(ahead.unsigned_abs()) } else { 0 };
+        if behind > turn.length || behind > MAX_MISORDER {
+            if turn.restarts != Some(info.sequence) {
+                let restarts = Some(info.sequence.wrapping_add(1));
+                self.turn = Some(Turn { restarts, ..turn });
+                return Err(DropCause::Overtaken);
+            }
+            self.turn = None;
+            return self.rtp(entropy, now, info, kind, packet);
         }
         let advance = u32::try_from(i32::from(ahead) + 1).unwrap_or(0);
-        self.turn = Some(Turn { length: turn.length.saturating_add(advance), ..turn });
+        let length = turn.length.saturating_add(advance);
+        self.turn = Some(Turn { length, restarts: None, ..turn });
         self.next = self.next.wrapping_add(advance as u16);
         let timestamp = info.timestamp.wrapping_add(self.offset(info.ssrc));
         if advance > 0 && !is_key {
@@ -152,6 +166,11 @@ impl Splice {
         Ok(told)
     }
 
+    fn give_turn(&mut self, now: Instant, info: &RtpInfo, clock: u32, is_key: bool) -> Turn {
+        self.set_clock(now, info, clock, is_key);
+        Turn { ssrc: info.ssrc, first: (info.sequence, self.next), length: 0, restarts: None }
+    }
+
     /// Whoever gets a turn goes on by as much later as it is. Keys are told by the
     /// time at which they were first pressed: that one stays.
     fn set_clock(&mut self, now: Instant, info: &RtpInfo, clock: u32, is_key: bool) {
@@ -166,7 +185,11 @@ impl Splice {
             Some(_) if is_key => {}
             Some(source) => {
                 let off = offset.wrapping_sub(source.offset) as i32;
-                if off.unsigned_abs() > clock / PARTS {
+                let told = info.timestamp.wrapping_add(source.offset);
+                // Never back to before what the peer has heard.
+                let is_back =
+                    self.last.is_some_and(|it| (told.wrapping_sub(it.timestamp) as i32) <= 0);
+                if is_back || off.unsigned_abs() > clock / PARTS {
                     source.offset = offset;
                 }
             }
@@ -305,8 +328,35 @@ mod tests {
         for n in 0..40_000u16 {
             peer.hears(PHONE, 104 + n, 0).unwrap();
         }
+        assert!(peer.hears(PHONE, 104, 0).is_err(), "of long ago");
         let late = peer.hears(PHONE, 104 + 39_998, 0).unwrap();
         assert_eq!(late.sequence, back.sequence.wrapping_add(39_999));
+    }
+
+    #[test]
+    fn a_source_that_counts_anew_is_heard_from_its_second_packet_on() {
+        for length in [10, 25_000u16] {
+            let mut peer = peer();
+            let first = peer.hears(PHONE, 30_000, 0).unwrap();
+            for n in 1..length {
+                peer.hears(PHONE, 30_000 + n, 0).unwrap();
+            }
+            assert_eq!(peer.hears(PHONE, 10_100, 0), Err(DropCause::Overtaken));
+            let told = peer.hears(PHONE, 10_101, 160).unwrap();
+            assert_eq!(told.sequence, first.sequence.wrapping_add(length));
+            assert_eq!(
+                peer.hears(PHONE, 10_102, 320).unwrap().sequence,
+                told.sequence.wrapping_add(1)
+            );
+        }
+    }
+
+    #[test]
+    fn noise_by_a_static_number_begins_no_other_stream() {
+        let mut peer = peer();
+        let first = peer.hears_as("OPUS", PHONE, 1, 960).unwrap();
+        assert_eq!(peer.hears_as("CN", PHONE, 2, 1_920).unwrap().ssrc, first.ssrc);
+        assert_eq!(peer.hears_as("OPUS", PHONE, 3, 2_880).unwrap().ssrc, first.ssrc);
     }
 
     #[test]

@@ -141,6 +141,8 @@ impl Shard<Kernel> {
             }
             let packets = (self.counters.packets_received - before) as u32;
             if commands_wait {
+                // Those take their time, and what was said is not to wait for them.
+                self.network.flush();
                 commands_wait = self.carry_out(now, &mut commands);
             }
             self.fire_timers(now);

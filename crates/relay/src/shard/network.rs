@@ -33,7 +33,7 @@ pub trait Network {
     /// What is told of it may be that it will be sent.
     fn send(&self, socket: &Self::Socket, octets: &[u8], to: SocketAddr) -> io::Result<usize>;
 
-    /// Nothing is told of the socket any more, and its port is free.
+    /// Nothing is told of the socket any more, and its port is free soon.
     fn close(&self, socket: Self::Socket) {
         drop(socket);
     }

@@ -5,6 +5,7 @@
 //! The waker and connections stay with a [`Poller`], which the ring watches.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
@@ -47,8 +48,10 @@ struct Inner {
     rest_is_watched: bool,
     watched: Slab<Watched>,
     by_socket: FxHashMap<RawFd, usize>,
+    /// Those that are closed and still asked.
+    uncancelled: Vec<usize>,
     /// Those that are to be asked (again).
-    unasked: Vec<usize>,
+    unasked: VecDeque<usize>,
     in_hand: Option<Arrival>,
     failed_sends: u64,
     failed_receives: u64,
@@ -59,6 +62,8 @@ struct Watched {
     /// `None`: it is closed, and waits for its last word.
     token: Option<u64>,
     is_asked: bool,
+    /// Kept until then, so that its number is nobody else's.
+    closing: Option<UdpSocket>,
 }
 
 /// A datagram that came to a socket.
@@ -88,7 +93,8 @@ impl Ring {
             rest_is_watched: false,
             watched: Slab::new(),
             by_socket: FxHashMap::default(),
-            unasked: Vec::new(),
+            uncancelled: Vec::new(),
+            unasked: VecDeque::new(),
             in_hand: None,
             failed_sends: 0,
             failed_receives: 0,
@@ -165,11 +171,18 @@ impl Inner {
             let poll = opcode::PollAdd::new(Fd(self.rest.as_raw_fd()), POLL_IN);
             self.rest_is_watched = self.push(&poll.build().user_data(REST)).is_ok();
         }
-        while let Some(at) = self.unasked.pop() {
+        while let Some(at) = self.uncancelled.pop() {
+            let cancel = opcode::AsyncCancel::new(at as u64).build().user_data(CANCEL);
+            if self.push(&cancel).is_err() {
+                self.uncancelled.push(at);
+                return;
+            }
+        }
+        while let Some(at) = self.unasked.pop_front() {
             let Some(watched) = self.watched.get(at) else { continue };
             let request = self.incoming.request(watched.socket).user_data(at as u64);
             if self.push(&request).is_err() {
-                self.unasked.push(at);
+                self.unasked.push_front(at);
                 return;
             }
             self.watched[at].is_asked = true;
@@ -227,7 +240,7 @@ impl Inner {
                     if !cqueue::more(flags) {
                         watched.is_asked = false;
                         match watched.token {
-                            Some(_) => self.unasked.push(at),
+                            Some(_) => self.unasked.push_back(at),
                             None => drop(self.watched.remove(at)),
                         }
                     }
@@ -251,9 +264,14 @@ impl Network for Ring {
     fn watch(&self, socket: &UdpSocket, token: u64) -> io::Result<()> {
         let inner = &mut *self.0.borrow_mut();
         let socket = socket.as_raw_fd();
-        let at = inner.watched.insert(Watched { socket, token: Some(token), is_asked: false });
+        let at = inner.watched.insert(Watched {
+            socket,
+            token: Some(token),
+            is_asked: false,
+            closing: None,
+        });
         inner.by_socket.insert(socket, at);
-        inner.unasked.push(at);
+        inner.unasked.push_back(at);
         Ok(())
     }
 
@@ -264,12 +282,9 @@ impl Network for Ring {
         // What it has sent goes by it.
         inner.submit();
         let Some(watched) = inner.watched.get_mut(at) else { return };
-        watched.token = None;
+        (watched.token, watched.closing) = (None, Some(socket));
         if watched.is_asked {
-            let cancel = opcode::AsyncCancel::new(at as u64).build().user_data(CANCEL);
-            // Without room for it the socket's own end is its last word.
-            let _ = inner.push(&cancel);
-            inner.submit();
+            inner.uncancelled.push(at);
         } else {
             inner.unasked.retain(|other| *other != at);
             inner.watched.remove(at);
@@ -286,7 +301,8 @@ impl Network for Ring {
 
     fn send(&self, socket: &UdpSocket, octets: &[u8], to: SocketAddr) -> io::Result<usize> {
         let inner = &mut *self.0.borrow_mut();
-        if inner.outgoing.is_full() {
+        // Before a place is taken: by a submission all of them are free.
+        if inner.outgoing.is_full() || inner.uring.submission().is_full() {
             inner.submit();
         }
         let request = inner.outgoing.request(socket.as_raw_fd(), octets, SockAddr::from(to))?;

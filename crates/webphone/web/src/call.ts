@@ -255,6 +255,8 @@ export class Call {
   }
 
   private async offerOnce(hold: boolean, iceRestart: boolean): Promise<number> {
+    // What is answered meanwhile says what holds until then.
+    await this.answering;
     this.holding = hold;
     const status = await this.reinvite(iceRestart);
     if (status >= 300) this.holding = this.held;
@@ -262,7 +264,6 @@ export class Call {
   }
 
   private async reinvite(iceRestart: boolean): Promise<number> {
-    await this.answering;
     const options: Web.SessionDescriptionHandlerOptions = { offerOptions: { iceRestart } };
     this.session.sessionDescriptionHandlerOptionsReInvite = options;
     // What was answered last is no measure: whom the other side holds would offer
@@ -331,16 +332,20 @@ export class Call {
     const set = handler.setDescription.bind(handler);
     const get = handler.getDescription.bind(handler);
     let answered = () => {};
+    // Our last offer was to hold: an answer to it may come late.
+    let offered = false;
     handler.setDescription = async (sdp, ...rest) => {
       await this.making;
       const isAnswer = handler.peerConnection?.signalingState === 'have-local-offer';
       if (!isAnswer) this.answering = new Promise((resolve) => (answered = resolve));
-      return set(isAnswer && this.holding ? asAnswered(sdp) : sdp, ...rest).catch((error: unknown) => {
+      return set(isAnswer && offered ? asAnswered(sdp) : sdp, ...rest).catch((error: unknown) => {
         answered();
         throw error;
       });
     };
     handler.getDescription = async (...options) => {
+      const isOffer = handler.peerConnection?.signalingState === 'stable';
+      if (isOffer) offered = this.holding;
       try {
         const made = await get(...options);
         return this.holding ? { ...made, body: asHeld(made.body) } : made;

@@ -22,6 +22,8 @@ export class Mailbox {
   private place: Place | null = null;
   private fresh = 0;
   private speech: Speech | null = null;
+  /** The browser asks for the microphone. */
+  private beginning = false;
   /** One look at a time: the last asked for counts. */
   private looks = 0;
   private readonly rows = new Map<string, MessageRow>();
@@ -188,10 +190,17 @@ export class Mailbox {
   }
 
   private async greet(): Promise<void> {
-    const speech = this.speech;
+    const { speech, proof } = this;
+    if (!proof || this.beginning) return;
     if (!speech) {
       this.silence();
-      this.speech = await Speech.begin(this.devices, () => this.attempt(this.greet()));
+      this.beginning = true;
+      const begun = await Speech.begin(this.devices, () => this.attempt(this.greet())).finally(
+        () => (this.beginning = false),
+      );
+      // While the browser asked for the microphone somebody signed out.
+      if (this.proof !== proof) return begun.cancel();
+      this.speech = begun;
       this.recording(true);
       write(byId('greeting-state'), 'Recording. Say that nobody takes the call, and that a message is recorded.');
       return;
@@ -199,7 +208,7 @@ export class Mailbox {
     this.speech = null;
     this.recording(false);
     try {
-      await this.proof?.ask('PUT', 'greeting.wav', await speech.end());
+      await proof.ask('PUT', 'greeting.wav', await speech.end());
     } finally {
       await this.look();
     }
@@ -221,7 +230,9 @@ export class Mailbox {
   private async hearGreeting(): Promise<void> {
     this.silence();
     const player = byId<HTMLAudioElement>('greeting-player');
+    const { proof } = this;
     const url = await this.sound('greeting.wav');
+    if (this.proof !== proof) return URL.revokeObjectURL(url);
     player.onended = player.onpause = () => URL.revokeObjectURL(url);
     player.src = url;
     await player.play();

@@ -92,6 +92,7 @@ export class MessageRow {
       } finally {
         this.playButton.disabled = false;
       }
+      if (!this.root.isConnected) return URL.revokeObjectURL(this.url);
       this.player.src = this.url;
       this.player.hidden = false;
     }

@@ -49,6 +49,7 @@ test('the other side is told of a hold and the browser is not', () => {
   assert.equal(asHeld(made('inactive')), made('inactive'));
   assert.equal(asAnswered(made('recvonly')), made('sendrecv'));
   assert.equal(asAnswered(made('inactive')), made('sendrecv'));
+  for (const kept of ['sendrecv', 'sendonly']) assert.equal(asAnswered(made(kept)), made(kept));
 });
 
 test('every refusal says something to do or to know', () => {
