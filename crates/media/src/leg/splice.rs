@@ -21,8 +21,9 @@ use crate::rtp::RtpInfo;
 
 /// Who has ever had a turn. Who comes after so many others begins anew.
 const MAX_SOURCES: usize = 4;
-/// A source whose numbers go back by more counts anew (RFC 3550 A.1).
+/// A source whose numbers go back or on by more may count anew (RFC 3550 A.1).
 const MAX_MISORDER: u32 = 100;
+const MAX_DROPOUT: i16 = 3000;
 /// How many names are remembered.
 const MAX_USED: usize = 64;
 /// A source's clock that is further off than a part of a second is set anew.
@@ -134,7 +135,7 @@ impl Splice {
         // Against the next: one too many if it is the next, and two if the one before.
         let ahead = sequence.wrapping_sub(self.next) as i16;
         let behind = if ahead < 0 { u32::from(ahead.unsigned_abs()) } else { 0 };
-        if behind > turn.length || behind > MAX_MISORDER {
+        if behind > turn.length || behind > MAX_MISORDER || ahead > MAX_DROPOUT {
             if turn.restarts != Some(info.sequence) {
                 let restarts = Some(info.sequence.wrapping_add(1));
                 self.turn = Some(Turn { restarts, ..turn });
