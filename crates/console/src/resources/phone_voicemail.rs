@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use landline_region::receipt::DeletionReason;
-use landline_store::{DeletedBy, SOUND_RATE, StoreError, VoicemailRecord};
+use landline_store::{SOUND_RATE, StoreError, VoicemailRecord};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::hold_music;
-use super::voicemail::{VoicemailUpdate, heard_of};
+use super::voicemail::VoicemailUpdate;
+use super::{hold_music, voicemail};
 use crate::app::App;
-use crate::audio::{self, Channels, mono_wav};
+use crate::audio::mono_wav;
 use crate::input::Input;
 use crate::problem::Problem;
 use crate::reply::Reply;
@@ -82,28 +81,17 @@ pub async fn list(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 }
 
 pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let message = own(&app, &input).await?;
-    let permit = app.renderer("recordings")?;
-    let wav = audio::wav(&app.store, message.recording, Channels::Caller, permit).await?;
-    let wav = wav.ok_or_else(|| Problem::conflict("the message is too long for a WAV file"))?;
-    Ok(Reply::wav(wav))
+    voicemail::play(&app, &own(&app, &input).await?).await
 }
 
 pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
     let update: VoicemailUpdate = input.fields()?;
-    let message = own(&app, &input).await?;
-    let message = match heard_of(&update)? {
-        Some(heard) => app.store.voicemail_heard(message.account, message.sid, heard).await?,
-        None => message,
-    };
+    let message = voicemail::mark(&app, own(&app, &input).await?, &update).await?;
     Reply::json(&MessageView::new(&message))
 }
 
 pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let message = own(&app, &input).await?;
-    let by = DeletedBy { reason: DeletionReason::Request, actor: input.actor() };
-    app.store.voicemail_remove(message.account, message.sid, &by).await?;
-    Ok(Reply::nothing())
+    voicemail::remove(&app, &input, &own(&app, &input).await?).await
 }
 
 pub async fn greeting_media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {

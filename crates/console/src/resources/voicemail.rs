@@ -118,34 +118,46 @@ pub async fn show(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
 }
 
 pub async fn media(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let message = named(&app, &input).await?;
+    play(&app, &named(&app, &input).await?).await
+}
+
+pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    let update: VoicemailUpdate = input.fields()?;
+    let message = mark(&app, named(&app, &input).await?, &update).await?;
+    Reply::json(&VoicemailView::new(&app, &message))
+}
+
+pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
+    remove(&app, &input, &named(&app, &input).await?).await
+}
+
+/// What the caller said, whoever asks for it.
+pub(super) async fn play(app: &App, message: &VoicemailRecord) -> Result<Reply, Problem> {
     let permit = app.renderer("recordings")?;
     let wav = audio::wav(&app.store, message.recording, Channels::Caller, permit).await?;
     let wav = wav.ok_or_else(|| Problem::conflict("the message is too long for a WAV file"))?;
     Ok(Reply::wav(wav))
 }
 
-pub async fn update(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let update: VoicemailUpdate = input.fields()?;
-    let message = named(&app, &input).await?;
-    let message = match heard_of(&update)? {
-        Some(heard) => app.store.voicemail_heard(message.account, message.sid, heard).await?,
-        None => message,
+pub(super) async fn mark(
+    app: &App,
+    message: VoicemailRecord,
+    update: &VoicemailUpdate,
+) -> Result<VoicemailRecord, Problem> {
+    let heard = match update.heard.as_deref() {
+        None => return Ok(message),
+        Some("on") => true,
+        Some("off") => false,
+        Some(_) => return Err(Problem::invalid("heard", "wanted on or off")),
     };
-    Reply::json(&VoicemailView::new(&app, &message))
+    Ok(app.store.voicemail_heard(message.account, message.sid, heard).await?)
 }
 
-pub(super) fn heard_of(update: &VoicemailUpdate) -> Result<Option<bool>, Problem> {
-    match update.heard.as_deref() {
-        None => Ok(None),
-        Some("on") => Ok(Some(true)),
-        Some("off") => Ok(Some(false)),
-        Some(_) => Err(Problem::invalid("heard", "wanted on or off")),
-    }
-}
-
-pub async fn delete(app: Arc<App>, input: Input) -> Result<Reply, Problem> {
-    let message = named(&app, &input).await?;
+pub(super) async fn remove(
+    app: &App,
+    input: &Input,
+    message: &VoicemailRecord,
+) -> Result<Reply, Problem> {
     let by = DeletedBy { reason: DeletionReason::Request, actor: input.actor() };
     app.store.voicemail_remove(message.account, message.sid, &by).await?;
     Ok(Reply::nothing())
