@@ -27,13 +27,17 @@ fn there(seed: u8) -> World {
 
 /// Who waits hears music, and may for an hour.
 fn patient(seed: u8, proxies: u8) -> World {
+    patient_for(seed, proxies, Duration::from_secs(3600))
+}
+
+fn patient_for(seed: u8, proxies: u8, parked: Duration) -> World {
     let mut world = World::new(seed);
     for number in 1..=proxies {
         let music = |account: &mut landline_call::tenancy::Account| {
             account.hold_music = HoldMusic::BuiltIn;
         };
         let patient = |config: &mut CoreConfig| {
-            config.timers.parked = Duration::from_secs(3600);
+            config.timers.parked = parked;
             config.proxy = format!("proxy-{number}");
             config.signing_key = [1; 32];
             config.pseudonyms = landline_region::PseudonymKey::new(&[1; 32]);
@@ -482,6 +486,31 @@ fn a_parked_call_is_taken_at_another_proxy_when_its_own_has_died() {
         })
         .collect();
     assert_eq!(ends, ["caller_hung_up"]);
+    assert_eq!(world.proxies[0].relay.sessions(), 0);
+}
+
+/// A proxy that was taken for dead as the call rings back rings nobody any more:
+/// the call rings again where it is now.
+#[test]
+fn a_call_that_another_proxy_takes_as_it_rings_back_rings_there_alone() {
+    let mut world = patient_for(26, 2, Duration::from_secs(120));
+    let (_, mut b, _) = parked(&mut world, "*7");
+    world.wait(125);
+    let rung = world.phones[ALICE].take(Method::Invite).expect("alice rings");
+    world.say(ALICE, &rung, 180);
+    assert!(world.phones[ALICE].others.is_empty());
+    world.unlink();
+    let address = world.proxies[1].listeners[0].1;
+    world.phones.iter_mut().for_each(|phone| phone.proxy = address);
+    world.register(ALICE);
+    world.wait(10);
+    assert_eq!(world.proxies[0].core.live().count(), 0);
+    assert_eq!(world.phones[ALICE].others, ["cancelled"]);
+    assert_eq!(world.proxies[1].core.live().count(), 1);
+    let rung = world.phones[ALICE].take(Method::Invite).expect("alice rings again");
+    world.answer(ALICE, &rung, &description(ALICE));
+    goes_over(&mut world, &b);
+    world.hang_up(&mut b);
     assert_eq!(world.proxies[0].relay.sessions(), 0);
 }
 

@@ -368,8 +368,10 @@ impl Call {
         self.drop_passes(cx);
         let snapshot = self.snapshot(cx).filter(|_| self.ending.is_none());
         self.drop_transfer(cx);
-        // Who hung up here is not kept waiting.
+        // Who hung up here is not kept waiting, nor who rings or takes it here: it
+        // rings again where it is now.
         self.say_farewell(cx);
+        self.ring_no_more(cx);
         self.phase = Phase::Closed;
         if let Some(session) = self.session.take() {
             cx.relays.end(&session.relay, session.id);

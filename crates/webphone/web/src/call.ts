@@ -148,9 +148,12 @@ export class Call {
   async hold(held: boolean): Promise<void> {
     if (held === this.held || this.state !== 'talking') return;
     await this.alone(async () => {
-      await this.offer(held);
-      this.held = held;
-      this.hush();
+      try {
+        await this.offer(held);
+        this.held = held;
+      } finally {
+        this.hush();
+      }
     });
   }
 
@@ -258,6 +261,7 @@ export class Call {
     // What is answered meanwhile says what holds until then.
     await this.answering;
     this.holding = hold;
+    this.hush();
     const status = await this.reinvite(iceRestart);
     if (status >= 300) this.holding = this.held;
     return status;
@@ -323,9 +327,9 @@ export class Call {
     this.tell();
   }
 
-  /** Nobody hears us while we are muted or hold. */
+  /** Nobody hears us while we are muted or hold, nor while we ask to hold. */
   private hush(): void {
-    this.handler?.enableSenderTracks(!this.muted && !this.held);
+    this.handler?.enableSenderTracks(!this.muted && !this.held && !this.holding);
   }
 
   private follow(handler: Web.SessionDescriptionHandler): void {
