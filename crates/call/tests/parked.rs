@@ -471,8 +471,7 @@ fn a_parked_call_is_taken_at_another_proxy_when_its_own_has_died() {
     world.wait(3);
     assert_eq!(world.proxies[1].core.replicas(), 1);
     world.proxy_halts(0);
-    let address = world.proxies[1].listeners[0].1;
-    world.phones.iter_mut().for_each(|phone| phone.proxy = address);
+    world.go_by(1);
     world.wait(5);
     assert_eq!(world.proxies[1].core.live().count(), 1);
     assert!(world.phones[BOB].take(Method::Update).is_some(), "where to reach it now");
@@ -500,8 +499,7 @@ fn a_call_that_another_proxy_takes_as_it_rings_back_rings_there_alone() {
     world.say(ALICE, &rung, 180);
     assert!(world.phones[ALICE].others.is_empty());
     world.unlink();
-    let address = world.proxies[1].listeners[0].1;
-    world.phones.iter_mut().for_each(|phone| phone.proxy = address);
+    world.go_by(1);
     world.register(ALICE);
     world.wait(10);
     assert_eq!(world.proxies[0].core.live().count(), 0);
@@ -524,8 +522,7 @@ fn a_parked_call_outlives_its_proxy_and_its_relay_at_once() {
     world.relay_halts("relay-1");
     world.proxy_halts(0);
     world.input(1, Input::RelayLost { relay: id("relay-1") });
-    let address = world.proxies[1].listeners[0].1;
-    world.phones.iter_mut().for_each(|phone| phone.proxy = address);
+    world.go_by(1);
     world.wait(8);
     world.phones[BOB].take(Method::Update);
     bob_moves(&mut world, &b);

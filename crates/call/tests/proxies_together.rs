@@ -38,17 +38,9 @@ fn call(world: &World) -> CallSid {
     world.proxies[A].ledger.calls()[0]
 }
 
-/// From now on the phones send to this proxy.
-fn go_by(world: &mut World, proxy: usize) {
-    let address = world.proxies[proxy].listeners[0].1;
-    for phone in &mut world.phones {
-        phone.proxy = address;
-    }
-}
-
 fn dies(world: &mut World) -> UnixMillis {
     world.proxy_halts(A);
-    go_by(world, B);
+    world.go_by(B);
     world.now().unix
 }
 
@@ -169,7 +161,7 @@ fn a_proxy_that_is_back_within_the_lease_keeps_its_calls() {
     let died_at = dies(&mut world);
     world.wait(2);
     world.proxy_returns(A, died_at);
-    go_by(&mut world, A);
+    world.go_by(A);
     world.wait(60);
     assert_eq!(live(&world), [1, 0]);
     assert_eq!(world.proxies[B].core.replicas(), 1);
@@ -208,7 +200,7 @@ fn each_in_turn_dies_and_the_other_goes_on() {
         let (dead, other) = (round % 2, (round + 1) % 2);
         let died_at = world.now().unix;
         world.proxy_halts(dead);
-        go_by(&mut world, other);
+        world.go_by(other);
         if round % 3 == 0 {
             world.within(&mut a, Method::Update, None);
             assert_eq!(world.phones[a.phone].take_final().unwrap().status.code(), 200);
@@ -229,7 +221,7 @@ fn each_in_turn_dies_and_the_other_goes_on() {
 #[test]
 fn a_call_taken_from_a_proxy_that_lives_is_let_go_there() {
     let (mut world, mut a, _b) = up(7);
-    go_by(&mut world, B);
+    world.go_by(B);
     world.within(&mut a, Method::Update, None);
     assert_eq!(world.phones[a.phone].take_final().unwrap().status.code(), 200);
     world.settle();
@@ -253,7 +245,7 @@ fn proxies_that_do_not_hear_each_other_leave_a_call_to_who_its_phones_reach() {
     world.settle();
     assert_eq!(live(&world), [1, 0]);
     world.wait(60);
-    go_by(&mut world, B);
+    world.go_by(B);
     world.within(&mut b, Method::Info, Some("press"));
     world.answer_within(&a, Method::Info, 200, None);
     world.settle();
@@ -267,11 +259,11 @@ fn a_call_that_another_ended_unheard_is_not_ended_twice() {
     let (mut world, mut a, mut b) = up(9);
     world.unlink();
     world.wait(10);
-    go_by(&mut world, B);
+    world.go_by(B);
     world.hang_up(&mut a);
     world.wait(1);
     // The other phone still knows the former proxy, which nobody told.
-    go_by(&mut world, A);
+    world.go_by(A);
     world.within(&mut b, Method::Bye, None);
     assert_one_end(&mut world, "caller_hung_up");
     assert!(world.proxies[A].ledger.closed(call(&world)).is_none());
@@ -289,7 +281,7 @@ fn a_proxy_that_comes_back_and_can_ask_nobody_lets_the_relay_judge() {
         world.settle();
         assert_eq!(live(&world), [1, 0], "who adopts last has it");
         if by_the_former {
-            go_by(&mut world, A);
+            world.go_by(A);
             world.hang_up(&mut a);
         } else {
             world.hang_up(&mut b);
@@ -309,7 +301,7 @@ fn of_several_that_live_one_takes_the_call() {
         let (has, other) = if live(&world)[B] == 1 { (B, C) } else { (C, B) };
         assert_eq!(world.proxies[other].core.replicas(), 1, "held for the next death");
         // A request that comes to the other brings the call there.
-        go_by(&mut world, other);
+        world.go_by(other);
         world.within(&mut a, Method::Update, None);
         assert_eq!(world.phones[a.phone].take_final().unwrap().status.code(), 200);
         world.settle();
@@ -333,7 +325,7 @@ fn a_call_that_has_ended_on_the_relay_is_lost_when_its_proxy_was_last_heard() {
 #[test]
 fn who_knows_a_tag_and_no_more_takes_nothing_over() {
     let (mut world, a, _b) = up(18);
-    go_by(&mut world, B);
+    world.go_by(B);
     let mut stranger = a.clone();
     let mut parts = stranger.dialog.parts();
     parts.call_id = "another".into();
@@ -401,7 +393,7 @@ fn a_call_that_a_living_proxy_moves_is_moved_by_that_one_alone() {
     relay_dies(&mut world);
     world.run(Duration::from_millis(20));
     // A phone's word comes to the other proxy, which cannot know whose it is.
-    go_by(&mut world, B);
+    world.go_by(B);
     world.within(&mut b, Method::Update, None);
     agree(&mut world, &a, &b);
     world.wait(30);
@@ -411,7 +403,7 @@ fn a_call_that_a_living_proxy_moves_is_moved_by_that_one_alone() {
         assert!(world.phones[leg.phone].take(Method::Invite).is_none());
     }
     assert_eq!(world.proxies[B].core.replicas(), 1, "held again");
-    go_by(&mut world, A);
+    world.go_by(A);
     world.hang_up(&mut a);
     assert_one_end(&mut world, "caller_hung_up");
 }

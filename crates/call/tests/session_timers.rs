@@ -398,10 +398,7 @@ fn who_stands_in_for_a_dead_proxy_refreshes_its_sessions() {
     let (a, b, _) = call(&mut world, phones, ["600", "400;refresher=uas"]);
     world.settle();
     world.proxy_halts(0);
-    let address = world.proxies[1].listeners[0].1;
-    for phone in &mut world.phones {
-        phone.proxy = address;
-    }
+    world.go_by(1);
     world.wait(5);
     assert_eq!(world.proxies[1].core.live().count(), 1);
     // Both are told where they reach the call now: a refresh, too.

@@ -166,13 +166,7 @@ impl Call {
     /// One answer stands for all: a 2xx, or a 6xx, which speaks for the callee
     /// wherever it is (RFC 3261 §16.7 step 5).
     pub(super) fn nowhere_else(&mut self, cx: &mut Context) {
-        self.groups.clear();
-        self.forget_sleepers(cx);
-        for leg in self.rung() {
-            if self.legs.get(leg).is_some_and(|it| it.state == LegState::Early) {
-                self.cancel_branch(cx, leg, Some(super::reason(200, "Call completed elsewhere")));
-            }
-        }
+        self.ring_no_more(cx, Some(super::reason(200, "Call completed elsewhere")));
     }
 
     /// Answers a trunk's challenge, once, and once more when it calls the

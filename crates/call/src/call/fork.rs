@@ -320,6 +320,18 @@ impl Call {
         self.group_failed(cx);
     }
 
+    /// What rings, or is about to take the call, is taken back, and nothing else is
+    /// rung.
+    pub(super) fn ring_no_more(&mut self, cx: &mut Context, reason: Option<String>) {
+        self.groups.clear();
+        self.forget_sleepers(cx);
+        for leg in self.rung() {
+            if self.legs.get(leg).is_some_and(|it| it.state == LegState::Early) {
+                self.cancel_branch(cx, leg, reason.clone());
+            }
+        }
+    }
+
     /// Takes a branch's INVITE back; its final response is still awaited.
     pub(super) fn cancel_branch(&mut self, cx: &mut Context, leg: usize, reason: Option<String>) {
         let Some(it) = self.legs.get_mut(leg) else { return };

@@ -162,23 +162,12 @@ impl Call {
         [Op::Renew(it.relay_leg)].into_iter().chain(self.music_again()).collect()
     }
 
-    /// What rings, or is about to take it, is taken back; other groups may follow.
-    pub(super) fn ring_no_more(&mut self, cx: &mut Context) {
-        self.forget_sleepers(cx);
-        for leg in self.rung() {
-            if self.legs.get(leg).is_some_and(|it| it.state == LegState::Early) {
-                self.cancel_branch(cx, leg, None);
-            }
-        }
-    }
-
     /// Its relay is gone, and with it what rings or takes the call; once it is
     /// elsewhere it rings again.
     pub(super) fn wait_without_relay(&mut self, cx: &mut Context) {
         let Some(parked) = &mut self.parked else { return };
         let was_recalled = std::mem::replace(&mut parked.step, ParkStep::Waits);
-        self.groups.clear();
-        self.ring_no_more(cx);
+        self.ring_no_more(cx, None);
         if was_recalled == ParkStep::Recalled {
             self.group = self.group.saturating_add(1);
             self.recall_in(cx, AGAIN);

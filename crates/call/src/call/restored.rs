@@ -371,7 +371,7 @@ impl Call {
         // Who hung up here is not kept waiting, nor who rings or takes it here: it
         // rings again where it is now.
         self.say_farewell(cx);
-        self.ring_no_more(cx);
+        self.ring_no_more(cx, None);
         self.phase = Phase::Closed;
         if let Some(session) = self.session.take() {
             cx.relays.end(&session.relay, session.id);

@@ -341,6 +341,14 @@ impl World {
         }
     }
 
+    /// From now on the phones send to this proxy.
+    pub fn go_by(&mut self, proxy: usize) {
+        let address = self.proxies[proxy].listeners[0].1;
+        for phone in &mut self.phones {
+            phone.proxy = address;
+        }
+    }
+
     /// A new process takes up what is on its disk, but for what the others say
     /// that they have.
     pub fn proxy_returns(&mut self, proxy: usize, died_at: UnixMillis) {
